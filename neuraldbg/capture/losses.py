@@ -1,0 +1,140 @@
+"""What a call of a loss function says: its arguments are the exact fingerprint of head and loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.reduce import strided
+from neuraldbg.records.recording import Fact
+
+__all__ = ["LOSS_FUNCTIONS", "loss_facts"]
+
+LOSS_FUNCTIONS = frozenset(
+    {
+        "cross_entropy",
+        "nll_loss",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "kl_div",
+        "gaussian_nll_loss",
+        "poisson_nll_loss",
+        "hinge_embedding_loss",
+        "cosine_embedding_loss",
+        "triplet_margin_loss",
+        "margin_ranking_loss",
+        "multi_margin_loss",
+        "ctc_loss",
+        "difference",
+    }
+)
+CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
+ROWS = 512
+
+
+@torch.no_grad()
+def loss_facts(function: str, prediction: Tensor, target: Tensor, reduction: str) -> dict[str, Fact]:
+    """Return everything that a diagnosis asks of one loss call.
+
+    Parameters
+    ----------
+    function
+        Name in ``torch.nn.functional``.
+    prediction, target
+        Its first two arguments.
+    reduction
+        ``mean``, ``sum`` or ``none``.
+    """
+    facts: dict[str, Fact] = {"reduction": reduction, "rows": int(prediction.shape[0] or 1)} if (
+        prediction.dim()
+    ) else {"reduction": reduction}
+    x = strided(prediction, 16384).float()
+    if x.numel() == 0 or target.numel() == 0:
+        return facts
+    low, high = torch.aminmax(x)
+    facts |= {"input_min": low.item(), "input_max": high.item()}
+    facts["input_std"] = x.std().item() if x.numel() > 1 else 0.0
+    facts |= _target_facts(target)
+    if function in CLASSIFICATION and prediction.dim() >= 2:
+        facts |= _class_facts(function, prediction, target)
+    elif prediction.shape != target.shape:
+        facts["shape_mismatch"] = _broadcasts(prediction, target)
+    return facts
+
+
+def _broadcasts(prediction: Tensor, target: Tensor) -> bool:
+    """Return whether the two shapes blow each other up, as ``[B, 1]`` against ``[B]`` does."""
+    try:
+        shape = torch.broadcast_shapes(prediction.shape, target.shape)
+    except RuntimeError:
+        return False
+    return math.prod(shape) > max(prediction.numel(), target.numel())
+
+
+def _target_facts(target: Tensor) -> dict[str, Fact]:
+    y = strided(target, 16384).float()
+    low, high = torch.aminmax(y)
+    finite = torch.isfinite(target.sum(dtype=torch.float32)).item()
+    return {
+        "target_min": low.item(),
+        "target_max": high.item(),
+        "target_mean": y.mean().item(),
+        "target_std": y.std().item() if y.numel() > 1 else 0.0,
+        "target_nonfinite": 0.0 if finite else 1.0,
+    }
+
+
+def _class_facts(function: str, prediction: Tensor, target: Tensor) -> dict[str, Fact]:
+    logits, labels = _rows(prediction, target)
+    facts: dict[str, Fact] = {"classes": int(logits.shape[1])}
+    total = logits.sum(dim=1)
+    facts["input_rows_sum_to_one"] = bool(
+        (logits.min() >= 0).item() and ((total - 1).abs().max() < 1e-3).item()
+    )
+    mass = logits.exp().sum(dim=1)
+    facts["input_log_probabilities"] = bool(
+        (logits.max() <= 1e-4).item() and ((mass - 1).abs().max() < 1e-2).item()
+    )
+    if labels is None:
+        return facts
+    log_p = logits if function == "nll_loss" else logits.log_softmax(dim=1)
+    return facts | _label_facts(log_p, labels, int(logits.shape[1]))
+
+
+def _rows(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return logits ``(rows, classes)`` and labels ``(rows,)`` of a subsample; labels None if soft."""
+    flat = prediction.detach().movedim(1, -1).reshape(-1, prediction.shape[1])
+    stride = max(1, flat.shape[0] // ROWS)
+    logits = flat[::stride].float()
+    if target.is_floating_point() or target.numel() != flat.shape[0]:
+        return logits, None
+    return logits, target.detach().reshape(-1)[::stride].long()
+
+
+def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> Mapping[str, Fact]:
+    # Ignored positions (negative index, padding) carry no label.
+    valid = (labels >= 0) & (labels < classes)
+    if not valid.any().item():
+        return {}
+    log_p, labels = log_p[valid], labels[valid]
+    share = torch.bincount(labels, minlength=classes).float() / labels.numel()
+    seen = share[share > 0]
+    # Miller & Madow 1955: a sample of n labels underestimates the entropy by (seen - 1) / 2n.
+    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (2 * labels.numel())
+    top = log_p.max(dim=1)
+    own = log_p.gather(1, labels[:, None])[:, 0]
+    confident = top.values > math.log(0.8)
+    wrong = confident & (own < math.log(0.1))
+    return {
+        "label_entropy": min(entropy, math.log(classes)),
+        "accuracy": (top.indices == labels).float().mean().item(),
+        "confident": confident.float().mean().item(),
+        "confident_wrong": wrong.float().mean().item(),
+    }

@@ -1,0 +1,139 @@
+"""Where the first non-finite value was born: a walk over the autograd graph, only when it happened."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Birth", "find_birth"]
+
+# A larger graph is not walked to its end: the answer would come minutes later.
+MAX_NODES = 20_000
+
+
+class Birth(NamedTuple):
+    """The operation that made the first non-finite value.
+
+    Attributes
+    ----------
+    op
+        Name of its autograd node, for example ``"LogBackward0"``.
+    params
+        ``id`` of the parameters that feed it, nearest first.
+    target
+        Whether a tensor that needs no gradient (a target, a mask) was non-finite already.
+    rows
+        Share of the batch rows that are non-finite; None if unknown.
+    """
+
+    op: str
+    params: tuple[int, ...]
+    target: bool
+    rows: float | None
+
+
+@torch.no_grad()
+def find_birth(loss: Tensor) -> Birth | None:
+    """Return the earliest operation of the graph of ``loss`` with a non-finite value.
+
+    Every node's saved tensors are looked at in topological order, inputs of the model first. A node
+    whose saved *input* is bad names the node that made it; a node whose saved *result* is bad is the
+    birth itself.
+
+    Returns
+    -------
+    Birth or None
+        None if no saved tensor shows where it happened.
+    """
+    order = _topological(loss.grad_fn)
+    for node in order:
+        for name in dir(node):
+            if not name.startswith("_saved_"):
+                continue
+            bad = _bad(node, name)
+            if bad is None:
+                continue
+            culprit = _producer(node, name, bad)
+            target = "target" in name or culprit is None
+            return Birth(
+                op=(culprit or node).name(),
+                params=_params_near(culprit or node),
+                target=target,
+                rows=_rows(bad),
+            )
+    root = loss.grad_fn
+    return None if root is None else Birth(root.name(), _params_near(root), False, None)
+
+
+def _topological(root: torch.autograd.graph.Node | None) -> list[torch.autograd.graph.Node]:
+    """Return the nodes of a graph, those nearest the model's input first."""
+    if root is None:
+        return []
+    order: list[torch.autograd.graph.Node] = []
+    seen = {root}
+    stack = [(root, iter(root.next_functions))]
+    while stack:
+        node, children = stack[-1]
+        child = next((n for n, _ in children if n is not None and n not in seen), None)
+        if child is None:
+            order.append(node)
+            stack.pop()
+        elif len(seen) < MAX_NODES:
+            seen.add(child)
+            stack.append((child, iter(child.next_functions)))
+    return order
+
+
+def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
+    try:
+        value = getattr(node, name)
+    except RuntimeError:
+        # Freed, or changed in place since: it cannot testify.
+        return None
+    if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+        # Masks filled with minus infinity are ordinary; NaN and plus infinity are not.
+        clean = torch.isfinite(value) | (value == -torch.inf)
+        if not bool(clean.all().item()) or (name == "_saved_result" and _all_bad(value)):
+            return value
+    return None
+
+
+def _all_bad(value: Tensor) -> bool:
+    return not bool(torch.isfinite(value).any().item())
+
+
+def _producer(
+    node: torch.autograd.graph.Node, name: str, bad: Tensor
+) -> torch.autograd.graph.Node | None:
+    """Return the node whose result the bad tensor is; None if the tensor came from outside the graph."""
+    if name in {"_saved_result", "_saved_output", "_saved_out"}:
+        return node
+    if bad.grad_fn is not None:
+        return bad.grad_fn
+    # A saved input without history is data; a saved input that needs a gradient is a parameter.
+    return node if bad.requires_grad else None
+
+
+def _params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
+    """Return ids of the parameters upstream of a node, nearest first (breadth first)."""
+    found: list[int] = []
+    seen, queue = {node}, [node]
+    while queue and len(found) < 4 and len(seen) < MAX_NODES:
+        current = queue.pop(0)
+        variable = getattr(current, "variable", None)
+        if isinstance(variable, Tensor):
+            found.append(id(variable))
+        for child, _ in current.next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                queue.append(child)
+    return tuple(found)
+
+
+def _rows(bad: Tensor) -> float | None:
+    if bad.dim() < 2:
+        return None
+    rows = ~torch.isfinite(bad.reshape(bad.shape[0], -1)).all(dim=1)
+    return float(rows.float().mean().item())

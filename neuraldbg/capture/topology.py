@@ -1,0 +1,174 @@
+"""The model as layers and parameters, before anything ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
+
+__all__ = ["Blueprint", "activation_name", "draw", "fan_in"]
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - the only common base of BatchNorm and SyncBatchNorm
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.modules.instancenorm._InstanceNorm,  # noqa: SLF001 - likewise
+)
+_DROPOUTS = nn.modules.dropout._DropoutNd  # noqa: SLF001 - the only common base of dropout modules
+_CONVS = nn.modules.conv._ConvNd  # noqa: SLF001 - the only common base of convolutions
+
+# Module class name (lower case) or function name to the name used in the catalogue.
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu_": "relu",
+    "relu6": "relu6",
+    "leakyrelu": "leaky_relu",
+    "leaky_relu": "leaky_relu",
+    "leaky_relu_": "leaky_relu",
+    "prelu": "leaky_relu",
+    "elu": "elu",
+    "selu": "elu",
+    "celu": "elu",
+    "gelu": "gelu",
+    "silu": "silu",
+    "mish": "silu",
+    "hardswish": "silu",
+    "tanh": "tanh",
+    "tanh_": "tanh",
+    "hardtanh": "hardtanh",
+    "softsign": "softsign",
+    "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid",
+    "hardsigmoid": "hardsigmoid",
+    "softplus": "softplus",
+    "softmax": "softmax",
+    "logsoftmax": "log_softmax",
+    "log_softmax": "log_softmax",
+}
+
+
+def activation_name(name: str) -> str | None:
+    """Return the catalogue's name of a nonlinearity from a module class or function name."""
+    return ACTIVATIONS.get(name.lower())
+
+
+@dataclass(slots=True)
+class Blueprint:
+    """Layers and parameters of a model with the identities by which capture finds them again.
+
+    ``layer_of`` and ``param_of`` map ``id()`` to an index; a module or tensor registered under several
+    names has one entry, under its first name.
+    """
+
+    layers: list[LayerInfo] = field(default_factory=list)
+    params: list[ParamInfo] = field(default_factory=list)
+    tensors: list[nn.Parameter] = field(default_factory=list)
+    layer_of: dict[int, int] = field(default_factory=dict)
+    param_of: dict[int, int] = field(default_factory=dict)
+
+
+def draw(model: nn.Module) -> Blueprint:
+    """Return the layers (modules with own parameters or without children) and parameters of a model."""
+    blueprint = Blueprint()
+    names = {id(p): name for name, p in model.named_parameters()}
+    for name, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if not own and any(True for _ in module.children()):
+            continue
+        index = len(blueprint.layers)
+        blueprint.layer_of[id(module)] = index
+        mine = []
+        for parameter in own:
+            if id(parameter) not in blueprint.param_of:
+                blueprint.param_of[id(parameter)] = len(blueprint.params)
+                blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
+                blueprint.tensors.append(parameter)
+            mine.append(blueprint.param_of[id(parameter)])
+        blueprint.layers.append(_layer(name, module, tuple(mine)))
+    return blueprint
+
+
+def _layer(name: str, module: nn.Module, params: tuple[int, ...]) -> LayerInfo:
+    kind = _kind(module)
+    own = activation_name(type(module).__name__) if kind == "activation" else None
+    return LayerInfo(
+        name=name,
+        type=type(module).__name__,
+        kind=kind,
+        activation=own,
+        params=params,
+        config=_config(module),
+    )
+
+
+def _kind(module: nn.Module) -> str:
+    for kind, classes in _KINDS:
+        if isinstance(module, classes):
+            return kind
+    name = type(module).__name__
+    if activation_name(name) is not None:
+        return "activation"
+    if name.endswith("Loss"):
+        return "loss"
+    return _kind_by_shape(module, name)
+
+
+def _kind_by_shape(module: nn.Module, name: str) -> str:
+    # A user's own module: its name and the shape of its parameters say what it most likely is.
+    if "Norm" in name:
+        return "norm"
+    return "linear" if any(p.dim() >= 2 for p in module.parameters(recurse=False)) else "other"
+
+
+_KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("linear", (nn.Linear, nn.Bilinear)),
+    ("conv", (_CONVS,)),
+    ("norm", _NORMS),
+    ("dropout", (_DROPOUTS,)),
+    ("embedding", (nn.Embedding, nn.EmbeddingBag)),
+    ("recurrent", (nn.RNNBase, nn.RNNCellBase)),
+    ("attention", (nn.MultiheadAttention,)),
+)
+
+
+def _config(module: nn.Module) -> dict[str, Fact]:
+    wanted = ("eps", "p", "momentum", "in_features", "out_features", "num_heads", "num_groups")
+    found: dict[str, Fact] = {}
+    for key in wanted:
+        value = getattr(module, key, None)
+        if isinstance(value, (bool, int, float)):
+            found[key] = value
+    return found
+
+
+def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) -> ParamInfo:
+    shape = tuple(parameter.shape)
+    return ParamInfo(
+        name=name,
+        layer=layer,
+        shape=shape,
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        kind=_param_kind(name, parameter, module),
+        trainable=parameter.requires_grad,
+        fan_in=fan_in(parameter, module),
+    )
+
+
+def _param_kind(name: str, parameter: torch.Tensor, module: nn.Module) -> str:
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "embedding"
+    if parameter.dim() >= 2 and not isinstance(module, _NORMS):
+        return "matrix"
+    return "bias" if "bias" in name.rsplit(".", 1)[-1] else "scale"
+
+
+def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
+    """Return the inputs of one unit of a weight matrix; 0 for vectors and scalars."""
+    if parameter.dim() < 2:
+        return 0
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
+        return int(parameter.shape[0] * parameter[0, 0].numel())
+    return int(parameter[0].numel())

@@ -1,0 +1,232 @@
+"""Watching the user's own tensor functions on sampled steps: dataflow, functional activations, losses, attention."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from neuraldbg.capture.attention import row_numbers, scaled_dot_product
+from neuraldbg.capture.losses import LOSS_FUNCTIONS
+from neuraldbg.capture.reduce import Numbers, float_tensors
+from neuraldbg.capture.topology import activation_name
+
+__all__ = ["Listener", "Tracer"]
+
+NO_LABELS: frozenset[int] = frozenset()
+MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
+# Operations between q @ k and the softmax that keep a tensor a matrix of attention logits.
+KEEPS_LOGITS = frozenset(
+    {"mul", "__mul__", "div", "__truediv__", "masked_fill", "masked_fill_", "add", "__add__", "where"}
+    | {"__radd__", "__rmul__", "sub", "__sub__", "float", "to", "type_as"}
+)
+SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
+DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
+
+
+class Listener(Protocol):
+    """What a tracer tells of."""
+
+    inside: int
+
+    def latest(self, layers: frozenset[int]) -> int:
+        """Return the layer among these that ran last."""
+
+    def on_activation(self, layer: int, name: str, tensor: Tensor, direct: bool) -> None:
+        """Take the input of a functional nonlinearity that a layer's output went into."""
+
+    def on_loss(
+        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
+    ) -> None:
+        """Take the call of a loss function."""
+
+    def on_attention(self, layer: int, numbers: Numbers) -> None:
+        """Take attention numbers of one call."""
+
+    def on_detach(self, layer: int) -> None:
+        """Take a cut of the graph inside the model."""
+
+    def on_risky(self, layer: int, name: str) -> None:
+        """Take an operation at a point where its value or derivative is undefined."""
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Run work of ours; an error disarms capture and nothing else."""
+
+
+class _Label:
+    """Which layers a tensor came from, without another layer between."""
+
+    __slots__ = ("direct", "layers", "logits", "ref")
+
+    def __init__(
+        self, tensor: Tensor, layers: frozenset[int], *, direct: bool, logits: bool
+    ) -> None:
+        self.ref = weakref.ref(tensor)
+        self.layers = layers
+        self.direct = direct
+        self.logits = logits
+
+
+class Tracer(TorchFunctionMode):
+    """A function mode that lets every call through and looks at what went in and out.
+
+    It never changes an argument or a result. Calls inside a leaf layer are not looked at: the layer's
+    own hook speaks for them.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.leaf_depth = 0
+        self.resting = True
+        self._listener = listener
+        self._labels: dict[int, _Label] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call through, then look."""
+        keywords = dict(kwargs or {})
+        result = func(*args, **keywords)
+        if self.resting:
+            return result
+        name = getattr(func, "__name__", "")
+        if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
+            self._listener.guard(lambda: self._after(func, name, args, keywords, result))
+        return result
+
+    def clear(self) -> None:
+        """Forget every tensor of the step and look no more until woken."""
+        self.resting = True
+        self._labels.clear()
+        self.leaf_depth = 0
+
+    def layers_of(self, tensor: Tensor) -> frozenset[int]:
+        """Return the layers that a tensor came from."""
+        found = self._find(tensor)
+        return found.layers if found else NO_LABELS
+
+    def mark(self, tensor: Tensor, layer: int) -> None:
+        """Say that a tensor is the output of a layer."""
+        self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
+
+    def _find(self, tensor: Tensor) -> _Label | None:
+        found = self._labels.get(id(tensor))
+        return found if found is not None and found.ref() is tensor else None
+
+    def _after(
+        self, func: Callable[..., Any], name: str, args: Sequence[Any], kw: dict[str, Any], out: Any
+    ) -> None:
+        if name == "__get__":
+            self._after_attribute(func, args, out)
+            return
+        inputs = [t for a in (*args, *kw.values()) for t in float_tensors(a, 1)]
+        found = [label for t in inputs if (label := self._find(t)) is not None]
+        if not found:
+            return
+        layers = frozenset().union(*(label.layers for label in found))
+        last = self._listener.latest(layers)
+        self._look(name, args, kw, out, found, last)
+        logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
+        for tensor in float_tensors(out, 1):
+            if tensor.is_floating_point():
+                known = self._find(tensor)
+                direct = known is not None and known.direct and name.endswith("_")
+                self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
+
+    def _after_attribute(self, func: Callable[..., Any], args: Sequence[Any], out: Any) -> None:
+        if not isinstance(out, Tensor) or not args or not isinstance(args[0], Tensor):
+            return
+        found = self._find(args[0])
+        if found is None:
+            return
+        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
+            if self._listener.inside and args[0].requires_grad:
+                self._listener.on_detach(self._listener.latest(found.layers))
+            return
+        self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
+
+    def _look(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kw: dict[str, Any],
+        out: Any,
+        found: list[_Label],
+        last: int,
+    ) -> None:
+        listener = self._listener
+        nonlinearity = activation_name(name)
+        if name in LOSS_FUNCTIONS:
+            self._loss(name, args, kw, last)
+        elif name == "scaled_dot_product_attention":
+            self._fused_attention(args, kw)
+        elif nonlinearity == "softmax" and found[0].logits and _is_attention(args, kw, out):
+            listener.on_attention(last, row_numbers(args[0][:2, ..., -32:, :]))
+        elif nonlinearity is not None and isinstance(args[0], Tensor):
+            direct = found[0].direct and len(found[0].layers) == 1
+            listener.on_activation(last, nonlinearity, args[0], direct)
+        elif name == "detach" and listener.inside and args[0].requires_grad:
+            listener.on_detach(last)
+        elif name in SINGULAR_AT_ZERO:
+            self._singular(name, args[0], last)
+        elif name in DIFFERENCES and not listener.inside:
+            self._difference(args, last)
+
+    def _loss(self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int) -> None:
+        pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
+        if len(pair) < 2:
+            return
+        prediction, target = kw.get("input", pair[0]), kw.get("target", pair[1])
+        layers = self.layers_of(prediction)
+        reduction = str(kw.get("reduction", "mean"))
+        layer = self._listener.latest(layers) if layers else last
+        self._listener.on_loss(name, layer, prediction, target, reduction)
+
+    def _difference(self, args: Sequence[Any], last: int) -> None:
+        """Take ``prediction - target`` in a hand-written loss."""
+        if len(args) < 2 or not (isinstance(args[0], Tensor) and isinstance(args[1], Tensor)):
+            return
+        ours = [bool(self._find(a)) for a in args[:2]]
+        if ours.count(True) != 1:
+            return
+        prediction, target = (args[0], args[1]) if ours[0] else (args[1], args[0])
+        if target.requires_grad or target.dim() == 0 or not target.is_floating_point():
+            return
+        if prediction.dim() and prediction.shape[0] == target.shape[0]:
+            self._listener.on_loss("difference", last, prediction, target, "none")
+
+    def _fused_attention(self, args: Sequence[Any], kw: dict[str, Any]) -> None:
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        given = dict(zip(names, args, strict=False)) | kw
+        query = given["query"]
+        layers = self.layers_of(query)
+        if not layers or query.dim() < 3:
+            return
+        numbers = scaled_dot_product(
+            query,
+            given["key"],
+            given.get("attn_mask"),
+            causal=bool(given.get("is_causal", False)),
+            scale=given.get("scale"),
+        )
+        self._listener.on_attention(self._listener.latest(layers), numbers)
+
+    def _singular(self, name: str, tensor: Any, last: int) -> None:
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+            if not tensor.is_cuda and bool((tensor.detach().amin() <= 0).item()):
+                self._listener.on_risky(last, name)
+
+
+def _is_attention(args: Sequence[Any], kw: dict[str, Any], out: Any) -> bool:
+    if not (isinstance(out, Tensor) and isinstance(args[0], Tensor)) or out.dim() < 3:
+        return False
+    axis = kw.get("dim", args[1] if len(args) > 1 else None)
+    return axis in (-1, out.dim() - 1)

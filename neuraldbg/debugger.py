@@ -1,0 +1,236 @@
+"""The user's object: a context manager around any training loop, and the questions to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from neuraldbg.capture import Capture, Schedule
+from neuraldbg.catalogue import DEFAULT
+from neuraldbg.errors import UnknownNameError, UsageError
+from neuraldbg.records.catalogue import Catalogue
+from neuraldbg.records.diagnosis import (
+    CausalChain,
+    CausalHypothesis,
+    Coupling,
+    Diagnosis,
+    Explanation,
+)
+from neuraldbg.records.event import FAILURE_KINDS, SemanticEvent
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+    from torch import nn
+
+    from neuraldbg.records.recording import Recording
+
+__all__ = ["NeuralDbg"]
+
+ALIASES = {"dead_neurons": "dead_units"}
+
+
+class NeuralDbg:
+    """Watch a training loop and explain why it failed.
+
+    ::
+
+        with NeuralDbg(model) as dbg:
+            train()
+        print(dbg.explain_failure()[0])
+
+    Parameters
+    ----------
+    model
+        The model; optimizers, losses and data are found by watching.
+    schedule
+        When to look closely; None for the default rhythm.
+    catalogue
+        Detectors and mechanisms; extend with ``DEFAULT.with_(…)``.
+    priors
+        Replaces the prior probability of some mechanisms.
+
+    Raises
+    ------
+    ModelError
+        If ``model`` is not an ``nn.Module``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        schedule: Schedule | None = None,
+        catalogue: Catalogue = DEFAULT,
+        priors: Mapping[str, float] | None = None,
+    ) -> None:
+        self._capture = Capture(model, schedule=schedule)
+        self._catalogue = catalogue
+        self._priors = dict(priors or {})
+        self._answer: tuple[int, bool, Diagnosis] | None = None
+        self._state = "new"
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finish(error)
+
+    def start(self) -> Self:
+        """Begin to watch; for notebooks, where a ``with`` block does not fit.
+
+        Raises
+        ------
+        UsageError
+            If it was started before, the model is watched already, or it has no parameters.
+        """
+        if self._state != "new":
+            msg = (
+                f"this NeuralDbg is {self._state} and watches one run only. "
+                "Create a new one: NeuralDbg(model)."
+            )
+            raise UsageError(msg)
+        self._capture.start()
+        self._state = "active"
+        return self
+
+    def stop(self) -> Self:
+        """Stop watching; safe to call more than once."""
+        self._finish(None)
+        return self
+
+    def _finish(self, error: BaseException | None) -> None:
+        if self._state == "active":
+            self._state = "finished"
+            self._capture.stop(error)
+
+    # -- answers --------------------------------------------------------------------------------
+
+    @property
+    def recording(self) -> Recording:
+        """What was seen so far."""
+        return self._capture.recording()
+
+    def diagnose(self) -> Diagnosis:
+        """Return the whole diagnosis; computed once per state of the run.
+
+        Raises
+        ------
+        UsageError
+            If watching never began.
+        """
+        if self._state == "new":
+            msg = (
+                "nothing was watched yet. Put the training loop inside "
+                "`with NeuralDbg(model) as dbg:` or call dbg.start() before it."
+            )
+            raise UsageError(msg)
+        # scipy, networkx and pandas load with the first question, not with the first import.
+        from neuraldbg.pipeline import diagnose  # noqa: PLC0415
+
+        key = (self._capture.steps, self._state == "finished")
+        if self._answer is None or self._answer[:2] != key:
+            found = diagnose(self._capture.recording(), self._catalogue, priors=self._priors)
+            self._answer = (*key, found)
+        return self._answer[2]
+
+    def explain_failure(self, failure: str | None = None) -> list[Explanation]:
+        """Return explanations, most probable first; empty for a run that looks healthy.
+
+        ``diagnose().reason`` says why the list is empty.
+
+        Parameters
+        ----------
+        failure
+            Ask why *this* happened: one of the failure kinds, such as ``"vanishing_gradients"``.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such failure kind.
+        """
+        diagnosis = self.diagnose()
+        if failure is None:
+            return list(diagnosis.explanations)
+        from neuraldbg.pipeline import explain  # noqa: PLC0415
+
+        return explain(diagnosis, _failure_kind(failure), self._catalogue)
+
+    def get_causal_hypotheses(self, min_probability: float = 0.05) -> list[CausalHypothesis]:
+        """Return hypotheses whose mechanism has at least this posterior, most probable first."""
+        return [h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability]
+
+    def trace_causal_chain(self, failure: str) -> CausalChain:
+        """Return the path from root to symptom in the event graph.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such failure kind.
+        """
+        kind = _failure_kind(failure)
+        from neuraldbg.pipeline import chain_to  # noqa: PLC0415
+
+        return chain_to(self.diagnose(), kind)
+
+    def detect_coupled_failures(self) -> list[Coupling]:
+        """Return pairs of mechanisms or events that go together, with lift and lag."""
+        return list(self.diagnose().couplings)
+
+    @property
+    def events(self) -> tuple[SemanticEvent, ...]:
+        """Semantic events in causal order."""
+        return self.diagnose().events
+
+    def events_frame(self) -> pd.DataFrame:
+        """Return the events as a pandas frame, one row each."""
+        from neuraldbg.report import events_frame  # noqa: PLC0415
+
+        return events_frame(self.diagnose())
+
+    def hypotheses_frame(self) -> pd.DataFrame:
+        """Return the hypotheses as a pandas frame, one row each."""
+        from neuraldbg.report import hypotheses_frame  # noqa: PLC0415
+
+        return hypotheses_frame(self.diagnose())
+
+    def causal_graph(self) -> nx.DiGraph:
+        """Return the event graph as a networkx graph with typed attributes."""
+        from neuraldbg.graph import to_networkx  # noqa: PLC0415
+
+        return to_networkx(self.diagnose().graph)
+
+    def export_graph(self, path: str | Path) -> Path:
+        """Write the event graph; the suffix chooses JSON, GraphML, GEXF, DOT, Mermaid or SVG.
+
+        Raises
+        ------
+        ExportError
+            If the suffix is unknown.
+        """
+        from neuraldbg.export import write_graph  # noqa: PLC0415
+
+        return write_graph(self.diagnose(), Path(path))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if self._state == "new":
+            return {"text/plain": "NeuralDbg, nothing watched yet"}
+        from neuraldbg.report import mimebundle  # noqa: PLC0415
+
+        return mimebundle(self.diagnose())
+
+
+def _failure_kind(name: str) -> str:
+    kind = ALIASES.get(name, name)
+    if kind not in FAILURE_KINDS:
+        raise UnknownNameError("failure", name, (*FAILURE_KINDS, *ALIASES))
+    return kind

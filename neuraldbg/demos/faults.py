@@ -1,0 +1,444 @@
+"""Demo cases with a named fault, each with its healthy twin (``fixed=True``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuraldbg.demos.case import Case, Truth
+from neuraldbg.demos.loop import Batch, Recipe, as_case
+from neuraldbg.demos.models import (
+    AutoEncoder,
+    ConvNet,
+    Decoder,
+    Mlp,
+    Recommender,
+    ResNet,
+    SequenceNet,
+    plain_mlp,
+)
+
+__all__ = ["FAULTS"]
+
+Optimizer = Callable[[nn.Module, bool], torch.optim.Optimizer]
+
+
+def _adam(rate: float, wrong: float | None = None) -> Optimizer:
+    return lambda m, fixed: torch.optim.Adam(
+        m.parameters(), lr=rate if fixed or wrong is None else wrong
+    )
+
+
+def _sgd(rate: float, wrong: float | None = None, momentum: float = 0.0) -> Optimizer:
+    return lambda m, fixed: torch.optim.SGD(
+        m.parameters(), lr=rate if fixed or wrong is None else wrong, momentum=momentum
+    )
+
+
+MLP = Recipe(model=lambda _: Mlp(), data="digits", optimizer=_adam(1e-3))
+TANH = Recipe(model=lambda _: plain_mlp(nn.Tanh, 4), data="digits", optimizer=_sgd(0.1))
+CNN = Recipe(model=lambda _: ConvNet(), data="digits", optimizer=_adam(2e-3), steps=120)
+RES = Recipe(model=lambda _: ResNet(), data="digits", optimizer=_adam(2e-3), steps=120)
+LSTM = Recipe(model=lambda _: SequenceNet("lstm"), data="digits", optimizer=_adam(5e-3), steps=150)
+CELL = Recipe(model=lambda _: SequenceNet("cell"), data="digits", optimizer=_adam(2e-3), steps=200)
+
+
+def _text_loss(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+    return F.cross_entropy(o.flatten(0, 1), y.flatten())
+
+
+TEXT = Recipe(
+    model=lambda _: Decoder(),
+    data="characters",
+    optimizer=lambda m, _: torch.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.01),
+    loss=_text_loss,
+    steps=150,
+    size=16,
+)
+
+
+def _mse(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+    return F.mse_loss(o, y)
+
+
+AUTO = Recipe(model=lambda _: AutoEncoder(), data="autoencode", optimizer=_adam(3e-3), loss=_mse)
+RATE = Recipe(
+    model=lambda _: Recommender(), data="ratings", optimizer=_adam(1e-2), loss=_mse, steps=250
+)
+TABLE = Recipe(
+    model=lambda _: plain_mlp(nn.ReLU, 2, 32, 10, 1),
+    data="diabetes",
+    optimizer=_adam(3e-3),
+    loss=_mse,
+    steps=200,
+)
+
+
+def _case(
+    slug: str,
+    family: str,
+    title: str,
+    recipe: Recipe,
+    mechanisms: list[str],
+    *,
+    layers: list[str] | None = None,
+    onset: int | tuple[int, int] | None = 0,
+    symptom: str = "loss_plateau",
+) -> Case:
+    truth = Truth(mechanisms=mechanisms, layers=layers, onset=onset, symptom=symptom)
+    return as_case(slug, family, title, recipe, truth)
+
+
+def _broken(build: Callable[[], nn.Module], harm: Callable[[nn.Module], None]) -> Callable[[bool], nn.Module]:
+    """Return a model factory that harms the model unless it is the healthy twin."""
+
+    def make(fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+        model = build()
+        if not fixed:
+            with torch.no_grad():
+                harm(model)
+        return model
+
+    return make
+
+
+def _dead_bias(model: nn.Module) -> None:
+    model.get_submodule("encoder.fc2").bias.fill_(-12.0)  # type: ignore[operator, union-attr]
+
+
+def _scaled(name: str, factor: float) -> Callable[[nn.Module], None]:
+    def harm(model: nn.Module) -> None:
+        model.get_submodule(name).weight.mul_(factor)  # type: ignore[operator, union-attr]
+
+    return harm
+
+
+def _scaled_all(factor: float) -> Callable[[nn.Module], None]:
+    def harm(model: nn.Module) -> None:
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(factor)
+
+    return harm
+
+
+def _constant(name: str, value: float) -> Callable[[nn.Module], None]:
+    def harm(model: nn.Module) -> None:
+        model.get_submodule(name).weight.fill_(value)  # type: ignore[operator, union-attr]
+        model.get_submodule(name).bias.zero_()  # type: ignore[operator, union-attr]
+
+    return harm
+
+
+def _nan_sample(batch: Batch, step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    (x,), y = batch
+    if step != 70 or fixed:
+        return batch
+    x = x.clone()
+    x[3, 5] = math.nan
+    return (x,), y
+
+
+def _scaled_batches(batch: Batch, step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    (x,), y = batch
+    return batch if fixed or step not in {100, 101, 102} else ((x * 60.0,), y)
+
+
+def _raw_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    (x,), y = batch
+    return batch if fixed else ((x * 90.0 + 120.0,), y)
+
+
+def _raw_targets(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    inputs, y = batch
+    return (inputs, y) if fixed else (inputs, y * 80.0 + 150.0)
+
+
+def _shuffled_labels(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    inputs, y = batch
+    return (inputs, y) if fixed else (inputs, y.roll(7, 0))
+
+
+def _clip(value: float) -> Callable[[nn.Module, int, bool], None]:
+    def apply(model: nn.Module, _step: int, fixed: bool) -> None:  # noqa: FBT001 - the recipe's interface
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0 if fixed else value)
+
+    return apply
+
+
+def _jump_at(step: int, factor: float) -> Callable[[torch.optim.Optimizer, bool], object]:
+    return lambda optimizer, fixed: torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: 1.0 if fixed or t < step else factor
+    )
+
+
+def _fast_decay(optimizer: torch.optim.Optimizer, fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
+    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=10_000 if fixed else 4, gamma=0.5)
+
+
+def _softmax_twice(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+    return F.cross_entropy(o if fixed else o.softmax(-1), y)
+
+
+def _broadcast(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+    return F.mse_loss(o, y) if fixed else F.mse_loss(o.squeeze(1), y)
+
+
+def _root_loss(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+    error = (o - y).abs().clamp_min(0.4) - 0.4
+    return (error + (1e-6 if fixed else 0.0)).sqrt().mean()
+
+
+def _head_only(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
+    head = list(model.head.parameters())  # type: ignore[operator, union-attr]
+    return torch.optim.Adam(list(model.parameters()) if fixed else head, lr=3e-3)
+
+
+def _decaying(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
+    return torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01 if fixed else 12.0)
+
+
+def _half_weights(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
+    if not fixed:
+        model.to(torch.bfloat16)
+    return torch.optim.Adam(model.parameters(), lr=1e-4)
+
+
+def _half_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+    (x,), y = batch
+    return batch if fixed else ((x.bfloat16(),), y)
+
+
+def _sharp_attention(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if name.startswith("layers.0.attn") and (".q.weight" in name or ".k.weight" in name):
+            parameter.mul_(40.0)
+
+
+def _dropped(fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+    model = plain_mlp(nn.ReLU, 3)
+    model.insert(4, nn.Dropout(0.1 if fixed else 0.97))
+    return model
+
+
+FAULTS: tuple[Case, ...] = (
+    _case(
+        "mlp-learning-rate-too-high",
+        "mlp",
+        "Adam at 0.3 on a small classifier",
+        replace(MLP, optimizer=_adam(1e-3, 0.3)),
+        ["learning_rate_too_high"],
+        symptom="optimizer_instability",
+    ),
+    _case(
+        "mlp-dead-units",
+        "mlp",
+        "a hidden layer whose bias starts far below zero",
+        replace(MLP, model=_broken(Mlp, _dead_bias), optimizer=_sgd(0.1)),
+        ["dead_units"],
+        layers=["encoder.fc2"],
+        symptom="dead_units",
+    ),
+    _case(
+        "tanh-saturated-activations",
+        "tanh-mlp",
+        "one tanh layer with weights fifty times too large",
+        replace(TANH, model=_broken(lambda: plain_mlp(nn.Tanh, 4), _scaled("4", 50.0))),
+        ["saturated_activations", "initialization_too_large"],
+        layers=["4", "5"],
+        symptom="saturated_activations",
+    ),
+    _case(
+        "sigmoid-depth-attenuation",
+        "sigmoid-mlp",
+        "twelve sigmoid layers under SGD",
+        replace(
+            TANH,
+            model=lambda fixed: plain_mlp(nn.Tanh if fixed else nn.Sigmoid, 12 if not fixed else 4),
+        ),
+        ["depth_attenuation"],
+        symptom="vanishing_gradients",
+    ),
+    _case(
+        "autoencoder-initialization-too-small",
+        "autoencoder",
+        "all weights a hundred times too small",
+        replace(
+            AUTO,
+            model=_broken(AutoEncoder, _scaled_all(0.01)),
+            optimizer=_sgd(0.5),
+        ),
+        ["initialization_too_small", "depth_attenuation"],
+        symptom="loss_plateau",
+    ),
+    _case(
+        "resnet-learning-rate-jump",
+        "resnet",
+        "the scheduler multiplies the learning rate by 300 at step 60",
+        replace(RES, schedule=_jump_at(60, 300.0)),
+        ["learning_rate_schedule_bug", "learning_rate_too_high"],
+        onset=60,
+        symptom="loss_divergence",
+    ),
+    _case(
+        "cnn-schedule-decays-too-fast",
+        "cnn",
+        "an epoch schedule that is stepped once per batch",
+        replace(CNN, optimizer=_sgd(0.02), schedule=_fast_decay, steps=200),
+        ["learning_rate_schedule_bug", "learning_rate_too_low"],
+        onset=(0, 60),
+    ),
+    _case(
+        "cnn-nonfinite-data",
+        "cnn",
+        "one NaN in one image at step 70",
+        replace(CNN, batch=_nan_sample),
+        ["nonfinite_data"],
+        onset=70,
+        symptom="nonfinite_values",
+    ),
+    _case(
+        "resnet-unnormalized-inputs",
+        "resnet",
+        "pixels from 0 to 255 fed as they are",
+        replace(RES, optimizer=_sgd(0.05), batch=_raw_inputs),
+        ["unnormalized_inputs"],
+        symptom="data_anomaly",
+    ),
+    _case(
+        "lstm-corrupted-batch",
+        "lstm",
+        "three batches of wrong scale from step 100",
+        replace(LSTM, batch=_scaled_batches),
+        ["corrupted_batch"],
+        onset=100,
+        symptom="loss_spike",
+    ),
+    _case(
+        "lstm-shuffled-labels",
+        "lstm",
+        "labels shifted against their inputs",
+        replace(LSTM, batch=_shuffled_labels),
+        ["label_noise"],
+    ),
+    _case(
+        "rnn-gradients-not-cleared",
+        "rnn",
+        "a loop without zero_grad",
+        replace(CELL, clears=lambda fixed: fixed),
+        ["gradients_not_cleared"],
+        onset=(0, 2),
+    ),
+    _case(
+        "lstm-excessive-gradient-clipping",
+        "lstm",
+        "gradients clipped to a norm of 1e-4 under SGD",
+        replace(LSTM, optimizer=_sgd(0.5, momentum=0.9), before_step=_clip(1e-4)),
+        ["excessive_gradient_clipping"],
+    ),
+    _case(
+        "transformer-learning-rate-too-low",
+        "transformer",
+        "AdamW at 1e-7 on a character model",
+        replace(
+            TEXT,
+            optimizer=lambda m, fixed: torch.optim.AdamW(m.parameters(), lr=3e-3 if fixed else 1e-7),
+        ),
+        ["learning_rate_too_low"],
+    ),
+    _case(
+        "transformer-attention-collapse",
+        "transformer",
+        "queries and keys of the first layer start forty times too large",
+        replace(TEXT, model=_broken(Decoder, _sharp_attention)),
+        ["attention_entropy_collapse", "initialization_too_large"],
+        layers=["layers.0.attn.q", "layers.0.attn.k", "layers.0.attn"],
+    ),
+    _case(
+        "mlp-softmax-twice",
+        "mlp",
+        "probabilities given to cross_entropy",
+        replace(MLP, loss=_softmax_twice),
+        ["loss_output_mismatch"],
+    ),
+    _case(
+        "regression-broadcast-loss",
+        "regression",
+        "predictions of shape [B] against targets of shape [B, 1]",
+        replace(TABLE, loss=_broadcast),
+        ["loss_output_mismatch"],
+    ),
+    _case(
+        "regression-unnormalized-targets",
+        "regression",
+        "targets in the hundreds",
+        replace(TABLE, batch=_raw_targets),
+        ["unnormalized_targets"],
+    ),
+    _case(
+        "recommender-singular-root",
+        "recommender",
+        "a square root in the loss that meets zero",
+        replace(RATE, loss=_root_loss),
+        ["numerical_singularity"],
+        onset=(0, 40),
+        symptom="nonfinite_values",
+    ),
+    _case(
+        "mlp-parameters-not-updated",
+        "mlp",
+        "an optimizer that owns the head only",
+        replace(MLP, optimizer=_head_only),
+        ["parameters_not_updated"],
+        layers=["encoder", "encoder.fc1", "encoder.fc2", "encoder.fc3"],
+    ),
+    _case(
+        "autoencoder-excessive-weight-decay",
+        "autoencoder",
+        "AdamW with a weight decay of 12",
+        replace(AUTO, optimizer=_decaying),
+        ["excessive_weight_decay"],
+        onset=(0, 20),
+    ),
+    _case(
+        "mlp-excessive-dropout",
+        "mlp",
+        "97 % of a layer dropped",
+        replace(MLP, model=_dropped),
+        ["excessive_dropout"],
+        layers=["4"],
+    ),
+    _case(
+        "mlp-low-precision-updates",
+        "mlp",
+        "bfloat16 weights at a learning rate of 1e-4",
+        replace(MLP, optimizer=_half_weights, batch=_half_inputs, steps=300),
+        ["low_precision_update_absorption"],
+    ),
+    _case(
+        "tanh-symmetric-initialization",
+        "tanh-mlp",
+        "a layer whose weights are all equal",
+        replace(TANH, model=_broken(lambda: plain_mlp(nn.Tanh, 4), _constant("2", 0.05))),
+        ["symmetric_initialization"],
+        layers=["2"],
+    ),
+    _case(
+        "mlp-excessive-momentum",
+        "mlp",
+        "SGD with momentum 0.998",
+        replace(
+            MLP,
+            optimizer=lambda m, fixed: torch.optim.SGD(
+                m.parameters(), lr=0.05, momentum=0.8 if fixed else 0.998
+            ),
+        ),
+        ["excessive_momentum", "learning_rate_too_high"],
+        onset=(0, 60),
+    ),
+)

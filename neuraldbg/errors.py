@@ -1,0 +1,81 @@
+"""Everything that NeuralDBG raises or warns with on purpose.
+
+::
+
+    NeuralDBGError
+    ├── UsageError (RuntimeError)      the tool was used in a way that cannot work
+    ├── ModelError (TypeError)         the object to watch is not a PyTorch model
+    ├── UnknownNameError (KeyError)    no layer, failure, mechanism … of that name
+    ├── PriorError (ValueError)        a prior outside (0, 1)
+    └── ExportError (ValueError)       a file format that is not known
+    CaptureWarning (UserWarning)       capture disarmed itself; training went on unchanged
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CaptureWarning",
+    "ExportError",
+    "ModelError",
+    "NeuralDBGError",
+    "PriorError",
+    "UnknownNameError",
+    "UsageError",
+]
+
+
+class NeuralDBGError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class UsageError(NeuralDBGError, RuntimeError):
+    """The tool was used in a way that cannot work; the sentence says what to do instead."""
+
+
+class ModelError(NeuralDBGError, TypeError):
+    """The object to watch is not a PyTorch model."""
+
+
+class PriorError(NeuralDBGError, ValueError):
+    """A prior probability lies outside the open interval (0, 1)."""
+
+
+class ExportError(NeuralDBGError, ValueError):
+    """A file format that is not known."""
+
+
+class CaptureWarning(UserWarning):
+    """Capture met an error of its own and disarmed itself; training goes on unchanged."""
+
+
+class UnknownNameError(NeuralDBGError, KeyError):
+    """No layer, failure, mechanism or event has that name.
+
+    Parameters
+    ----------
+    noun
+        What was asked for, singular: ``"failure"``.
+    name
+        The name asked for.
+    known
+        The names that exist.
+    """
+
+    def __init__(self, noun: str, name: str, known: Iterable[str]) -> None:
+        self.noun = noun
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        close = get_close_matches(self.name, self.known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "None is similar."
+        listing = ", ".join(self.known[:12]) + (" …" if len(self.known) > 12 else "")
+        return f"no {self.noun} is named {self.name!r}. {hint} Known: {listing}."
+
+    def __str__(self) -> str:
+        # KeyError prints repr(args[0]); a sentence must print as a sentence.
+        return str(self.args[0])

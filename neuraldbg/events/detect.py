@@ -1,0 +1,182 @@
+"""Apply declared detectors to derived series: semantic events out, and what they say to the network."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.events.spans import lasting
+from neuraldbg.records.catalogue import Catalogue, Detector
+from neuraldbg.records.event import SemanticEvent, StepSpan
+from neuraldbg.records.evidence import Evidence, Finding, LocatedFinding
+from neuraldbg.records.recording import Topology
+from neuraldbg.records.signals import Series, Signals
+
+__all__ = ["find_events", "gather_evidence"]
+
+# Evidence within this distance of its threshold (decades, or units of the threshold) counts in part.
+SOFT_EDGE = 0.3
+
+
+class _Judged(NamedTuple):
+    """A detector's reading of its series: ``badness`` >= 0 is abnormal, ``usable`` was measured."""
+
+    badness: NDArray[np.float64]
+    usable: NDArray[np.bool_]
+    series: Series
+
+
+def find_events(signals: Signals, catalogue: Catalogue) -> tuple[SemanticEvent, ...]:
+    """Return one event per detector and layer whose threshold was passed for long enough.
+
+    Repeated spans of one regime in one layer are folded into one event from the first onset to the last
+    abnormal step; ``facts["times"]`` counts them.
+
+    Returns
+    -------
+    tuple of SemanticEvent
+        Ordered by onset, then by layer order and name, so that reports are reproducible.
+    """
+    found = [
+        event
+        for detector in catalogue.detectors
+        if (judged := _judge(detector, signals)) is not None
+        for event in _events(detector, judged, signals)
+    ]
+    order = {layer.name: layer.order for layer in signals.recording.topology.layers}
+    return tuple(
+        sorted(found, key=lambda e: (e.span.first, order.get(e.layer or "", -1), e.name, e.id))
+    )
+
+
+def gather_evidence(
+    signals: Signals, events: tuple[SemanticEvent, ...], catalogue: Catalogue
+) -> Evidence:
+    """Return every event type that could be judged, with what was found of it."""
+    topology = signals.recording.topology
+    by_name: dict[str, list[SemanticEvent]] = {}
+    for event in events:
+        by_name.setdefault(event.name, []).append(event)
+    findings: dict[str, Finding] = {}
+    places: dict[str, tuple[str, ...]] = {}
+    for detector in catalogue.detectors:
+        judged = _judge(detector, signals)
+        if judged is None:
+            continue
+        findings[detector.name] = _finding(detector, judged, by_name.get(detector.name, []))
+        if judged.series.layers is not None:
+            seen = judged.usable.any(axis=0)
+            layers = [topology.layers[i].name for i in judged.series.layers]
+            places[detector.name] = tuple(n for n, s in zip(layers, seen, strict=True) if s)
+    return Evidence(
+        findings=findings,
+        context=signals.context,
+        layers=_execution_order(topology),
+        edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
+        judged=places,
+    )
+
+
+def _execution_order(topology: Topology) -> tuple[str, ...]:
+    # Layers that were not called come last; they can still be named by a claim.
+    ranked = sorted(
+        (layer.order if layer.order >= 0 else len(topology.layers), index)
+        for index, layer in enumerate(topology.layers)
+        if layer.params or layer.kind == "dropout"
+    )
+    return tuple(topology.layers[index].name for _, index in ranked)
+
+
+def _judge(detector: Detector, signals: Signals) -> _Judged | None:
+    """Return how far past its threshold the series lies, None if nothing of it could be judged."""
+    series = signals.series.get(detector.reads)
+    if series is None or series.steps.size == 0:
+        return None
+    within = series.steps >= detector.since
+    if detector.until is not None:
+        within &= series.steps < detector.until
+    usable = series.observed & (within if series.values.ndim == 1 else within[:, None])
+    if not usable.any():
+        return None
+    return _Judged(_badness(detector, series.values), usable, series)
+
+
+def _badness(detector: Detector, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # A measured NaN or infinity is beyond every upper threshold and below none.
+    sign = 1.0 if detector.side == "above" else -1.0
+    with np.errstate(invalid="ignore"):
+        if detector.scale == "log":
+            size = np.log10(np.clip(np.nan_to_num(values, nan=np.inf), 1e-38, 1e38))
+            return sign * (size - math.log10(detector.threshold))
+        unit = max(abs(detector.threshold), 1e-12)
+        finite = np.nan_to_num(values, nan=np.inf, posinf=1e38, neginf=-1e38)
+        return np.clip(sign * (finite - detector.threshold) / unit, -1e6, 1e6)
+
+
+def _events(detector: Detector, judged: _Judged, signals: Signals) -> list[SemanticEvent]:
+    hits = lasting((judged.badness >= 0) & judged.usable, detector.patience)
+    columns = hits.reshape(hits.shape[0], -1)
+    return [
+        _event(detector, judged, columns[:, k], k, signals)
+        for k in np.flatnonzero(columns.any(axis=0))
+    ]
+
+
+def _event(
+    detector: Detector, judged: _Judged, hit: NDArray[np.bool_], k: int, signals: Signals
+) -> SemanticEvent:
+    rows = np.flatnonzero(hit)
+    steps = judged.series.steps
+    first, last = int(steps[rows[0]]), int(steps[rows[-1]])
+    badness = judged.badness.reshape(hit.size, -1)[rows, k]
+    values = judged.series.values.reshape(hit.size, -1)[rows, k]
+    worst = int(np.argmax(badness))
+    layer = _layer_name(judged.series, k, signals.recording.topology)
+    opening = steps[judged.usable.reshape(hit.size, -1)[:, k]][0]
+    return SemanticEvent(
+        id=f"{detector.name}@{layer or 'run'}#{first}",
+        name=detector.name,
+        kind=detector.kind,
+        before="start" if first <= int(opening) else detector.before,
+        after=detector.after,
+        layer=layer,
+        span=StepSpan(first, last + 1),
+        strength=float(badness[worst]),
+        confidence=_weight(detector, float(badness[worst])),
+        value=float(values[worst]) if math.isfinite(values[worst]) else None,
+        failure=detector.failure,
+        facts={"times": int(np.count_nonzero(np.diff(rows) > 1)) + 1},
+    )
+
+
+def _layer_name(series: Series, k: int, topology: Topology) -> str | None:
+    return None if series.layers is None else topology.layers[series.layers[k]].name
+
+
+def _weight(detector: Detector, badness: float) -> float:
+    """Return how much a reading counts: half on the threshold, in full beyond the soft edge."""
+    if detector.reliability >= 1.0:
+        return 1.0
+    near = min(abs(badness) / SOFT_EDGE, 1.0)
+    return detector.reliability * (0.5 + 0.5 * near)
+
+
+def _finding(detector: Detector, judged: _Judged, events: list[SemanticEvent]) -> Finding:
+    if not events:
+        nearest = float(np.max(np.where(judged.usable, judged.badness, -np.inf)))
+        return Finding(event=detector.name, present=False, weight=_weight(detector, min(nearest, 0)))
+    located = tuple(
+        LocatedFinding(layer=e.layer, onset=e.span.first, strength=e.strength)
+        for e in events
+        if e.layer is not None
+    )
+    return Finding(
+        event=detector.name,
+        present=True,
+        weight=max(e.confidence for e in events),
+        onset=min(e.span.first for e in events),
+        at=located,
+    )

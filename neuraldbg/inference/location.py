@@ -1,0 +1,160 @@
+"""Where a mechanism sits: a small Bayesian network of its origin and what was found at every layer.
+
+Definitions. The *origin* is one layer, or None (the mechanism acts on the whole network). A *finding* is one
+event type of the mechanism at one layer. A finding at the origin has the mechanism's link; at a layer that the
+origin reaches in the direction in which the mechanism spreads it is a likely consequence; elsewhere it is a
+leak. Onset and strength enter as soft evidence on the origin: consequences come later and are weaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.inference.engine import posterior_of_origin
+from neuraldbg.inference.noisyor import CLIP
+from neuraldbg.records.catalogue import Catalogue, Mechanism
+from neuraldbg.records.evidence import Evidence, LocatedFinding
+
+__all__ = ["OriginNetwork", "locate", "origin_network", "origin_posterior"]
+
+Array = NDArray[np.float64]
+
+MAX_PLACES = 24
+# Judgement, mechanisms.md section 5: a consequence shows with even odds, an unrelated layer rarely.
+PROPAGATED, ELSEWHERE, EVERYWHERE = 0.5, 0.05, 0.85
+P_WHOLE_NETWORK = 0.15
+# Soft evidence: nats lost per tolerance of lateness, gained per decade of strength.
+LATENESS, STRENGTH = 1.0, 1.0
+
+
+class OriginNetwork(NamedTuple):
+    """Arrays of the location network.
+
+    Attributes
+    ----------
+    places
+        K candidate origins; None is the whole network.
+    prior
+        Shape ``(K,)``.
+    tables
+        Shape ``(F, K)``; P(finding present | origin).
+    present
+        Shape ``(F,)``.
+    """
+
+    places: tuple[str | None, ...]
+    prior: Array
+    tables: Array
+    present: NDArray[np.bool_]
+
+
+def locate(
+    mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue
+) -> Mapping[str | None, float]:
+    """Return P(origin | mechanism, evidence) over the candidate layers and None."""
+    network = origin_network(mechanism, evidence, catalogue)
+    if len(network.places) == 1:
+        return {network.places[0]: 1.0}
+    values = posterior_of_origin(network.prior, network.tables, network.present)
+    return dict(zip(network.places, map(float, values), strict=True))
+
+
+def origin_posterior(network: OriginNetwork) -> Array:
+    """Return the same posterior by direct summation: the oracle of the tests."""
+    rows = np.clip(network.tables, CLIP, 1 - CLIP)
+    seen = np.where(network.present[:, None], np.log(rows), np.log1p(-rows)).sum(axis=0)
+    score = np.log(network.prior) + seen
+    weights = np.exp(score - score.max())
+    return np.asarray(weights / weights.sum())
+
+
+def origin_network(
+    mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue
+) -> OriginNetwork:
+    """Return the location network of one mechanism."""
+    local = {e.event: e.link for e in mechanism.effects if e.local and e.event in evidence.findings}
+    found = {e: {f.layer: f for f in evidence.findings[e].at} for e in local}
+    layers = _candidates(found, evidence)
+    places: tuple[str | None, ...] = (*layers, None)
+    if not layers:
+        return OriginNetwork((None,), np.ones(1), np.zeros((0, 1)), np.zeros(0, bool))
+    reached = _reached(layers, evidence, mechanism.spread)
+    tables, present = [], []
+    for event, link in local.items():
+        spreads = catalogue.detector(event).kind != "parameter_health"
+        judged = evidence.judged.get(event, evidence.layers)
+        for layer in layers:
+            if layer not in judged:
+                continue
+            row = [
+                link if layer == place else _elsewhere(layer, place, reached, spreads=spreads)
+                for place in layers
+            ]
+            tables.append([*row, EVERYWHERE if link > 0.5 else link])
+            present.append(layer in found[event])
+    prior = _prior(layers, found)
+    return OriginNetwork(places, prior, np.array(tables), np.array(present, bool))
+
+
+def _candidates(
+    found: dict[str, dict[str, LocatedFinding]], evidence: Evidence
+) -> list[str]:
+    """Return the layers with a finding, those found first and strongest first kept, in flow order."""
+    best: dict[str, tuple[int, float]] = {}
+    for at in found.values():
+        for layer, finding in at.items():
+            key = (finding.onset, -finding.strength)
+            best[layer] = min(best.get(layer, key), key)
+    kept = set(sorted(best, key=lambda layer: best[layer])[:MAX_PLACES])
+    return [layer for layer in evidence.layers if layer in kept]
+
+
+def _prior(layers: list[str], found: dict[str, dict[str, LocatedFinding]]) -> Array:
+    """Return the prior over origins, tilted by how early and how strong the findings there are."""
+    first = min(f.onset for at in found.values() for f in at.values())
+    last = max(f.onset for at in found.values() for f in at.values())
+    tolerance = max(5.0, 0.1 * (last - first))
+    tilt = []
+    for layer in layers:
+        here = [at[layer] for at in found.values() if layer in at]
+        late = min(f.onset for f in here) - first
+        strong = max(min(f.strength, 3.0) for f in here)
+        tilt.append(STRENGTH * strong - LATENESS * min(late / tolerance, 8.0))
+    weights = np.exp(np.array(tilt) - max(tilt))
+    weights *= (1 - P_WHOLE_NETWORK) / weights.sum()
+    return np.append(weights, P_WHOLE_NETWORK)
+
+
+def _elsewhere(
+    layer: str, place: str, reached: dict[str, set[str]], *, spreads: bool
+) -> float:
+    return PROPAGATED if spreads and layer in reached[place] else ELSEWHERE
+
+
+def _reached(layers: list[str], evidence: Evidence, spread: str) -> dict[str, set[str]]:
+    """Return, for every candidate, the candidates that its consequences reach."""
+    after: dict[str, set[str]] = {}
+    before: dict[str, set[str]] = {}
+    for source, target in evidence.edges:
+        after.setdefault(source, set()).add(target)
+        before.setdefault(target, set()).add(source)
+    ways = {"forward": (after,), "backward": (before,), "both": (after, before), "none": ()}[spread]
+    return {
+        layer: set().union(*(_closure(layer, way) for way in ways)) & set(layers)
+        for layer in layers
+    }
+
+
+def _closure(start: str, arrows: dict[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    stack = [start]
+    while stack:
+        for target in arrows.get(stack.pop(), ()):
+            if target not in seen:
+                seen.add(target)
+                stack.append(target)
+    return seen - {start}

@@ -1,0 +1,177 @@
+"""The mechanism network as arrays: leaky noisy-OR parameters of the observed events, and exact enumeration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.errors import PriorError, UnknownNameError
+from neuraldbg.records.catalogue import Catalogue, Detector, Mechanism
+from neuraldbg.records.evidence import Evidence
+
+__all__ = ["UNKNOWN", "Network", "build", "enumerate_sets", "event_log_odds"]
+
+Array = NDArray[np.float64]
+
+UNKNOWN = "unknown_cause"
+# No probability of the network is closer to 0 or 1 than this: a certain table cannot be argued with.
+CLIP = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Noisy-OR parameters for one run's evidence.
+
+    Attributes
+    ----------
+    causes
+        Slugs, ``unknown_cause`` last; shape of the first axis of ``links``.
+    prior
+        Shape ``(M,)``; prior probability of each cause, refutations already applied.
+    asked
+        Shape ``(M,)``; prior before refutations, for Bayes factors.
+    events
+        Names of the observed event types.
+    links
+        Shape ``(M, E)``.
+    leak, weight, present
+        Shape ``(E,)``.
+    """
+
+    causes: tuple[str, ...]
+    prior: Array
+    asked: Array
+    events: tuple[str, ...]
+    links: Array
+    leak: Array
+    weight: Array
+    present: NDArray[np.bool_]
+
+    def keep(self, chosen: list[int]) -> Network:
+        """Return the network of a choice of causes."""
+        return Network(
+            causes=tuple(self.causes[i] for i in chosen),
+            prior=self.prior[chosen],
+            asked=self.asked[chosen],
+            events=self.events,
+            links=self.links[chosen],
+            leak=self.leak,
+            weight=self.weight,
+            present=self.present,
+        )
+
+
+def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] | None) -> Network:
+    """Return the network of the mechanisms that the context allows and the events that were observed.
+
+    Raises
+    ------
+    UnknownNameError
+        If ``priors`` names a mechanism that the catalogue does not hold.
+    PriorError
+        If a prior lies outside (0, 1).
+    """
+    table = _priors(catalogue, priors or {})
+    allowed = [m for m in catalogue.mechanisms if set(m.requires) <= evidence.context]
+    observed = [d for d in catalogue.detectors if d.name in evidence.findings]
+    column = {d.name: j for j, d in enumerate(observed)}
+    links = np.zeros((len(allowed) + 1, len(observed)))
+    for i, mechanism in enumerate(allowed):
+        for effect in mechanism.effects:
+            if effect.event in column:
+                links[i, column[effect.event]] = effect.link
+    links[-1] = [_unknown_link(d, catalogue) for d in observed]
+    asked = np.array([*(table[m.slug] for m in allowed), table[UNKNOWN]])
+    refuted = np.array([*(_refutation(m, evidence) for m in allowed), 1.0])
+    odds = asked / (1 - asked) * refuted
+    findings = [evidence.findings[d.name] for d in observed]
+    return Network(
+        causes=(*(m.slug for m in allowed), UNKNOWN),
+        prior=np.clip(odds / (1 + odds), 1e-9, 1 - CLIP),
+        asked=asked,
+        events=tuple(column),
+        links=np.clip(links, 0.0, 1 - CLIP),
+        leak=np.clip(np.array([d.leak for d in observed]), CLIP, 1 - CLIP),
+        weight=np.array([f.weight for f in findings]),
+        present=np.array([f.present for f in findings], bool),
+    )
+
+
+def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
+    """Return how likely a cause outside the catalogue shows as this event.
+
+    It is known by what it does to the loss; it predicts no particular state of the network.
+    """
+    if detector.failure is None:
+        return 0.0
+    return catalogue.unknown_link if detector.kind == "loss_dynamics" else catalogue.unknown_link / 4
+
+
+def _priors(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:
+    table = {m.slug: m.prior for m in catalogue.mechanisms} | {UNKNOWN: catalogue.p_unknown}
+    for slug, value in overrides.items():
+        if slug not in table:
+            raise UnknownNameError("mechanism", slug, table)
+        if not 0.0 < value < 1.0:
+            msg = f"the prior of {slug!r} must lie between 0 and 1 (exclusive), got {value!r}"
+            raise PriorError(msg)
+        table[slug] = float(value)
+    return table
+
+
+def _refutation(mechanism: Mechanism, evidence: Evidence) -> float:
+    factor = 1.0
+    for effect in mechanism.forbids:
+        finding = evidence.findings.get(effect.event)
+        if finding is not None and finding.present:
+            factor *= effect.link**finding.weight
+    return factor
+
+
+def event_log_odds(quiet: Array, network: Network) -> Array:
+    """Return the log-likelihood of the evidence from log P(every event absent).
+
+    An event of weight w below 1 is soft: its table is ``P(e | causes)^w``, renormalised.
+
+    Parameters
+    ----------
+    quiet
+        Shape ``(N, E)``; log probability that each event is absent under each set of causes.
+    network
+        Holds weights and what was seen.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(N,)``.
+    """
+    absent = np.minimum(quiet, np.log1p(-CLIP))
+    present = np.log(-np.expm1(absent))
+    soft_absent, soft_present = absent * network.weight, present * network.weight
+    seen = np.where(network.present, soft_present, soft_absent)
+    return np.asarray((seen - np.logaddexp(soft_absent, soft_present)).sum(axis=1))
+
+
+def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], Array]:
+    """Return every set of at most ``largest`` active causes and its log joint with the evidence.
+
+    Returns
+    -------
+    members
+        Shape ``(N, M)``, bool.
+    score
+        Shape ``(N,)``; log P(set, evidence), exact for each set.
+    """
+    count = len(network.causes)
+    sets = [s for size in range(min(largest, count) + 1) for s in combinations(range(count), size)]
+    members = np.zeros((len(sets), count), bool)
+    for row, chosen in enumerate(sets):
+        members[row, list(chosen)] = True
+    quiet = np.log1p(-network.leak) + members @ np.log1p(-network.links)
+    log_odds = np.log(network.prior) - np.log1p(-network.prior)
+    prior = members @ log_odds + np.log1p(-network.prior).sum()
+    return members, prior + event_log_odds(quiet, network)

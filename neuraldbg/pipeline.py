@@ -1,0 +1,121 @@
+"""The only file that sees all stages: a recording in, a diagnosis out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from neuraldbg.catalogue import DEFAULT
+from neuraldbg.events import find_events, gather_evidence
+from neuraldbg.explain import explanations, healthy_reason, mechanism_couplings, rank, tell
+from neuraldbg.graph import event_couplings, link, trace
+from neuraldbg.records.catalogue import Catalogue
+from neuraldbg.records.diagnosis import (
+    CausalChain,
+    CausalHypothesis,
+    Coverage,
+    Diagnosis,
+    EventGraph,
+    Explanation,
+)
+from neuraldbg.records.event import FAILURE_KINDS
+from neuraldbg.records.recording import Recording
+from neuraldbg.signals import derive
+
+__all__ = ["chain_to", "diagnose", "explain"]
+
+TOLD = 3
+
+
+def diagnose(
+    recording: Recording,
+    catalogue: Catalogue = DEFAULT,
+    *,
+    priors: Mapping[str, float] | None = None,
+) -> Diagnosis:
+    """Return everything that the engine concludes from a recording.
+
+    Parameters
+    ----------
+    recording
+        What capture saw; a pure function of it, so a saved run can be diagnosed again.
+    catalogue
+        Detectors and mechanisms.
+    priors
+        Replaces the prior probability of some mechanisms.
+
+    Raises
+    ------
+    UnknownNameError
+        If ``priors`` names an unknown mechanism.
+    PriorError
+        If a prior lies outside (0, 1).
+    """
+    # Importing pgmpy takes seconds; nobody pays for it before an answer is asked for.
+    from neuraldbg.inference import infer  # noqa: PLC0415
+
+    signals = derive(recording)
+    events = find_events(signals, catalogue)
+    graph = link(recording.topology, events)
+    evidence = gather_evidence(signals, events, catalogue)
+    posterior = infer(evidence, catalogue, priors=priors)
+    claims = rank(posterior, evidence, events, signals, catalogue)
+    draft = Diagnosis(
+        p_healthy=posterior.p_healthy,
+        p_unknown=posterior.p_unknown,
+        hypotheses=claims,
+        events=graph.events,
+        graph=graph,
+        couplings=(*mechanism_couplings(posterior, claims), *event_couplings(graph)),
+        coverage=_coverage(recording, len(evidence.findings)),
+        facts={"surprise": posterior.surprise, **signals.numbers},
+    )
+    chains = {c.mechanism: _best_chain(c, graph) for c in claims[:TOLD]}
+    healthy = draft.healthy or draft.coverage.steps == 0
+    told = explanations(claims, chains, healthy=healthy)
+    return replace(draft, explanations=told, reason=healthy_reason(draft))
+
+
+def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
+    """Return the chain from the claim's evidence to the gravest failure that it explains."""
+    mine = set(claim.event_ids)
+    kinds = {e.failure for e in graph.events if e.id in mine and e.failure}
+    wanted = [k for k in FAILURE_KINDS if k in kinds] or [
+        k for k in FAILURE_KINDS if any(e.failure == k for e in graph.events)
+    ]
+    found = [trace(graph, kind, roots=claim.event_ids) for kind in wanted]
+    return max(found, key=len, default=CausalChain(failure="none", reason="no failure was seen"))
+
+
+def _coverage(recording: Recording, judged: int) -> Coverage:
+    layers = recording.topology.layers
+    return Coverage(
+        steps=int(recording.steps.size),
+        sampled=int(recording.sampled.size),
+        layers=len(layers),
+        layers_seen=sum(layer.order >= 0 for layer in layers),
+        events_judged=judged,
+        unobserved=recording.unobserved,
+    )
+
+
+def chain_to(diagnosis: Diagnosis, failure: str) -> CausalChain:
+    """Return the chain to a failure, starting from the evidence of the leading hypothesis."""
+    roots = diagnosis.hypotheses[0].event_ids if diagnosis.hypotheses else ()
+    return trace(diagnosis.graph, failure, roots=roots)
+
+
+def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Explanation]:
+    """Return explanations of one failure kind: hypotheses one of whose effects it is.
+
+    Empty if the failure was not seen; rivals of less than 5 % are left out.
+    """
+    names = {e.name for e in diagnosis.events if e.failure == failure}
+    if not names:
+        return []
+    can = {
+        m.slug for m in catalogue.mechanisms if any(e.event in names for e in m.effects)
+    } | {"unknown_cause"}
+    claims = tuple(c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05)
+    chain = chain_to(diagnosis, failure)
+    return [tell(claim, diagnosis.hypotheses, chain) for claim in claims]

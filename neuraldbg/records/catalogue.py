@@ -1,0 +1,174 @@
+"""Knowledge as records: detectors, mechanisms, their effects, and the catalogue that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from neuraldbg.records.event import EventKind
+
+__all__ = ["Catalogue", "Detector", "Effect", "Mechanism", "Spread"]
+
+Spread = Literal["none", "forward", "backward", "both"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """One threshold on one derived signal; where it is passed, a semantic event is born.
+
+    Attributes
+    ----------
+    name
+        Event name, the node of the mechanism network.
+    kind
+        Family of the event.
+    reads
+        Name of the derived signal (``signals`` stage).
+    threshold
+        In the signal's own unit.
+    side
+        ``"above"`` or ``"below"`` the threshold is abnormal.
+    scale
+        ``"log"``: strength is measured in decades; ``"linear"``: in units of the threshold.
+    patience
+        Consecutive measured points that must be abnormal.
+    until
+        Only points with a step below this count (None: all); ``0`` onset facts use ``until=1``.
+    since
+        Only points with a step of at least this count.
+    before, after
+        Regime words.
+    failure
+        Failure kind that users know it by, or None.
+    leak
+        Probability that the event is seen with none of its listed causes active (healthy runs included).
+    reliability
+        Confidence of the detection: 1 for an exact invariant.
+    meaning
+        One clause that completes "because …".
+    source
+        Where the threshold comes from.
+    """
+
+    name: str
+    kind: EventKind
+    reads: str
+    threshold: float
+    side: Literal["above", "below"] = "above"
+    scale: Literal["log", "linear"] = "log"
+    patience: int = 1
+    until: int | None = None
+    since: int = 0
+    before: str = "healthy"
+    after: str
+    failure: str | None = None
+    leak: float = 0.02
+    reliability: float = 0.9
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One mechanism makes one event likely.
+
+    Attributes
+    ----------
+    event
+        Detector name.
+    link
+        Noisy-OR link: probability that this mechanism alone produces the event.
+    local
+        True if the event is expected *at* the layer where the mechanism sits.
+    """
+
+    event: str
+    link: float
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mechanism:
+    """A declared cause of failure, one variable of the network.
+
+    Attributes
+    ----------
+    slug
+        Public name, design contract.
+    claim
+        Completes "likely due to …".
+    story
+        Two sentences: what happens, in which order and direction.
+    prior
+        Probability among runs that somebody asks to debug.
+    effects
+        Events that it causes.
+    forbids
+        Events that it makes *less* likely, with the factor that its odds are multiplied by when the event is
+        seen: exact refutations (``link`` is that factor, below 1).
+    requires
+        Context flags without which the mechanism is impossible (``has_norm``, ``optimizer_adam`` …).
+    role
+        ``root`` (something a person did) or ``state`` (also caused by others).
+    layered
+        True if the claim names a layer.
+    spread
+        Direction in which its consequences travel from its layer.
+    remedy
+        What to try, a format string over the numbers that ``explain`` computes.
+    look_alikes
+        Mechanisms that it is confused with.
+    equivalents
+        Mechanisms that passive evidence cannot tell from it, with the experiment that would.
+    source
+        Literature.
+    """
+
+    slug: str
+    claim: str
+    story: str
+    prior: float
+    effects: tuple[Effect, ...]
+    forbids: tuple[Effect, ...] = ()
+    requires: tuple[str, ...] = ()
+    role: Literal["root", "state"] = "root"
+    layered: bool = False
+    spread: Spread = "none"
+    remedy: str
+    look_alikes: tuple[str, ...] = ()
+    equivalents: tuple[tuple[str, str], ...] = ()
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Detectors and mechanisms: a value that is passed in, never a global.
+
+    ``p_healthy`` is the prior that nothing is wrong, ``p_unknown`` that the cause is none of these and
+    ``unknown_link`` the probability with which an unlisted cause produces any one event.
+    """
+
+    detectors: tuple[Detector, ...]
+    mechanisms: tuple[Mechanism, ...]
+    p_unknown: float = 0.02
+    unknown_link: float = 0.25
+    version: str = field(default="0")
+
+    def detector(self, name: str) -> Detector:
+        """Return the detector with this name."""
+        return next(d for d in self.detectors if d.name == name)
+
+    def mechanism(self, slug: str) -> Mechanism:
+        """Return the mechanism with this slug."""
+        return next(m for m in self.mechanisms if m.slug == slug)
+
+    def with_(
+        self, *, detectors: Iterable[Detector] = (), mechanisms: Iterable[Mechanism] = ()
+    ) -> Catalogue:
+        """Return a catalogue with these entries added; an entry of the same name is replaced."""
+        by_name = {d.name: d for d in (*self.detectors, *detectors)}
+        by_slug = {m.slug: m for m in (*self.mechanisms, *mechanisms)}
+        return replace(
+            self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values())
+        )

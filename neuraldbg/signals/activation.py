@@ -1,0 +1,182 @@
+"""Signals of activations: dead and saturated units, growth with depth, constants, attention, normalization."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import trailing_median
+from neuraldbg.signals.view import (
+    chain_layers,
+    layer_max,
+    layer_series,
+    owners,
+    run_series,
+    scalar_series,
+)
+
+__all__ = ["activation_signals"]
+
+Array = NDArray[np.float64]
+GATES = frozenset({"recurrent"})
+
+
+def activation_signals(recording: Recording) -> dict[str, Series]:
+    """Return activation signals by the parametrised layer that they are told under."""
+    owner = owners(recording.topology)
+    out = {
+        "dead_share": _owned(recording, "dead_share", owner),
+        "saturated_share": _hidden_only(recording, _owned(recording, "saturated_share", owner)),
+        "activation_nonfinite": _owned(recording, "nonfinite_share", owner),
+        **_depth(recording),
+        **_constant(recording, owner),
+        **_attention(recording),
+        **_normalization(recording),
+        **_dropout(recording),
+        **_growth(recording),
+    }
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _owned(recording: Recording, name: str, owner: NDArray[np.int64]) -> Series:
+    series = layer_series(recording, name)
+    return layer_max(series.steps, series.values, series.observed, owner)
+
+
+def _hidden_only(recording: Recording, series: Series) -> Series:
+    """Leave out gates and the output layer: they may saturate in a healthy program (section 6)."""
+    layers = recording.topology.layers
+    outputs = set(recording.topology.outputs)
+    last = max((i for i in series.layers or ()), key=lambda i: layers[i].order, default=-1)
+    allowed = [
+        i not in outputs and i != last and layers[i].kind not in GATES for i in series.layers or ()
+    ]
+    return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
+
+
+def _depth(recording: Recording) -> dict[str, Series]:
+    """Return depth slope (nats a layer) and total rise of the activation spread over the chain."""
+    spread = layer_series(recording, "act_std")
+    chain = [i for i in chain_layers(recording.topology) if spread.observed[:, i].any()]
+    if len(chain) < 3:
+        return {}
+    values = spread.values[:, chain]
+    seen = spread.observed[:, chain] & np.isfinite(values) & (values > 0)
+    logs = np.log(np.where(seen, values, 1.0))
+    depth = np.arange(len(chain), dtype=np.float64)
+    n = np.maximum(seen.sum(axis=1), 1)
+    dx = np.where(seen, depth - ((seen * depth).sum(axis=1) / n)[:, None], 0.0)
+    slope = (dx * logs).sum(axis=1) / np.maximum((dx**2).sum(axis=1), 1e-12)
+    judged = seen.sum(axis=1) >= 3
+    start = spread.steps == (spread.steps[0] if spread.steps.size else 0)
+    total = slope * (len(chain) - 1)
+    return {
+        "activation_growth_depth": Series(spread.steps, total, judged & start),
+        "activation_decay_depth": Series(spread.steps, -total, judged & start),
+    }
+
+
+def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Series]:
+    """Return decades by which the spread over the batch is below the size of the activation."""
+    spread, size = layer_series(recording, "act_std"), layer_series(recording, "act_rms")
+    seen = spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
+    ratio = np.where(seen, spread.values, 1.0) / np.where(seen, size.values, 1.0)
+    lost = -np.log10(np.maximum(ratio, 1e-9))
+    weighted = np.array([bool(layer.params) for layer in recording.topology.layers])
+    layers = layer_max(spread.steps, lost, seen & weighted[None, :], owner)
+    outputs = [i for i in recording.topology.outputs if i < seen.shape[1]]
+    if not outputs:
+        return {"sample_collapse": layers}
+    head = layer_max(spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int))
+    return {
+        "sample_collapse": layers,
+        "output_constant": Series(spread.steps, head.values[:, 0], head.observed[:, 0]),
+        "output_spread_initial": _initial_output(recording, outputs),
+    }
+
+
+def _initial_output(recording: Recording, outputs: list[int]) -> Series:
+    spread = layer_series(recording, "act_std")
+    seen = spread.observed[:1, outputs]
+    value = np.where(seen, spread.values[:1, outputs], 0.0).max(axis=1)
+    return Series(spread.steps[:1], 1.0 / np.maximum(value, 1e-9), seen.any(axis=1))
+
+
+def _attention(recording: Recording) -> dict[str, Series]:
+    entropy = layer_series(recording, "attn_entropy_min")
+    median = layer_series(recording, "attn_entropy_median")
+    logits = layer_series(recording, "attn_logit_max")
+    remaining = _loss_remaining(recording, entropy.steps)
+    unlearnt = remaining > 0.85
+    sharp = 1.0 - entropy.values
+    return {
+        "attention_collapsed": entropy._replace(
+            values=np.where(unlearnt[:, None], sharp, 0.0)
+        ),
+        "attention_uniformly_sharp": median._replace(
+            values=np.where(unlearnt[:, None], 1.0 - median.values, 0.0)
+        ),
+        "attention_logit": logits,
+    }
+
+
+def _loss_remaining(recording: Recording, steps: NDArray[np.int64]) -> Array:
+    """Return the share of the initial loss that is left at each sampled step; 1 if unknown."""
+    loss = run_series(recording, "loss")
+    values = loss.values[loss.observed]
+    if values.size == 0 or not np.isfinite(values[0]) or values[0] <= 0:
+        return np.ones(steps.size)
+    level = np.nan_to_num(trailing_median(values, 8) / values[0], nan=1.0)
+    place = np.searchsorted(loss.steps[loss.observed], steps, side="right") - 1
+    return level[np.clip(place, 0, level.size - 1)]
+
+
+def _normalization(recording: Recording) -> dict[str, Series]:
+    count = layer_series(recording, "norm_count")
+    gap = layer_series(recording, "norm_stat_gap")
+    # Running statistics need about five time constants of 1/momentum = 10 steps to settle.
+    settled = (gap.steps >= 50)[:, None]
+    return {
+        "norm_few": count._replace(values=1.0 / np.maximum(count.values, 1e-9)),
+        "norm_flat": layer_series(recording, "norm_var_min"),
+        "norm_gap": gap._replace(observed=gap.observed & settled),
+    }
+
+
+def _dropout(recording: Recording) -> dict[str, Series]:
+    topology = recording.topology
+    rates = {
+        i: float(layer.config.get("p") or 0.0)
+        for i, layer in enumerate(topology.layers)
+        if layer.kind == "dropout"
+    }
+    if not rates:
+        return {}
+    kept = layer_series(recording, "drop_keep")
+    steps = recording.sampled[:1] if recording.sampled.size else np.array([0])
+    values = np.array([[p for p in rates.values()]])
+    active = np.array([[bool((kept.observed[:, i]).any()) for i in rates]])
+    return {"dropped": Series(steps, values, active, tuple(rates))}
+
+
+def _growth(recording: Recording) -> dict[str, Series]:
+    """Return decades by which the largest activation grew since the start, over all layers."""
+    peak = layer_series(recording, "act_absmax")
+    if peak.steps.size == 0:
+        return {}
+    seen = peak.observed & np.isfinite(peak.values) & (peak.values > 0)
+    started = seen[0]
+    if not started.any():
+        return {}
+    logs = np.where(seen, np.log10(np.where(seen, peak.values, 1.0)), 0.0)
+    rise = np.where(seen[:, started], logs[:, started] - logs[0][started], -np.inf)
+    return {
+        "activation_growth_time": Series(
+            peak.steps, np.maximum(rise.max(axis=1), 0.0), seen[:, started].any(axis=1)
+        ),
+        "activation_peak": scalar_series(
+            int(peak.steps[0]), float(np.max(np.where(seen, peak.values, 0.0)))
+        ),
+    }

@@ -1,0 +1,79 @@
+"""What kind of program this is: flags that gate mechanisms, and numbers that explanations quote."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuraldbg.records.recording import Fact, Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.data import REGRESSION
+from neuraldbg.signals.loss import initial_loss, label_entropy
+from neuraldbg.signals.view import chain_layers, run_series
+
+__all__ = ["context_flags", "context_numbers", "is_adversarial"]
+
+_RECTIFIERS = frozenset({"relu", "relu6"})
+_BOUNDED = frozenset({"tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign"})
+_HALF = frozenset({"float16", "bfloat16"})
+
+
+def is_adversarial(recording: Recording) -> bool:
+    """Return whether several optimizers pull against one another, so that no loss has to fall."""
+    return len(recording.optimizers) >= 2
+
+
+def context_flags(recording: Recording) -> frozenset[str]:
+    """Return the flags that hold for this program."""
+    topology = recording.topology
+    kinds = {layer.kind for layer in topology.layers}
+    activations = {layer.activation for layer in topology.layers}
+    families = {o.family for o in recording.optimizers}
+    dtypes = {p.dtype for p in topology.params}
+    autocast = str(recording.facts.get("autocast") or "")
+    flags = {
+        "has_norm": "norm" in kinds,
+        "has_attention": "attention" in kinds or "attn_entropy_min" in recording.layer,
+        "has_dropout": "dropout" in kinds,
+        "has_recurrent": "recurrent" in kinds or "time_grad_slope" in recording.layer,
+        "has_rectifier": bool(activations & _RECTIFIERS),
+        "has_bounded": bool(activations & _BOUNDED),
+        "optimizer_adam": "adam" in families,
+        "optimizer_sgd": "sgd" in families,
+        "half_parameters": bool(dtypes & _HALF),
+        "fp16": "float16" in dtypes or "float16" in autocast,
+        "half_precision": bool(dtypes & _HALF) or bool(autocast),
+        "regression": any(c.function in REGRESSION for c in recording.losses),
+        "adversarial": is_adversarial(recording),
+        "float_input": "input_std" in recording.step,
+        "deep": len(chain_layers(topology)) >= 5,
+        "weight_decay": _decays(recording),
+    }
+    return frozenset(name for name, holds in flags.items() if holds)
+
+
+def _decays(recording: Recording) -> bool:
+    found = recording.group.get("weight_decay")
+    return found is not None and bool((found.observed & (found.values > 0)).any())
+
+
+def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str, Fact]:
+    """Return the scalars that explanations and remedies quote; absent where unknown."""
+    numbers: dict[str, Fact] = {}
+    loss = run_series(recording, "loss")
+    if loss.observed.any():
+        values = loss.values[loss.observed]
+        numbers["initial_loss"] = initial_loss(values)
+        numbers["final_loss"] = float(np.median(values[-5:]))
+    entropy = label_entropy(recording.losses)
+    if entropy is not None:
+        numbers["label_entropy"] = entropy
+    rates = recording.group.get("lr")
+    if rates is not None and rates.observed.any():
+        numbers["learning_rate"] = float(rates.values[rates.observed][0])
+        numbers["learning_rate_last"] = float(rates.values[-1][rates.observed[-1]].max(initial=0.0))
+    for name in ("update_ratio_early", "update_ratio_best", "input_scale", "target_scale"):
+        found = series.get(name)
+        if found is not None and found.observed.any():
+            numbers[name] = float(found.values[found.observed][0])
+    numbers["steps"] = int(recording.steps.size)
+    return numbers

@@ -1,0 +1,176 @@
+"""Signals of the data: scale of the inputs and targets, batches unlike the others, and the loss fingerprint."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import LossCall, Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import robust_z
+from neuraldbg.signals.view import run_series, scalar_series
+
+__all__ = ["REGRESSION", "data_signals"]
+
+Array = NDArray[np.float64]
+REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
+
+
+def data_signals(recording: Recording) -> dict[str, Series]:
+    """Return signals of inputs, targets and of how the loss was called."""
+    out = {**_inputs(recording), **_anomaly(recording), **_targets(recording.losses)}
+    out |= _fingerprint(recording.losses)
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _inputs(recording: Recording) -> dict[str, Series]:
+    mean, std = run_series(recording, "input_mean"), run_series(recording, "input_std")
+    seen = mean.observed & std.observed & np.isfinite(mean.values) & np.isfinite(std.values)
+    nonfinite = run_series(recording, "input_nonfinite")
+    out = {"input_nonfinite": nonfinite}
+    if not seen.any():
+        return out
+    rms = float(np.median(np.hypot(mean.values[seen], std.values[seen])))
+    spread = float(np.median(std.values[seen]))
+    offset = float(np.median(np.abs(mean.values[seen])) / max(spread, 1e-12))
+    first = int(mean.steps[seen][0])
+    feature = run_series(recording, "input_feature_spread")
+    widest = feature.values[feature.observed]
+    out |= {
+        "input_scale": scalar_series(first, rms),
+        "input_scale_small": scalar_series(first, 1.0 / max(rms, 1e-12)),
+        "input_offset": scalar_series(first, offset if spread > 0 else 0.0),
+    }
+    if widest.size:
+        out["input_feature_spread"] = scalar_series(first, float(np.median(widest)))
+    return out
+
+
+def _anomaly(recording: Recording) -> dict[str, Series]:
+    """Return the largest robust z of the moments of each batch, and whether the change lasts."""
+    z = np.zeros(recording.steps.size)
+    seen = np.zeros(recording.steps.size, bool)
+    for name, floor in _MOMENTS:
+        series = run_series(recording, name)
+        usable = series.observed & np.isfinite(series.values)
+        if usable.sum() < 12:
+            continue
+        x = series.values if floor > 0.2 else np.log(np.abs(series.values) + 1e-6)
+        scale = floor if floor <= 0.2 else max(0.1 * float(np.std(series.values[usable])), 1e-6)
+        score = np.abs(robust_z(np.where(usable, x, np.nan), floor=scale))
+        z, seen = np.maximum(z, score), seen | usable
+    if not seen.any():
+        return {}
+    return {"input_anomaly": Series(recording.steps, z, seen)}
+
+
+# Logarithms of scales (floor in nats), then plain moments (floor: a share of their own spread).
+_MOMENTS = (
+    ("input_std", 0.1),
+    ("input_absmax", 0.15),
+    ("input_mean", 1.0),
+    ("input_zero_share", 1.0),
+    ("input_int_zero_share", 1.0),
+    ("input_int_mean", 1.0),
+    ("input_int_std", 1.0),
+)
+
+
+def _numbers(losses: tuple[LossCall, ...], key: str) -> tuple[NDArray[np.int64], Array]:
+    found = [
+        (call.step, float(value))
+        for call in losses
+        if isinstance(value := call.facts.get(key), (int, float)) and np.isfinite(float(value))
+    ]
+    steps = np.array([s for s, _ in found], np.int64)
+    return steps, np.array([v for _, v in found], np.float64)
+
+
+def _targets(losses: tuple[LossCall, ...]) -> dict[str, Series]:
+    regression = tuple(c for c in losses if c.function in REGRESSION)
+    out: dict[str, Series] = {}
+    steps, mean = _numbers(regression, "target_mean")
+    _, std = _numbers(regression, "target_std")
+    if mean.size and mean.size == std.size:
+        size = float(np.median(np.hypot(mean, std)))
+        out["target_scale"] = scalar_series(int(steps[0]), size)
+        out["target_scale_small"] = scalar_series(int(steps[0]), 1.0 / max(size, 1e-12))
+    steps, bad = _numbers(losses, "target_nonfinite")
+    if bad.size:
+        out["target_nonfinite"] = Series(steps, bad, np.ones(bad.size, bool))
+    steps, entropy = _numbers(losses, "label_entropy")
+    if entropy.size >= 12:
+        score = np.abs(robust_z(entropy, floor=0.1))
+        out["label_anomaly"] = Series(steps, score, np.ones(score.size, bool))
+    steps, wrong = _numbers(losses, "confident_wrong")
+    if wrong.size:
+        out["confident_wrong"] = scalar_series(int(steps[0]), float(np.median(wrong[-5:])))
+    steps, conflict = _numbers(losses, "label_conflict")
+    if conflict.size:
+        out["label_conflict"] = scalar_series(int(steps[0]), float(conflict.max()))
+    return out
+
+
+def _fingerprint(losses: tuple[LossCall, ...]) -> dict[str, Series]:
+    """Return one exact flag for each way in which head and loss disagree (mechanisms.md 2.14)."""
+    if not losses:
+        return {}
+    start = losses[0].step
+    return {
+        f"loss_{name}": scalar_series(start, float(np.mean([test(c) for c in losses])))
+        for name, test in _MISMATCHES.items()
+    }
+
+
+def _flag(call: LossCall, key: str) -> bool:
+    return bool(call.facts.get(key) or False)
+
+
+def _low(call: LossCall) -> float:
+    value = call.facts.get("input_min")
+    return float(value) if isinstance(value, (int, float)) else -1.0
+
+
+def _high(call: LossCall) -> float:
+    value = call.facts.get("input_max")
+    return float(value) if isinstance(value, (int, float)) else 2.0
+
+
+def _is_softmax_twice(call: LossCall) -> bool:
+    return call.function == "cross_entropy" and _flag(call, "input_rows_sum_to_one")
+
+
+def _is_nll_on_raw(call: LossCall) -> bool:
+    return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
+
+
+def _is_sigmoid_twice(call: LossCall) -> bool:
+    bce = call.function == "binary_cross_entropy_with_logits"
+    return bce and _low(call) >= 0.0 and _high(call) <= 1.0
+
+
+def _is_rectified(call: LossCall) -> bool:
+    return (
+        call.function in {"cross_entropy", "binary_cross_entropy_with_logits"}
+        and _low(call) >= 0.0
+        and not _flag(call, "input_rows_sum_to_one")
+        and not _is_sigmoid_twice(call)
+    )
+
+
+def _is_broadcast(call: LossCall) -> bool:
+    return _flag(call, "shape_mismatch")
+
+
+def _is_sum(call: LossCall) -> bool:
+    return call.facts.get("reduction") == "sum"
+
+
+_MISMATCHES = {
+    "softmax_twice": _is_softmax_twice,
+    "nll_on_raw": _is_nll_on_raw,
+    "sigmoid_twice": _is_sigmoid_twice,
+    "rectified": _is_rectified,
+    "broadcast": _is_broadcast,
+    "sum": _is_sum,
+}

@@ -1,0 +1,49 @@
+"""Derive every signal of a recording."""
+
+from __future__ import annotations
+
+from neuraldbg.records.recording import Recording
+from neuraldbg.records.signals import Signals
+from neuraldbg.signals.activation import activation_signals
+from neuraldbg.signals.context import context_flags, context_numbers, is_adversarial
+from neuraldbg.signals.data import data_signals
+from neuraldbg.signals.gradient import gradient_signals
+from neuraldbg.signals.loss import loss_signals
+from neuraldbg.signals.numerics import numeric_signals
+from neuraldbg.signals.optimizer import optimizer_signals
+from neuraldbg.signals.parameter import parameter_signals
+
+__all__ = ["derive"]
+
+
+def derive(recording: Recording) -> Signals:
+    """Return the scale-free signals of a run.
+
+    Parameters
+    ----------
+    recording
+        What capture saw; it may be empty or unfinished.
+
+    Returns
+    -------
+    Signals
+        A signal that could not be derived is absent from ``series``.
+    """
+    if recording.steps.size == 0:
+        series = numeric_signals(recording)
+    else:
+        series = {
+            **loss_signals(recording, adversarial=is_adversarial(recording)),
+            **gradient_signals(recording),
+            **parameter_signals(recording),
+            **activation_signals(recording),
+            **optimizer_signals(recording),
+            **data_signals(recording),
+            **numeric_signals(recording),
+        }
+    return Signals(
+        series=series,
+        context=context_flags(recording),
+        numbers=context_numbers(recording, series),
+        recording=recording,
+    )

@@ -1,0 +1,121 @@
+"""Signals of gradients: depth slopes, breaks, bursts, clipping, and gradients that were never cleared."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import robust_z
+from neuraldbg.signals.view import chain_layers, column, layer_series, run_series, scalar_series
+
+__all__ = ["gradient_signals", "total_gradient"]
+
+Array = NDArray[np.float64]
+
+
+def gradient_signals(recording: Recording) -> dict[str, Series]:
+    """Return gradient signals of the run and of its layers."""
+    out = {**_depth(recording), **_level(recording), **_clipping(recording)}
+    residual = run_series(recording, "residual")
+    # The first two steps have nothing to clear.
+    out["uncleared"] = residual._replace(observed=residual.observed & (residual.steps >= 1))
+    time_slope = layer_series(recording, "time_grad_slope")
+    out["time_decay"] = time_slope
+    out["time_growth"] = time_slope._replace(values=-time_slope.values)
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def total_gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the total gradient norm of every step and whether any was seen, shape ``(T,)``."""
+    shape = (recording.steps.size, len(recording.topology.params))
+    values, observed = column(recording.grad, "grad_norm", shape)
+    squares = np.where(observed, values.astype(np.float64), 0.0) ** 2
+    return np.sqrt(squares.sum(axis=1)), observed.any(axis=1)
+
+
+def _depth(recording: Recording) -> dict[str, Series]:
+    """Return how the output gradient changes with depth, per layer and over the whole chain."""
+    delta = layer_series(recording, "out_grad_norm")
+    chain = [i for i in chain_layers(recording.topology) if delta.observed[:, i].any()]
+    if len(chain) < 2:
+        return {}
+    values, seen = delta.values[:, chain], delta.observed[:, chain] & np.isfinite(delta.values[:, chain])
+    logs = np.log(np.maximum(values, 1e-38))
+    alive = seen & (values > 0)
+    reference = np.max(np.where(alive, logs, -np.inf), axis=1, keepdims=True)
+    known = np.isfinite(reference[:, 0])
+    below = np.where(known[:, None], reference - logs, 0.0) / np.log(10.0)
+    out = {
+        "gradient_decades_below": Series(
+            delta.steps, below, alive & known[:, None], tuple(chain)
+        ),
+        "gradient_zero": Series(
+            delta.steps, ((values == 0) & known[:, None]).astype(float), seen, tuple(chain)
+        ),
+    }
+    slope, total, judged = _slope(logs, alive)
+    if len(chain) >= 3:
+        out["gradient_decay"] = Series(delta.steps, total, judged)
+        out["gradient_amplification"] = Series(delta.steps, -total, judged)
+        out["gradient_slope"] = Series(delta.steps, slope, judged)
+    return out
+
+
+def _slope(logs: Array, alive: NDArray[np.bool_]) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return least-squares slope in nats a layer, its rise over the chain, and where it is defined."""
+    count = alive.sum(axis=1)
+    judged = count >= 3
+    depth = np.arange(logs.shape[1], dtype=np.float64)
+    n = np.maximum(count, 1)
+    x_mean = (alive * depth).sum(axis=1) / n
+    y_mean = np.where(alive, logs, 0.0).sum(axis=1) / n
+    dx = np.where(alive, depth - x_mean[:, None], 0.0)
+    dy = np.where(alive, logs - y_mean[:, None], 0.0)
+    slope = (dx * dy).sum(axis=1) / np.maximum((dx**2).sum(axis=1), 1e-12)
+    return slope, slope * (logs.shape[1] - 1), judged
+
+
+def _level(recording: Recording) -> dict[str, Series]:
+    total, seen = total_gradient(recording)
+    if not seen.any():
+        return {}
+    steps, finite = recording.steps, np.isfinite(total)
+    logs = np.log(np.where(finite & (total > 0), total, np.nan))
+    z = robust_z(np.where(seen, logs, np.nan), floor=0.25)
+    return {
+        "gradient_burst": Series(steps, z, seen),
+        "gradient_nonfinite": Series(steps, (~finite).astype(float), seen),
+        "gradient_growth": _growth(steps, logs, seen),
+        "gradient_absent": scalar_series(int(steps[0]), float((total[seen] == 0).mean())),
+    }
+
+
+def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> Series:
+    """Return decades between the late and the early gradient norm."""
+    usable = logs[seen & np.isfinite(logs)]
+    if usable.size < 16:
+        return scalar_series(int(steps[0]), 0.0)._replace(observed=np.array([False]))
+    k = max(4, usable.size // 10)
+    rise = float(np.median(usable[-k:]) - np.median(usable[:k])) / np.log(10.0)
+    return scalar_series(int(steps[0]), rise)
+
+
+def _clipping(recording: Recording) -> dict[str, Series]:
+    raw, used = run_series(recording, "grad_norm_raw"), run_series(recording, "grad_norm_used")
+    seen = raw.observed & used.observed & (raw.values > 0) & np.isfinite(raw.values)
+    if seen.sum() < 3:
+        return {}
+    ratio = np.where(seen, used.values / np.where(seen, raw.values, 1.0), 1.0)
+    clipped = ratio[seen] < 0.99
+    start = int(raw.steps[seen][0])
+    level = used.values[seen]
+    spread = float(np.std(level) / max(float(np.mean(level)), 1e-30))
+    # A constant norm after the change is a clip; a constant ratio is an unscaling, not a clip.
+    constant = clipped.mean() > 0.9 and spread < 0.05
+    return {
+        "clip_strength": scalar_series(start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)),
+        "clip_share": scalar_series(start, float(clipped.mean())),
+        "clip_constant": scalar_series(start, float(constant)),
+    }

@@ -1,0 +1,129 @@
+"""Signals of the loss curve: spikes, divergence, plateaus, and where a plateau sits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import LossCall, Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import robust_z, trailing_median
+from neuraldbg.signals.view import run_series, scalar_series
+
+__all__ = ["initial_loss", "label_entropy", "loss_signals"]
+
+Array = NDArray[np.float64]
+# Fewer steps than this cannot show progress or its absence.
+SHORTEST_CURVE = 16
+
+
+def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
+    """Return the signals of the loss; curve shapes are left out of adversarial programs.
+
+    Parameters
+    ----------
+    recording
+        The run.
+    adversarial
+        Whether several objectives pull against one another, so that no loss has to fall.
+    """
+    loss = run_series(recording, "loss")
+    if not loss.observed.any():
+        return {}
+    steps, values = loss.steps[loss.observed], loss.values[loss.observed]
+    out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
+    if not adversarial:
+        out |= _curve(steps, values)
+        out |= _against_labels(recording, steps, values)
+    return out
+
+
+def initial_loss(values: Array) -> float:
+    """Return the loss before anything was learned: the first, or a lower one right after it."""
+    finite = values[:3][np.isfinite(values[:3])]
+    if not np.isfinite(values[0]) or finite.size == 0:
+        return float("nan")
+    return float(min(values[0], np.median(finite)))
+
+
+def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
+    """Return the mean entropy of the labels in nats, None if no classification loss was seen."""
+    found = [
+        float(call.facts["label_entropy"])
+        for call in losses
+        if isinstance(call.facts.get("label_entropy"), (int, float))
+    ]
+    return float(np.mean(found)) if found else None
+
+
+def _series(steps: NDArray[np.int64], values: Array) -> Series:
+    return Series(steps, values, np.isfinite(values))
+
+
+def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
+    start = initial_loss(values)
+    if not math.isfinite(start):
+        return {}
+    level = trailing_median(values, 8)
+    quiet = trailing_median(values, 16)
+    best = np.fmin.accumulate(np.where(np.isfinite(quiet), quiet, np.inf))
+    scale = max(abs(start), 1e-12)
+    achieved = np.maximum(start - best, 0.02 * scale)
+    before = np.concatenate([[start], level[:-1]])
+    spike = (values - before) / np.maximum(np.maximum(start - before, 0.0), 0.1 * scale)
+    out = {
+        "loss_rise": _series(steps, (level - start) / scale),
+        "loss_regressed": _series(steps, (level - best) / achieved * (best < 0.9 * start)),
+        "loss_jump": _series(steps, _jump(values, spike)),
+    }
+    return out | _progress(steps, values, start)
+
+
+def _jump(values: Array, relative: Array) -> Array:
+    """Return the size of sudden rises, in units of the progress made; 0 where the rise is noise."""
+    positive = np.nanmin(np.where(np.isfinite(values), values, np.inf)) > 0
+    x = np.log(np.where(values > 0, values, np.nan)) if positive else values
+    floor = 0.05 if positive else max(float(np.nanstd(values[:32])) * 0.2, 1e-6)
+    noisy = robust_z(x, floor=floor) < 6.0
+    return np.where(noisy, 0.0, np.nan_to_num(relative))
+
+
+def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str, Series]:
+    finite = values[np.isfinite(values)]
+    if finite.size < SHORTEST_CURVE:
+        return {}
+    tail = max(5, finite.size // 10)
+    end = float(np.median(finite[-tail:]))
+    remaining = end / start if start > 0 and end >= 0 else 1.0 - (start - end) / max(abs(start), 1e-9)
+    middle = float(np.median(finite[finite.size // 2 : finite.size // 2 + tail]))
+    late = (middle - end) / max(abs(start), 1e-9)
+    noise = max(float(np.std(finite[-tail:])), 1e-9)
+    first = int(steps[0])
+    return {
+        "loss_remaining": scalar_series(first, max(remaining, 0.0)),
+        "loss_progress_z": scalar_series(
+            first, (float(np.mean(finite[:tail])) - end) / noise * math.sqrt(tail)
+        ),
+        "loss_late_progress": scalar_series(first, late),
+    }
+
+
+def _against_labels(
+    recording: Recording, steps: NDArray[np.int64], values: Array
+) -> dict[str, Series]:
+    entropy = label_entropy(recording.losses)
+    classes = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
+    sizes = [int(c) for c in classes if isinstance(c, int) and c > 1]
+    start = initial_loss(values)
+    if not sizes or not math.isfinite(start):
+        return {}
+    out = {"loss_over_chance": scalar_series(0, start / math.log(max(sizes)))}
+    if entropy is not None and entropy > 0.05 and values.size >= SHORTEST_CURVE:
+        level = trailing_median(values, 16)[-1]
+        out["loss_above_prior"] = scalar_series(0, abs(level / entropy - 1.0))
+    return out
+
+
+_CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})

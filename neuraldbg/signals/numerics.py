@@ -1,0 +1,95 @@
+"""Signals of numerics: where and how the first non-finite value was born, and precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuraldbg.records.recording import Occurrence, Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import first_true
+from neuraldbg.signals.view import layer_series, run_series, scalar_series
+
+__all__ = ["numeric_signals"]
+
+SINGULAR_OPS = ("log", "sqrt", "div", "pow", "acos", "asin", "reciprocal", "rsqrt", "norm", "atan2")
+
+
+def numeric_signals(recording: Recording) -> dict[str, Series]:
+    """Return non-finite signals: one series for every kind of birth that was seen."""
+    out = _nothing_happened(recording)
+    for occurrence in recording.occurrences:
+        name = occurrence.kind
+        if name in _KINDS:
+            out[name] = _at(occurrence, 1.0)
+    birth = _first(recording, "nonfinite_forward") or _first(recording, "nonfinite_gradient")
+    if birth is not None:
+        operation = str(birth.facts.get("op") or "").lower()
+        if operation:
+            singular = operation.startswith(SINGULAR_OPS)
+            out["nonfinite_singular_op"] = _at(birth, float(singular))
+        out["growth_before_nonfinite"] = scalar_series(birth.step, _growth(recording, birth.step))
+    risky = [o for o in recording.occurrences if o.kind == "risky_op"]
+    if risky:
+        out["risky_op"] = _at(risky[0], 1.0)
+    detached = [o for o in recording.occurrences if o.kind == "detached"]
+    if detached:
+        out["detached"] = _at(detached[0], 1.0)
+    return out
+
+
+_KINDS = frozenset(
+    {
+        "nonfinite_input",
+        "nonfinite_target",
+        "nonfinite_forward",
+        "nonfinite_gradient",
+        "nonfinite_parameter",
+        "step_skipped",
+    }
+)
+
+
+def _first(recording: Recording, kind: str) -> Occurrence | None:
+    return next((o for o in recording.occurrences if o.kind == kind), None)
+
+
+def _nothing_happened(recording: Recording) -> dict[str, Series]:
+    """Return zeros for what was watched for at every step and would have been noted."""
+    if recording.steps.size == 0 or not recording.facts.get("exact_numerics", True):
+        return {}
+    quiet = scalar_series(int(recording.steps[0]), 0.0)
+    return dict.fromkeys((*_KINDS, "nonfinite_singular_op", "risky_op", "detached"), quiet)
+
+
+def _at(occurrence: Occurrence, value: float) -> Series:
+    if occurrence.layer < 0:
+        return scalar_series(occurrence.step, value)
+    return Series(
+        np.array([occurrence.step]),
+        np.array([[value]]),
+        np.array([[True]]),
+        (occurrence.layer,),
+    )
+
+
+def _growth(recording: Recording, step: int) -> float:
+    """Return decades by which the loss, a gradient or an activation grew before the first NaN.
+
+    A diverging run passes through many decades before it overflows; a singular operation, bad data or a
+    half-precision overflow does not (mechanisms.md table 4A).
+    """
+    loss = run_series(recording, "loss")
+    before = loss.observed & (loss.steps < step) & np.isfinite(loss.values) & (loss.values > 0)
+    rise = 0.0
+    if before.any():
+        values = loss.values[before]
+        rise = float(np.log10(values[-3:].max() / np.median(values[: max(1, values.size // 4)])))
+    peak = layer_series(recording, "act_absmax")
+    rows = peak.steps <= step
+    if rows.any():
+        seen = peak.observed[rows] & np.isfinite(peak.values[rows]) & (peak.values[rows] > 0)
+        largest = np.where(seen, peak.values[rows], 0.0).max(axis=1)
+        known = first_true(largest > 0)
+        if known is not None:
+            rise = max(rise, float(np.log10(largest.max() / largest[known])))
+    return rise

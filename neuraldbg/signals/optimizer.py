@@ -1,0 +1,143 @@
+"""Signals of the optimizer: its schedule, its configuration, and what a step was predicted to do."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.loss import initial_loss
+from neuraldbg.signals.view import column, run_series, scalar_series
+
+__all__ = ["optimizer_signals"]
+
+Array = NDArray[np.float64]
+
+
+def optimizer_signals(recording: Recording) -> dict[str, Series]:
+    """Return schedule, momentum, decay and predicted-change signals."""
+    out = {
+        **_schedule(recording),
+        **_momentum(recording),
+        **_decay(recording),
+        **_predicted(recording),
+    }
+    stepped = run_series(recording, "stepped")
+    if stepped.observed.any():
+        out["step_missing"] = stepped._replace(values=(stepped.values < 0.5).astype(float))
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _group(recording: Recording, name: str) -> tuple[Array, NDArray[np.bool_]]:
+    groups = max((i + 1 for o in recording.optimizers for i in o.groups), default=0)
+    found = recording.group.get(name)
+    if found is None or groups == 0:
+        return np.zeros((0, 0)), np.zeros((0, 0), bool)
+    values, observed = found
+    return values.astype(np.float64), observed
+
+
+def _schedule(recording: Recording) -> dict[str, Series]:
+    rates, seen = _group(recording, "lr")
+    if rates.size == 0:
+        return {}
+    rate = np.where(seen, rates, 0.0).max(axis=1)
+    known = seen.any(axis=1)
+    before = np.concatenate([rate[:1], rate[:-1]])
+    peak_before = np.maximum.accumulate(before)
+    ratio = np.where(before > 0, rate / np.where(before > 0, before, 1.0), 1.0)
+    # A restart or a warm-up does not pass the largest rate seen so far; a bug in the schedule does.
+    jump = np.where(rate > 1.5 * peak_before, ratio, 1.0)
+    return {
+        "lr_jump": Series(recording.steps, jump, known),
+        **_collapse(recording.steps, rate, known),
+    }
+
+
+def _collapse(
+    steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]
+) -> dict[str, Series]:
+    """Return how much of the run is left when the rate has become too small to matter, and warm-up."""
+    peak = float(rate.max(initial=0.0))
+    if peak <= 0:
+        return {"lr_zero": scalar_series(int(steps[0]), 1.0)}
+    spent = known & (rate < 2e-3 * peak) & (np.arange(rate.size) > int(rate.argmax()))
+    share = np.where(spent, spent.mean(), 0.0)
+    rising = rate.size >= 32 and bool(np.all(np.diff(rate) >= 0)) and rate[-1] > 2 * rate[0]
+    return {
+        "lr_zero": scalar_series(int(steps[0]), 0.0),
+        "lr_collapsed": Series(steps, share, known),
+        "lr_still_warming": scalar_series(int(steps[0]), float(rising)),
+    }
+
+
+def _momentum(recording: Recording) -> dict[str, Series]:
+    momentum = [
+        float(o.defaults.get("momentum") or 0.0)
+        for o in recording.optimizers
+        if o.family in {"sgd", "rmsprop"}
+    ]
+    if not momentum:
+        return {}
+    # 1/(1-beta) is both the memory in steps and the factor on the learning rate.
+    return {"momentum_gain": scalar_series(0, 1.0 / max(1.0 - max(momentum), 1e-6))}
+
+
+def _decay(recording: Recording) -> dict[str, Series]:
+    """Return the share of the update that is weight decay: ``lr * wd * |w| / |dw|``, median over layers."""
+    rates, seen = _group(recording, "lr")
+    decays, decays_seen = _group(recording, "weight_decay")
+    params = recording.topology.params
+    chosen = [i for i, p in enumerate(params) if p.kind == "matrix" and p.group >= 0]
+    shape = (recording.sampled.size, len(params))
+    ratio, ratio_seen = column(recording.param, "update_ratio", shape)
+    if rates.size == 0 or decays.size == 0 or not chosen or recording.sampled.size == 0:
+        return {}
+    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, rates.shape[0] - 1)
+    groups = np.array([params[i].group for i in chosen])
+    groups = np.minimum(groups, rates.shape[1] - 1)
+    pull = rates[rows][:, groups] * np.where(decays_seen, decays, 0.0)[rows][:, groups]
+    moved = ratio[:, chosen].astype(np.float64)
+    judged = ratio_seen[:, chosen] & (moved > 0) & seen[rows][:, groups]
+    share = np.where(judged, pull / np.where(judged, moved, 1.0), 0.0)
+    masked = np.ma.masked_array(share, ~judged)
+    return {
+        "decay_share": Series(
+            recording.sampled, np.ma.filled(np.ma.median(masked, axis=1), 0.0), judged.any(axis=1)
+        )
+    }
+
+
+def _predicted(recording: Recording) -> dict[str, Series]:
+    """Return the change of the loss that each step was predicted to make, over the initial loss.
+
+    To first order a step changes the loss by ``g . dw``; a program that learns takes steps that are
+    predicted to remove a small share of it. Free of the scale of weights, gradients and loss.
+    """
+    params = recording.topology.params
+    shape = (recording.sampled.size, len(params))
+    cosine, seen = column(recording.param, "update_cos_grad", shape)
+    ratio, _ = column(recording.param, "update_ratio", shape)
+    norm, _ = column(recording.param, "weight_norm", shape)
+    grads, grads_seen = column(recording.grad, "grad_norm", (recording.steps.size, len(params)))
+    loss = run_series(recording, "loss")
+    finite = loss.values[loss.observed]
+    if recording.sampled.size == 0 or finite.size == 0 or not seen.any():
+        return {}
+    start = abs(initial_loss(finite))
+    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
+    terms = cosine.astype(np.float64) * ratio * norm * grads[rows]
+    usable = seen & grads_seen[rows] & np.isfinite(terms)
+    drop = np.where(usable, terms, 0.0).sum(axis=1) / max(start, 1e-12)
+    known = usable.any(axis=1) & np.isfinite(start)
+    body = known & (recording.sampled >= 1)
+    if not body.any():
+        return {}
+    sizes = np.abs(drop)
+    window = sizes[body][: max(8, body.sum() // 4)]
+    return {
+        "predicted_change": Series(recording.sampled, sizes, known),
+        "predicted_change_early": scalar_series(0, float(np.median(window))),
+        "predicted_change_best": scalar_series(0, float(sizes[body].max())),
+    }

@@ -1,0 +1,230 @@
+"""Signals of the parameters and their updates: update ratios, initial scales, symmetry, what never moves."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import Recording, Topology
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series
+
+__all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
+
+Array = NDArray[np.float64]
+
+# He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
+RECOMMENDED_GAIN = {
+    "relu": 2**0.5,
+    "relu6": 2**0.5,
+    "leaky_relu": 2**0.5,
+    "elu": 1.25,
+    "gelu": 2**0.5,
+    "silu": 2**0.5,
+    "tanh": 5 / 3,
+    "sigmoid": 1.0,
+}
+
+
+def parameter_signals(recording: Recording) -> dict[str, Series]:
+    """Return update ratios, weight growth, initial gains, symmetry and stillness by layer."""
+    topology = recording.topology
+    matrices = matrix_params(topology)
+    if not matrices or recording.sampled.size == 0:
+        return {}
+    get = _Reader(recording, matrices)
+    owner = np.array([topology.params[i].layer for i in matrices])
+    ratio, seen = _established_ratio(get)
+    out = {
+        "update_ratio": layer_max(recording.sampled, ratio, seen, owner),
+        "update_ratio_median": _median(recording.sampled, ratio, seen),
+        **_movement(recording, ratio, seen),
+        **_norms(recording, get),
+        **_initial(recording, get, owner),
+        **_similarity(recording, get, owner),
+        **_adaptive(recording, get, owner),
+        **_stillness(recording),
+    }
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+class _Reader:
+    """Sampled parameter columns of a choice of parameters, as float64."""
+
+    def __init__(self, recording: Recording, params: list[int]) -> None:
+        self._recording = recording
+        self._params = params
+        self._shape = (recording.sampled.size, len(recording.topology.params))
+
+    def __call__(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
+        values, observed = column(self._recording.param, name, self._shape)
+        chosen = values[:, self._params].astype(np.float64)
+        return chosen, observed[:, self._params] & ~np.isnan(chosen)
+
+
+def _established_ratio(get: _Reader) -> tuple[Array, NDArray[np.bool_]]:
+    """Return update ratios where the weights have a size of their own.
+
+    A matrix that starts at zero (residual gates, low-rank adapters) has an unbounded ratio by design
+    until its norm is established (mechanisms.md section 6).
+    """
+    ratio, seen = get("update_ratio")
+    norm, norm_seen = get("weight_norm")
+    typical = np.where(norm_seen & np.isfinite(norm), norm, 0.0)
+    born_small = typical[0] < 0.1 * typical.max(axis=0, initial=0.0)
+    young = norm < 0.5 * typical.max(axis=0, initial=0.0)
+    return ratio, seen & norm_seen & ~(born_small & young)
+
+
+def _median(steps: NDArray[np.int64], values: Array, seen: NDArray[np.bool_]) -> Series:
+    masked = np.ma.masked_array(values, ~(seen & np.isfinite(values)))
+    median = np.ma.median(masked, axis=1) if values.size else masked
+    return Series(steps, np.ma.filled(median, 0.0), seen.any(axis=1))
+
+
+def _movement(
+    recording: Recording, ratio: Array, seen: NDArray[np.bool_]
+) -> dict[str, Series]:
+    """Return the early level and the best-ever level of the median update ratio."""
+    median = _median(recording.sampled, ratio, seen)
+    values = median.values[median.observed & (median.values > 0)]
+    steps = recording.sampled[median.observed & (median.values > 0)]
+    if values.size == 0:
+        return {}
+    early = values[steps < 20]
+    window = np.convolve(values, np.ones(min(4, values.size)) / min(4, values.size), "valid")
+    out = {"update_ratio_best": scalar_series(int(steps[0]), float(window.max()))}
+    if early.size:
+        # The very first adaptive step is +-lr in every coordinate whatever the gradient: leave it out.
+        body = early[1:] if early.size > 4 else early
+        out["update_ratio_early"] = scalar_series(int(steps[0]), float(body.mean()))
+    return out
+
+
+def _norms(recording: Recording, get: _Reader) -> dict[str, Series]:
+    norm, seen = get("weight_norm")
+    finite = seen & np.isfinite(norm) & (norm > 0)
+    started = finite[0]
+    if not started.any():
+        return {}
+    change = np.where(finite, norm, 1.0)[:, started] / norm[0][started]
+    observed = finite[:, started]
+    masked = np.ma.masked_array(change, ~observed)
+    growth = np.ma.filled(np.ma.median(masked, axis=1), 1.0)
+    any_seen = observed.any(axis=1)
+    cosine, cosine_seen = get("update_cos_weight")
+    return {
+        "weight_growth": Series(recording.sampled, growth, any_seen),
+        "weight_shrink": Series(recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen),
+        "update_toward_zero": _median(recording.sampled, cosine, cosine_seen),
+    }
+
+
+def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
+    """Return the initial scale of every matrix over the one recommended for its nonlinearity."""
+    gain, seen = get("init_gain")
+    layers = recording.topology.layers
+    recommended = np.array(
+        [RECOMMENDED_GAIN.get(layers[i].activation or "linear", 1.0) for i in owner]
+    )
+    start, first = recording.sampled[:1], seen[:1]
+    kappa = gain[:1] / recommended
+    typical = np.ma.median(np.ma.masked_array(gain[:1], ~(first & (gain[:1] > 0))))
+    outlier = gain[:1] / max(float(np.ma.filled(typical, 1.0)), 1e-12)
+    kinds = np.array([layers[i].kind in {"linear", "conv"} for i in owner])
+    judged = first & kinds
+    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner)
+    small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)
+    return {
+        "init_gain": layer_max(start, kappa, judged, owner),
+        "init_gain_small": inverse._replace(values=inverse.values * small),
+        "init_outlier_large": layer_max(start, outlier, judged, owner),
+        "init_outlier_small": layer_max(
+            start, 1.0 / np.maximum(outlier, 1e-12), judged & (gain[:1] > 0), owner
+        ),
+    }
+
+
+def _scale_free(topology: Topology) -> NDArray[np.bool_]:
+    """Return which layers are followed by a normalization: their scale does not matter, shape ``(L,)``."""
+    free = np.zeros(len(topology.layers), bool)
+    for source, target in topology.edges:
+        free[source] |= topology.layers[target].kind == "norm"
+    return free
+
+
+def _similarity(
+    recording: Recording, get: _Reader, owner: NDArray[np.int64]
+) -> dict[str, Series]:
+    weights, seen = get("unit_weight_similarity")
+    gradients, gradients_seen = get("unit_grad_similarity")
+    norm, _ = get("weight_norm")
+    # Rows that get different gradients are about to part: only both together stay alike.
+    alike = np.where(gradients_seen & (gradients < 0.9), 0.0, weights)
+    late = recording.sampled >= 4
+    steps = recording.sampled[late]
+    return {
+        "unit_similarity": layer_max(recording.sampled, alike, seen, owner),
+        "unit_similarity_late": layer_max(steps, alike[late], seen[late], owner),
+        "weights_zero": layer_max(
+            recording.sampled, (norm == 0.0).astype(float), get("weight_norm")[1], owner
+        ),
+    }
+
+
+def _adaptive(
+    recording: Recording, get: _Reader, owner: NDArray[np.int64]
+) -> dict[str, Series]:
+    surprise, seen = get("grad_rms_over_v")
+    settled = seen & (recording.sampled >= 10)[:, None]
+    tiny, tiny_seen = get("eps_share")
+    late = tiny_seen & (recording.sampled >= 10)[:, None]
+    against, against_seen = get("update_cos_grad")
+    coherent, coherent_seen = get("grad_cos_prev")
+    return {
+        "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
+        "eps_dominance": _median(recording.sampled, tiny, late),
+        "update_against_gradient": _median(
+            recording.sampled, (against < 0).astype(float), against_seen
+        ),
+        "grad_coherence": _median(recording.sampled, coherent, coherent_seen),
+    }
+
+
+def _stillness(recording: Recording) -> dict[str, Series]:
+    """Return which trainable parameters never move, by layer, and how much of a step is rounded away."""
+    params = recording.topology.params
+    everyone = list(range(len(params)))
+    get = _Reader(recording, everyone)
+    owner = np.array([p.layer for p in params])
+    unchanged, seen = get("unchanged_share")
+    trainable = np.array([p.trainable for p in params])
+    half = np.array([p.dtype in {"bfloat16", "float16"} for p in params])
+    orphan = np.array([p.trainable and p.group < 0 for p in params])
+    matrix = np.array([p.kind in {"matrix", "embedding"} for p in params])
+    gradient, gradient_seen = _gradient(recording)
+    used = (gradient_seen & (gradient > 0)).any(axis=0)
+    start = recording.steps[:1] if recording.steps.size else np.array([0])
+    silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
+    frozen = (~trainable & matrix)[None, :]
+    always = np.ones((1, len(params)), bool)
+    return {
+        "rounded_away": layer_max(
+            recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
+        ),
+        "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
+        "no_gradient": layer_max(start, silent.astype(float), always & matrix[None, :], owner),
+        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
+        "unmoved": layer_max(
+            recording.sampled,
+            (unchanged >= 1.0).astype(float),
+            seen & (trainable & matrix & ~half & ~orphan)[None, :],
+            owner,
+        ),
+    }
+
+
+def _gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
+    shape = (recording.steps.size, len(recording.topology.params))
+    values, observed = column(recording.grad, "grad_norm", shape)
+    return values.astype(np.float64), observed

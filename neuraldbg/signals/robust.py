@@ -1,0 +1,70 @@
+"""Robust statistics over time: trailing medians, robust z-scores, slopes; NumPy and SciPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
+
+__all__ = ["first_true", "robust_z", "trailing_median"]
+
+Array = NDArray[np.float64]
+
+
+def trailing_median(values: Array, window: int) -> Array:
+    """Return the median of the last ``window`` values up to and including each, shape ``(n,)``.
+
+    Non-finite values are left out of a window; a window of only such values gives NaN.
+    """
+    if values.size == 0:
+        return values.astype(np.float64)
+    clean = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    padded = np.concatenate([np.full(window - 1, np.nan), clean])
+    windows = sliding_window_view(padded, window)
+    return _nanmedian(windows)
+
+
+def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8) -> Array:
+    """Return how many robust deviations each value lies from the window *before* it, shape ``(n,)``.
+
+    ``(x - median) / max(1.4826 MAD, floor)``; the tested point is not in its own window. The first
+    ``warmup`` points have no history and give 0.
+
+    Parameters
+    ----------
+    values
+        Shape ``(n,)``; give logarithms of positive quantities.
+    window
+        Length of the history in points.
+    floor
+        Smallest deviation believed, in the unit of ``values``: a perfectly quiet history must not turn
+        rounding into an alarm.
+    warmup
+        Points that are never judged.
+    """
+    z = np.zeros(values.size)
+    if values.size <= warmup:
+        return z
+    clean = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    padded = np.concatenate([np.full(window, np.nan), clean])[:-1]
+    history = sliding_window_view(padded, window)[warmup:]
+    center = _nanmedian(history)
+    spread = np.fmax(
+        median_abs_deviation(history, axis=1, scale="normal", nan_policy="omit"), floor
+    )
+    z[warmup:] = np.nan_to_num((clean[warmup:] - center) / spread)
+    return z
+
+
+def first_true(mask: NDArray[np.bool_]) -> int | None:
+    """Return the index of the first True of a 1-D mask, None if there is none."""
+    found = np.flatnonzero(mask)
+    return int(found[0]) if found.size else None
+
+
+def _nanmedian(windows: Array) -> Array:
+    # np.nanmedian warns on windows without a number; those are legitimately unknown here.
+    empty = np.isnan(windows).all(axis=1)
+    filled = np.where(empty[:, None], 0.0, windows)
+    return np.where(empty, np.nan, np.nanmedian(filled, axis=1))

@@ -1,0 +1,116 @@
+"""Reading a recording: columns as float64, owners of layers, matrices of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import Column, Recording, Topology
+from neuraldbg.records.signals import Series
+
+__all__ = [
+    "chain_layers",
+    "column",
+    "layer_max",
+    "layer_series",
+    "matrix_params",
+    "owners",
+    "run_series",
+    "scalar_series",
+]
+
+
+def column(columns: Mapping[str, Column], name: str, shape: tuple[int, ...]) -> Column:
+    """Return a column, or one in which nothing was observed."""
+    found = columns.get(name)
+    if found is None or found.values.shape != shape:
+        return Column(np.zeros(shape, np.float32), np.zeros(shape, bool))
+    return found
+
+
+def run_series(recording: Recording, name: str) -> Series:
+    """Return a per-step column as a run-wide series."""
+    values, observed = column(recording.step, name, recording.steps.shape)
+    return Series(recording.steps, values.astype(np.float64), observed)
+
+
+def layer_series(recording: Recording, name: str) -> Series:
+    """Return a sampled per-layer column as a series over all layers."""
+    shape = (recording.sampled.size, len(recording.topology.layers))
+    values, observed = column(recording.layer, name, shape)
+    layers = tuple(range(shape[1]))
+    return Series(recording.sampled, values.astype(np.float64), observed, layers)
+
+
+def scalar_series(step: int, value: float) -> Series:
+    """Return a run-wide fact that holds from one step on."""
+    return Series(np.array([step]), np.array([float(value)]), np.array([True]))
+
+
+def owners(topology: Topology) -> NDArray[np.int64]:
+    """Return, for every layer, the parametrised layer that it is told under, shape ``(L,)``.
+
+    An activation, dropout or other layer without parameters belongs to the layer that feeds it, if
+    there is exactly one; a reader looks for a fault where the weights are.
+    """
+    feeders: dict[int, list[int]] = {}
+    for source, target in topology.edges:
+        feeders.setdefault(target, []).append(source)
+    owner = np.arange(len(topology.layers))
+    for index in range(len(topology.layers)):
+        place, hops = index, 0
+        while not topology.layers[place].params and len(feeders.get(place, ())) == 1 and hops < 8:
+            place, hops = feeders[place][0], hops + 1
+        if topology.layers[place].params:
+            owner[index] = place
+    return owner
+
+
+def matrix_params(topology: Topology) -> list[int]:
+    """Return the indices of trainable weight matrices (two or more axes, not embeddings)."""
+    return [i for i, p in enumerate(topology.params) if p.kind == "matrix" and p.trainable]
+
+
+def layer_max(
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    observed: NDArray[np.bool_],
+    owner: NDArray[np.int64],
+) -> Series:
+    """Fold columns that share an owner into one by their largest observed value.
+
+    Parameters
+    ----------
+    steps
+        Shape ``(n,)``.
+    values, observed
+        Shape ``(n, K)``.
+    owner
+        Shape ``(K,)``; layer index of every column.
+    """
+    layers = np.unique(owner)
+    folded = np.full((values.shape[0], layers.size), -np.inf)
+    seen = np.zeros(folded.shape, bool)
+    place = np.searchsorted(layers, owner)
+    masked = np.where(observed, values, -np.inf)
+    for source, target in enumerate(place):
+        folded[:, target] = np.maximum(folded[:, target], masked[:, source])
+        seen[:, target] |= observed[:, source]
+    return Series(steps, np.where(seen, folded, 0.0), seen, tuple(int(i) for i in layers))
+
+
+def chain_layers(topology: Topology) -> list[int]:
+    """Return hidden weight layers in execution order: the chain on which depth slopes are fitted.
+
+    Embeddings and the layer that feeds the loss are left out: they differ in size from the rest and
+    would bend the slope.
+    """
+    hidden = [
+        (layer.order, index)
+        for index, layer in enumerate(topology.layers)
+        if layer.order >= 0 and layer.kind in {"linear", "conv", "recurrent"}
+    ]
+    ordered = [index for _, index in sorted(hidden)]
+    return ordered[:-1] if len(ordered) > 2 else ordered

@@ -139,7 +139,9 @@ class NeuralDbg:
 
         key = (self._capture.steps, self._state == "finished")
         if self._answer is None or self._answer[:2] != key:
-            found = diagnose(self._capture.recording(), self._catalogue, priors=self._priors)
+            found = diagnose(
+                self._capture.recording(), self._catalogue, priors=self._priors
+            )
             self._answer = (*key, found)
         return self._answer[2]
 
@@ -165,9 +167,13 @@ class NeuralDbg:
 
         return explain(diagnosis, _failure_kind(failure), self._catalogue)
 
-    def get_causal_hypotheses(self, min_probability: float = 0.05) -> list[CausalHypothesis]:
+    def get_causal_hypotheses(
+        self, min_probability: float = 0.05
+    ) -> list[CausalHypothesis]:
         """Return hypotheses whose mechanism has at least this posterior, most probable first."""
-        return [h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability]
+        return [
+            h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability
+        ]
 
     def trace_causal_chain(self, failure: str) -> CausalChain:
         """Return the path from root to symptom in the event graph.

@@ -72,7 +72,11 @@ class UnknownNameError(NeuralDBGError, KeyError):
 
     def _sentence(self) -> str:
         close = get_close_matches(self.name, self.known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "None is similar."
+        hint = (
+            f"Did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else "None is similar."
+        )
         listing = ", ".join(self.known[:12]) + (" …" if len(self.known) > 12 else "")
         return f"no {self.noun} is named {self.name!r}. {hint} Known: {listing}."
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.events import find_events, gather_evidence
-from neuraldbg.explain import explanations, healthy_reason, mechanism_couplings, rank, tell
+from neuraldbg.explain import (
+    explanations,
+    healthy_reason,
+    mechanism_couplings,
+    rank,
+    tell,
+)
 from neuraldbg.graph import event_couplings, link, trace
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import (
@@ -84,7 +90,11 @@ def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
         k for k in FAILURE_KINDS if any(e.failure == k for e in graph.events)
     ]
     found = [trace(graph, kind, roots=claim.event_ids) for kind in wanted]
-    return max(found, key=len, default=CausalChain(failure="none", reason="no failure was seen"))
+    return max(
+        found,
+        key=len,
+        default=CausalChain(failure="none", reason="no failure was seen"),
+    )
 
 
 def _coverage(recording: Recording, judged: int) -> Coverage:
@@ -105,7 +115,9 @@ def chain_to(diagnosis: Diagnosis, failure: str) -> CausalChain:
     return trace(diagnosis.graph, failure, roots=roots)
 
 
-def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Explanation]:
+def explain(
+    diagnosis: Diagnosis, failure: str, catalogue: Catalogue
+) -> list[Explanation]:
     """Return explanations of one failure kind: hypotheses one of whose effects it is.
 
     Empty if the failure was not seen; rivals of less than 5 % are left out.
@@ -116,6 +128,8 @@ def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Ex
     can = {
         m.slug for m in catalogue.mechanisms if any(e.event in names for e in m.effects)
     } | {"unknown_cause"}
-    claims = tuple(c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05)
+    claims = tuple(
+        c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05
+    )
     chain = chain_to(diagnosis, failure)
     return [tell(claim, diagnosis.hypotheses, chain) for claim in claims]

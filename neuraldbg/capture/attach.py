@@ -69,7 +69,9 @@ class Capture:
         """
         model = self._model
         if model is None:
-            msg = "this NeuralDbg has been used already. Create a new one for a new run."
+            msg = (
+                "this NeuralDbg has been used already. Create a new one for a new run."
+            )
             raise UsageError(msg)
         if id(model) in _watched:
             msg = (
@@ -150,11 +152,16 @@ class Capture:
         self._entries.add(id(module))
         session = self._session
 
-        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> None:
             self._guarded(lambda: session.forward_begins(args, kwargs))
 
         def after(
-            _module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any
+            _module: nn.Module,
+            _args: tuple[Any, ...],
+            _kwargs: dict[str, Any],
+            output: Any,
         ) -> None:
             self._guarded(lambda: session.forward_ends(output))
 
@@ -198,5 +205,3 @@ class Capture:
         if self._backward is not None and torch.autograd.backward is self._patched:
             torch.autograd.backward = self._backward  # type: ignore[assignment]
         self._backward = None
-
-

@@ -44,7 +44,12 @@ def row_numbers(logits: Tensor, mask: Tensor | None = None) -> Numbers:
 
 @torch.no_grad()
 def scaled_dot_product(
-    query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool, scale: float | None
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    *,
+    causal: bool,
+    scale: float | None,
 ) -> Numbers:
     """Return attention numbers of ``F.scaled_dot_product_attention`` on a few samples and queries."""
     q, k = query.detach()[:SAMPLES].float(), key.detach()[:SAMPLES].float()
@@ -54,9 +59,15 @@ def scaled_dot_product(
     if causal:
         logits = logits + _causal(q.shape[-2], k.shape[-2], logits)
     elif mask is not None and mask.shape[-2] >= q.shape[-2]:
-        part = mask[:SAMPLES] if mask.dim() == logits.dim() and mask.shape[0] > 1 else mask
+        part = (
+            mask[:SAMPLES] if mask.dim() == logits.dim() and mask.shape[0] > 1 else mask
+        )
         part = part[..., -q.shape[-2] :, :]
-        logits = logits.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else logits + part
+        logits = (
+            logits.masked_fill(~part, -torch.inf)
+            if part.dtype == torch.bool
+            else logits + part
+        )
     return row_numbers(logits)
 
 
@@ -64,17 +75,24 @@ def _causal(queries: int, keys: int, like: Tensor) -> Tensor:
     # The last `queries` rows of a square causal mask.
     row = torch.arange(keys - queries, keys, device=like.device)[:, None]
     column = torch.arange(keys, device=like.device)[None, :]
-    return torch.zeros(queries, keys, device=like.device).masked_fill(column > row, -torch.inf)
+    return torch.zeros(queries, keys, device=like.device).masked_fill(
+        column > row, -torch.inf
+    )
 
 
 @torch.no_grad()
-def module_attention(module: nn.MultiheadAttention, query: Tensor, key: Tensor) -> Numbers:
+def module_attention(
+    module: nn.MultiheadAttention, query: Tensor, key: Tensor
+) -> Numbers:
     """Return attention numbers of ``nn.MultiheadAttention`` from its projections; masks are not seen."""
     if not module.batch_first and query.dim() == 3:
         query, key = query.transpose(0, 1), key.transpose(0, 1)
     if query.dim() == 2:
         query, key = query[None], key[None]
-    q, k = query.detach()[:SAMPLES, -POSITIONS:].float(), key.detach()[:SAMPLES, :256].float()
+    q, k = (
+        query.detach()[:SAMPLES, -POSITIONS:].float(),
+        key.detach()[:SAMPLES, :256].float(),
+    )
     weights = _projections(module)
     if weights is None:
         return []
@@ -88,10 +106,16 @@ def module_attention(module: nn.MultiheadAttention, query: Tensor, key: Tensor) 
 _Projection = tuple[Tensor, Tensor | None]
 
 
-def _projections(module: nn.MultiheadAttention) -> tuple[_Projection, _Projection] | None:
+def _projections(
+    module: nn.MultiheadAttention,
+) -> tuple[_Projection, _Projection] | None:
     size = module.embed_dim
     bias = module.in_proj_bias
-    bq, bk = (None, None) if bias is None else (bias[:size].float(), bias[size : 2 * size].float())
+    bq, bk = (
+        (None, None)
+        if bias is None
+        else (bias[:size].float(), bias[size : 2 * size].float())
+    )
     if module.in_proj_weight is not None:
         weight = module.in_proj_weight.detach().float()
         return (weight[:size], bq), (weight[size : 2 * size], bk)

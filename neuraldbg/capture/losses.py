@@ -40,7 +40,9 @@ ROWS = 512
 
 
 @torch.no_grad()
-def loss_facts(function: str, prediction: Tensor, target: Tensor, reduction: str) -> dict[str, Fact]:
+def loss_facts(
+    function: str, prediction: Tensor, target: Tensor, reduction: str
+) -> dict[str, Fact]:
     """Return everything that a diagnosis asks of one loss call.
 
     Parameters
@@ -52,9 +54,11 @@ def loss_facts(function: str, prediction: Tensor, target: Tensor, reduction: str
     reduction
         ``mean``, ``sum`` or ``none``.
     """
-    facts: dict[str, Fact] = {"reduction": reduction, "rows": int(prediction.shape[0] or 1)} if (
-        prediction.dim()
-    ) else {"reduction": reduction}
+    facts: dict[str, Fact] = (
+        {"reduction": reduction, "rows": int(prediction.shape[0] or 1)}
+        if (prediction.dim())
+        else {"reduction": reduction}
+    )
     x = strided(prediction, 16384).float()
     if x.numel() == 0 or target.numel() == 0:
         return facts
@@ -127,7 +131,9 @@ def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> Mapping[str, Fa
     share = torch.bincount(labels, minlength=classes).float() / labels.numel()
     seen = share[share > 0]
     # Miller & Madow 1955: a sample of n labels underestimates the entropy by (seen - 1) / 2n.
-    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (2 * labels.numel())
+    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (
+        2 * labels.numel()
+    )
     top = log_p.max(dim=1)
     own = log_p.gather(1, labels[:, None])[:, 0]
     confident = top.values > math.log(0.8)

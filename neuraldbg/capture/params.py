@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.reduce import MAX_SAMPLE
 
-__all__ = ["Before", "after_step", "before_step", "initial_numbers", "norms", "similarity"]
+__all__ = [
+    "Before",
+    "after_step",
+    "before_step",
+    "initial_numbers",
+    "norms",
+    "similarity",
+]
 
 Cells = list[tuple[str, int, Tensor]]
 ROWS = 64
@@ -43,7 +50,9 @@ def _sample(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def before_step(
-    indices: Sequence[int], params: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+    indices: Sequence[int],
+    params: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
 ) -> Before:
     """Take samples of the parameters that an optimizer is about to change."""
     before = Before()
@@ -52,7 +61,9 @@ def before_step(
         before.weights.append(_sample(parameter))
         gradient = parameter.grad
         usable = gradient is not None and not gradient.is_sparse
-        before.gradients.append(_sample(gradient) if usable and gradient is not None else None)
+        before.gradients.append(
+            _sample(gradient) if usable and gradient is not None else None
+        )
     before.surprise = _second_moment(before, params, optimizer)
     return before
 
@@ -62,11 +73,22 @@ def _second_moment(
 ) -> Cells:
     """Return RMS of the gradient over the root of Adam's bias-corrected second moment, and epsilon's share."""
     cells: Cells = []
-    for index, parameter, gradient in zip(before.indices, params, before.gradients, strict=True):
+    for index, parameter, gradient in zip(
+        before.indices, params, before.gradients, strict=True
+    ):
         state = optimizer.state.get(parameter)
-        if gradient is None or not state or "exp_avg_sq" not in state or parameter.dim() < 2:
+        if (
+            gradient is None
+            or not state
+            or "exp_avg_sq" not in state
+            or parameter.dim() < 2
+        ):
             continue
-        group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+        group = next(
+            g
+            for g in optimizer.param_groups
+            if any(p is parameter for p in g["params"])
+        )
         step = float(state.get("step", 0.0))
         if step < 1.0:
             continue
@@ -107,13 +129,20 @@ def after_step(
         if gradient is not None:
             gradients[index] = gradient
             if index in previous and previous[index].shape == gradient.shape:
-                cells.append(("grad_cos_prev", index, _cosine(gradient, previous[index])))
+                cells.append(
+                    ("grad_cos_prev", index, _cosine(gradient, previous[index]))
+                )
     return cells, gradients
 
 
-def _update_cells(index: int, old: Tensor, new: Tensor, gradient: Tensor | None) -> Cells:
+def _update_cells(
+    index: int, old: Tensor, new: Tensor, gradient: Tensor | None
+) -> Cells:
     delta = new.float() - old.float()
-    size, weight = torch.linalg.vector_norm(delta), torch.linalg.vector_norm(old.float())
+    size, weight = (
+        torch.linalg.vector_norm(delta),
+        torch.linalg.vector_norm(old.float()),
+    )
     cells: Cells = [
         ("update_ratio", index, torch.where(weight > 0, size / weight, torch.nan)),
         ("update_cos_weight", index, _cosine(delta, -old)),
@@ -137,12 +166,9 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def initial_numbers(index: int, parameter: Tensor, fan_in: int) -> Cells:
-    """Return the scale of an untouched weight matrix: deviation times the root of its fan-in."""
+    """Return the scale of an untouched weight matrix: root mean square times the root of its fan-in."""
     flat = parameter.detach().float()
-    return [
-        ("init_gain", index, flat.std() * fan_in**0.5 if flat.numel() > 1 else flat.abs().sum()),
-        ("weight_std", index, flat.std() if flat.numel() > 1 else flat.abs().sum()),
-    ]
+    return [("init_gain", index, flat.square().mean().sqrt() * fan_in**0.5)]
 
 
 @torch.no_grad()

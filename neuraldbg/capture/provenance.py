@@ -67,7 +67,9 @@ def find_birth(loss: Tensor) -> Birth | None:
     return None if root is None else Birth(root.name(), _params_near(root), False, None)
 
 
-def _topological(root: torch.autograd.graph.Node | None) -> list[torch.autograd.graph.Node]:
+def _topological(
+    root: torch.autograd.graph.Node | None,
+) -> list[torch.autograd.graph.Node]:
     """Return the nodes of a graph, those nearest the model's input first."""
     if root is None:
         return []
@@ -95,7 +97,9 @@ def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
     if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
         # Masks filled with minus infinity are ordinary; NaN and plus infinity are not.
         clean = torch.isfinite(value) | (value == -torch.inf)
-        if not bool(clean.all().item()) or (name == "_saved_result" and _all_bad(value)):
+        if not bool(clean.all().item()) or (
+            name == "_saved_result" and _all_bad(value)
+        ):
             return value
     return None
 

@@ -21,7 +21,17 @@ NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
 # Operations between q @ k and the softmax that keep a tensor a matrix of attention logits.
 KEEPS_LOGITS = frozenset(
-    {"mul", "__mul__", "div", "__truediv__", "masked_fill", "masked_fill_", "add", "__add__", "where"}
+    {
+        "mul",
+        "__mul__",
+        "div",
+        "__truediv__",
+        "masked_fill",
+        "masked_fill_",
+        "add",
+        "__add__",
+        "where",
+    }
     | {"__radd__", "__rmul__", "sub", "__sub__", "float", "to", "type_as"}
 )
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
@@ -36,7 +46,9 @@ class Listener(Protocol):
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last."""
 
-    def on_activation(self, layer: int, name: str, tensor: Tensor, direct: bool) -> None:
+    def on_activation(
+        self, layer: int, name: str, tensor: Tensor, direct: bool
+    ) -> None:
         """Take the input of a functional nonlinearity that a layer's output went into."""
 
     def on_loss(
@@ -99,7 +111,9 @@ class Tracer(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", "")
         if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
-            self._listener.guard(lambda: self._after(func, name, args, keywords, result))
+            self._listener.guard(
+                lambda: self._after(func, name, args, keywords, result)
+            )
         return result
 
     def clear(self) -> None:
@@ -115,14 +129,21 @@ class Tracer(TorchFunctionMode):
 
     def mark(self, tensor: Tensor, layer: int) -> None:
         """Say that a tensor is the output of a layer."""
-        self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
+        self._labels[id(tensor)] = _Label(
+            tensor, frozenset({layer}), direct=True, logits=False
+        )
 
     def _find(self, tensor: Tensor) -> _Label | None:
         found = self._labels.get(id(tensor))
         return found if found is not None and found.ref() is tensor else None
 
     def _after(
-        self, func: Callable[..., Any], name: str, args: Sequence[Any], kw: dict[str, Any], out: Any
+        self,
+        func: Callable[..., Any],
+        name: str,
+        args: Sequence[Any],
+        kw: dict[str, Any],
+        out: Any,
     ) -> None:
         if name == "__get__":
             self._after_attribute(func, args, out)
@@ -134,14 +155,20 @@ class Tracer(TorchFunctionMode):
         layers = frozenset().union(*(label.layers for label in found))
         last = self._listener.latest(layers)
         self._look(name, args, kw, out, found, last)
-        logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
+        logits = name in MATMULS or (
+            name in KEEPS_LOGITS and any(f.logits for f in found)
+        )
         for tensor in float_tensors(out, 1):
             if tensor.is_floating_point():
                 known = self._find(tensor)
                 direct = known is not None and known.direct and name.endswith("_")
-                self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
+                self._labels[id(tensor)] = _Label(
+                    tensor, layers, direct=direct, logits=logits
+                )
 
-    def _after_attribute(self, func: Callable[..., Any], args: Sequence[Any], out: Any) -> None:
+    def _after_attribute(
+        self, func: Callable[..., Any], args: Sequence[Any], out: Any
+    ) -> None:
         if not isinstance(out, Tensor) or not args or not isinstance(args[0], Tensor):
             return
         found = self._find(args[0])
@@ -151,7 +178,9 @@ class Tracer(TorchFunctionMode):
             if self._listener.inside and args[0].requires_grad:
                 self._listener.on_detach(self._listener.latest(found.layers))
             return
-        self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
+        self._labels[id(out)] = _Label(
+            out, found.layers, direct=False, logits=found.logits
+        )
 
     def _look(
         self,
@@ -168,7 +197,11 @@ class Tracer(TorchFunctionMode):
             self._loss(name, args, kw, last)
         elif name == "scaled_dot_product_attention":
             self._fused_attention(args, kw)
-        elif nonlinearity == "softmax" and found[0].logits and _is_attention(args, kw, out):
+        elif (
+            nonlinearity == "softmax"
+            and found[0].logits
+            and _is_attention(args, kw, out)
+        ):
             listener.on_attention(last, row_numbers(args[0][:2, ..., -32:, :]))
         elif nonlinearity is not None and isinstance(args[0], Tensor):
             direct = found[0].direct and len(found[0].layers) == 1
@@ -180,7 +213,9 @@ class Tracer(TorchFunctionMode):
         elif name in DIFFERENCES and not listener.inside:
             self._difference(args, last)
 
-    def _loss(self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int) -> None:
+    def _loss(
+        self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int
+    ) -> None:
         pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
         if len(pair) < 2:
             return
@@ -192,7 +227,9 @@ class Tracer(TorchFunctionMode):
 
     def _difference(self, args: Sequence[Any], last: int) -> None:
         """Take ``prediction - target`` in a hand-written loss."""
-        if len(args) < 2 or not (isinstance(args[0], Tensor) and isinstance(args[1], Tensor)):
+        if len(args) < 2 or not (
+            isinstance(args[0], Tensor) and isinstance(args[1], Tensor)
+        ):
             return
         ours = [bool(self._find(a)) for a in args[:2]]
         if ours.count(True) != 1:

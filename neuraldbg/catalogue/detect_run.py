@@ -359,6 +359,18 @@ DATA = (
         source="mechanisms.md D4",
     ),
     Detector(
+        name="input_anomaly_extreme",
+        kind="data_anomaly",
+        reads="input_anomaly",
+        threshold=25.0,
+        scale="linear",
+        after="batch far from all others",
+        failure="data_anomaly",
+        leak=0.004,
+        meaning="a batch lies more than 25 robust deviations from the batches before it",
+        source="judgement: three times the threshold of D4",
+    ),
+    Detector(
         name="label_anomaly",
         kind="data_anomaly",
         reads="label_anomaly",

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from neuraldbg.records.catalogue import Effect
+from dataclasses import replace
 
-__all__ = ["effects"]
+from neuraldbg.records.catalogue import Effect, Mechanism
+
+__all__ = ["effects", "variants"]
 
 
-def effects(local: dict[str, float] | None = None, /, **links: float) -> tuple[Effect, ...]:
+def effects(
+    local: dict[str, float] | None = None, /, **links: float
+) -> tuple[Effect, ...]:
     """Return effects from ``event=link``; those of ``local`` are expected at the mechanism's own layer."""
     here = tuple(Effect(event=e, link=p, local=True) for e, p in (local or {}).items())
     return here + tuple(Effect(event=e, link=p) for e, p in links.items())
+
+
+def variants(
+    base: Mechanism, **ways: tuple[float, tuple[Effect, ...]]
+) -> tuple[Mechanism, ...]:
+    """Return one mechanism per way in which ``base`` comes about.
+
+    Parameters
+    ----------
+    base
+        What the ways share: words, prior of all ways together, common effects.
+    ways
+        ``name=(share of the prior, effects of its own)``.
+    """
+    return tuple(
+        replace(
+            base, variant=name, prior=base.prior * share, effects=(*own, *base.effects)
+        )
+        for name, (share, own) in ways.items()
+    )

@@ -23,7 +23,9 @@ def _healthy(slug: str, family: str, title: str, recipe: Recipe) -> Case:
 
 
 def _warm_up(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: min(1.0, (t + 1) / 60))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: min(1.0, (t + 1) / 60)
+    )
 
 
 def _cosine(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
@@ -81,7 +83,9 @@ class _Tied(nn.Module):
         self.bias = nn.Parameter(torch.zeros(64))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(torch.tanh(F.linear(x, self.weight)), self.weight.t(), self.bias)
+        return F.linear(
+            torch.tanh(F.linear(x, self.weight)), self.weight.t(), self.bias
+        )
 
 
 def _pretrained(_fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
@@ -123,7 +127,9 @@ class _Ema:
         if self.copy is None or step == 0:
             self.copy = copy.deepcopy(model)
         with torch.no_grad():
-            for mean, now in zip(self.copy.parameters(), model.parameters(), strict=True):
+            for mean, now in zip(
+                self.copy.parameters(), model.parameters(), strict=True
+            ):
                 mean.lerp_(now, 0.1)
 
 
@@ -145,49 +151,127 @@ HEALTHY: tuple[Case, ...] = (
     _healthy("autoencoder", "autoencoder", "a bottleneck", AUTO),
     _healthy("recommender", "recommender", "embedding rows that are rarely seen", RATE),
     _healthy("regression", "regression", "a noisy target", replace(TABLE, steps=300)),
-    _healthy("warm-up", "mlp", "a learning rate that starts near zero", replace(MLP, schedule=_warm_up)),
-    _healthy("cosine-to-zero", "mlp", "a learning rate that ends at zero", replace(MLP, schedule=_cosine)),
-    _healthy("warm-restarts", "mlp", "a learning rate that restarts", replace(MLP, schedule=_restarts)),
-    _healthy("converged", "mlp", "a long run that has nothing left to learn", replace(MLP, steps=800)),
-    _healthy("tiny-loss-scale", "mlp", "a loss multiplied by 1e-6", replace(MLP, loss=_tiny_loss)),
+    _healthy(
+        "warm-up",
+        "mlp",
+        "a learning rate that starts near zero",
+        replace(MLP, schedule=_warm_up),
+    ),
+    _healthy(
+        "cosine-to-zero",
+        "mlp",
+        "a learning rate that ends at zero",
+        replace(MLP, schedule=_cosine),
+    ),
+    _healthy(
+        "warm-restarts",
+        "mlp",
+        "a learning rate that restarts",
+        replace(MLP, schedule=_restarts),
+    ),
+    _healthy(
+        "converged",
+        "mlp",
+        "a long run that has nothing left to learn",
+        replace(MLP, steps=800),
+    ),
+    _healthy(
+        "tiny-loss-scale",
+        "mlp",
+        "a loss multiplied by 1e-6",
+        replace(MLP, loss=_tiny_loss),
+    ),
     _healthy(
         "catapult",
         "mlp",
         "a large rate that spikes at first and then wins",
-        replace(MLP, optimizer=lambda m, _: torch.optim.SGD(m.parameters(), lr=0.5), steps=300),
+        replace(
+            MLP,
+            optimizer=lambda m, _: torch.optim.SGD(m.parameters(), lr=0.5),
+            steps=300,
+        ),
     ),
     _healthy("small-batch", "mlp", "batches of four", replace(MLP, size=4, steps=500)),
-    _healthy("frozen-layer", "mlp", "a layer frozen on purpose", replace(MLP, model=_frozen)),
-    _healthy("low-rank", "mlp", "adapters that start at zero", replace(MLP, model=_low_rank, steps=300)),
+    _healthy(
+        "frozen-layer", "mlp", "a layer frozen on purpose", replace(MLP, model=_frozen)
+    ),
+    _healthy(
+        "low-rank",
+        "mlp",
+        "adapters that start at zero",
+        replace(MLP, model=_low_rank, steps=300),
+    ),
     _healthy(
         "pretrained",
         "mlp",
         "fine-tuning from good weights at a small rate",
-        replace(MLP, model=_pretrained, optimizer=lambda m, _: torch.optim.Adam(m.parameters(), 3e-4)),
+        replace(
+            MLP,
+            model=_pretrained,
+            optimizer=lambda m, _: torch.optim.Adam(m.parameters(), 3e-4),
+        ),
     ),
-    _healthy("zero-init-residual", "mlp", "a branch that starts at zero", replace(MLP, model=lambda _: _Gated())),
+    _healthy(
+        "zero-init-residual",
+        "mlp",
+        "a branch that starts at zero",
+        replace(MLP, model=lambda _: _Gated()),
+    ),
     _healthy(
         "weight-tying",
         "autoencoder",
         "one matrix used twice",
         replace(AUTO, model=lambda _: _Tied(), steps=300),
     ),
-    _healthy("accumulation", "mlp", "four backward passes per step", replace(MLP, accumulate=4)),
-    _healthy("clipping", "transformer", "clipping at a norm of 1", replace(TEXT, before_step=_clip_one)),
+    _healthy(
+        "accumulation",
+        "mlp",
+        "four backward passes per step",
+        replace(MLP, accumulate=4),
+    ),
+    _healthy(
+        "clipping",
+        "transformer",
+        "clipping at a norm of 1",
+        replace(TEXT, before_step=_clip_one),
+    ),
     _healthy(
         "weight-decay-with-norm",
         "cnn",
         "weights that shrink in front of a normalization",
         replace(
-            CNN, optimizer=lambda m, _: torch.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.5)
+            CNN,
+            optimizer=lambda m, _: torch.optim.AdamW(
+                m.parameters(), lr=3e-3, weight_decay=0.5
+            ),
         ),
     ),
-    _healthy("ema-copy", "mlp", "an averaged copy of the model", replace(MLP, after_step=_Ema())),
-    _healthy("evaluation", "cnn", "evaluation inside the loop", replace(CNN, after_step=_evaluates)),
-    _healthy("curriculum", "mlp", "inputs that grow slowly", replace(MLP, batch=_curriculum)),
-    _healthy("padding", "transformer", "padded rows and ignored labels", replace(TEXT, batch=_padded)),
     _healthy(
-        "gelu-mlp", "mlp", "a smooth nonlinearity", replace(MLP, model=lambda _: plain_mlp(nn.GELU))
+        "ema-copy",
+        "mlp",
+        "an averaged copy of the model",
+        replace(MLP, after_step=_Ema()),
+    ),
+    _healthy(
+        "evaluation",
+        "cnn",
+        "evaluation inside the loop",
+        replace(CNN, after_step=_evaluates),
+    ),
+    _healthy(
+        "curriculum", "mlp", "inputs that grow slowly", replace(MLP, batch=_curriculum)
+    ),
+    _healthy(
+        "padding",
+        "transformer",
+        "padded rows and ignored labels",
+        replace(TEXT, batch=_padded),
+    ),
+    _healthy(
+        "gelu-mlp",
+        "mlp",
+        "a smooth nonlinearity",
+        replace(MLP, model=lambda _: plain_mlp(nn.GELU)),
     ),
     GAN,
     LBFGS,

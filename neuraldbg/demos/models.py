@@ -43,7 +43,11 @@ class Mlp(nn.Module):
 
 
 def plain_mlp(
-    activation: type[nn.Module], depth: int = 3, width: int = 64, inputs: int = 64, outputs: int = 10
+    activation: type[nn.Module],
+    depth: int = 3,
+    width: int = 64,
+    inputs: int = 64,
+    outputs: int = 10,
 ) -> nn.Sequential:
     """Return a plain stack of linear layers and activation modules."""
     layers: list[nn.Module] = []
@@ -150,7 +154,10 @@ class _DecoderLayer(nn.Module):
         self.attn = _Attention(width, heads)
         self.ln2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(0.1)
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.Dropout(0.1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,7 +217,9 @@ class LowRank(nn.Module):
     def __init__(self, base: nn.Linear, rank: int = 8) -> None:
         super().__init__()
         self.base = base.requires_grad_(requires_grad=False)
-        self.a = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
+        self.a = nn.Parameter(
+            torch.randn(rank, base.in_features) / base.in_features**0.5
+        )
         self.b = nn.Parameter(torch.zeros(base.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:

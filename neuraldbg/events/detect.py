@@ -48,7 +48,10 @@ def find_events(signals: Signals, catalogue: Catalogue) -> tuple[SemanticEvent, 
     ]
     order = {layer.name: layer.order for layer in signals.recording.topology.layers}
     return tuple(
-        sorted(found, key=lambda e: (e.span.first, order.get(e.layer or "", -1), e.name, e.id))
+        sorted(
+            found,
+            key=lambda e: (e.span.first, order.get(e.layer or "", -1), e.name, e.id),
+        )
     )
 
 
@@ -66,16 +69,23 @@ def gather_evidence(
         judged = _judge(detector, signals)
         if judged is None:
             continue
-        findings[detector.name] = _finding(detector, judged, by_name.get(detector.name, []))
+        findings[detector.name] = _finding(
+            detector, judged, by_name.get(detector.name, [])
+        )
         if judged.series.layers is not None:
             seen = judged.usable.any(axis=0)
             layers = [topology.layers[i].name for i in judged.series.layers]
-            places[detector.name] = tuple(n for n, s in zip(layers, seen, strict=True) if s)
+            places[detector.name] = tuple(
+                n for n, s in zip(layers, seen, strict=True) if s
+            )
     return Evidence(
         findings=findings,
         context=signals.context,
         layers=_execution_order(topology),
-        edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
+        edges=tuple(
+            (topology.layers[a].name, topology.layers[b].name)
+            for a, b in topology.edges
+        ),
         judged=places,
     )
 
@@ -116,7 +126,9 @@ def _badness(detector: Detector, values: NDArray[np.float64]) -> NDArray[np.floa
         return np.clip(sign * (finite - detector.threshold) / unit, -1e6, 1e6)
 
 
-def _events(detector: Detector, judged: _Judged, signals: Signals) -> list[SemanticEvent]:
+def _events(
+    detector: Detector, judged: _Judged, signals: Signals
+) -> list[SemanticEvent]:
     hits = lasting((judged.badness >= 0) & judged.usable, detector.patience)
     columns = hits.reshape(hits.shape[0], -1)
     return [
@@ -126,7 +138,11 @@ def _events(detector: Detector, judged: _Judged, signals: Signals) -> list[Seman
 
 
 def _event(
-    detector: Detector, judged: _Judged, hit: NDArray[np.bool_], k: int, signals: Signals
+    detector: Detector,
+    judged: _Judged,
+    hit: NDArray[np.bool_],
+    k: int,
+    signals: Signals,
 ) -> SemanticEvent:
     rows = np.flatnonzero(hit)
     steps = judged.series.steps
@@ -164,10 +180,16 @@ def _weight(detector: Detector, badness: float) -> float:
     return detector.reliability * (0.5 + 0.5 * near)
 
 
-def _finding(detector: Detector, judged: _Judged, events: list[SemanticEvent]) -> Finding:
+def _finding(
+    detector: Detector, judged: _Judged, events: list[SemanticEvent]
+) -> Finding:
     if not events:
         nearest = float(np.max(np.where(judged.usable, judged.badness, -np.inf)))
-        return Finding(event=detector.name, present=False, weight=_weight(detector, min(nearest, 0)))
+        return Finding(
+            event=detector.name,
+            present=False,
+            weight=_weight(detector, min(nearest, 0)),
+        )
     located = tuple(
         LocatedFinding(layer=e.layer, onset=e.span.first, strength=e.strength)
         for e in events

@@ -55,7 +55,9 @@ def rank(
     teller = _Teller(evidence, events, signals, catalogue)
     chosen = sorted(posterior.mechanisms.items(), key=lambda item: (-item[1], item[0]))
     claims = [
-        teller.claim(catalogue.mechanism(slug), posterior) for slug, p in chosen if p >= FLOOR
+        teller.claim(catalogue.mechanism(posterior.variants[slug]), posterior)
+        for slug, p in chosen
+        if p >= FLOOR
     ]
     if posterior.p_unknown >= FLOOR:
         claims.append(teller.unknown(posterior))
@@ -76,7 +78,14 @@ def mechanism_couplings(
         lift = joint / max(single[a] * single[b], 1e-12)
         lag = onset[second] - onset[first]
         found.append(
-            Coupling(first=first, second=second, kind="mechanisms", joint=joint, lift=lift, lag=lag)
+            Coupling(
+                first=first,
+                second=second,
+                kind="mechanisms",
+                joint=joint,
+                lift=lift,
+                lag=lag,
+            )
         )
     return sorted(found, key=lambda c: (-c.joint, c.first, c.second))
 
@@ -122,7 +131,9 @@ class _Teller:
             experiment="; ".join(text for _, text in mechanism.equivalents),
             symptom=self._symptom(seen, layer),
             claim=mechanism.claim,
-            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, layer)),
+            event_ids=tuple(
+                e.id for effect in seen for e in self._at(effect.event, layer)
+            ),
         )
 
     def unknown(self, posterior: Posterior) -> CausalHypothesis:
@@ -142,7 +153,9 @@ class _Teller:
                 for n in sorted({e.name for e in symptoms})[:MAX_CLAUSES]
             ),
             remedy="compare with a run that worked, or overfit one batch to split data from model",
-            symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"] if symptoms else "Trouble",
+            symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"]
+            if symptoms
+            else "Trouble",
             claim="a cause that is not in the catalogue",
         )
 
@@ -166,7 +179,9 @@ class _Teller:
             return 0, StepSpan(0, 1)
         top = max(self._weight(e) for e in seen)
         telling = [e for e in seen if self._weight(e) >= 0.6 * top]
-        step = min(e.span.first for effect in telling for e in self._at(effect.event, layer))
+        step = min(
+            e.span.first for effect in telling for e in self._at(effect.event, layer)
+        )
         sampled = self._signals.recording.sampled
         before = sampled[sampled < step]
         return step, StepSpan(int(before[-1]) + 1 if before.size else step, step + 1)
@@ -207,7 +222,9 @@ class _Teller:
             and e.event not in self._present
         ]
         refuting = [
-            self._catalogue.detector(e.event) for e in mechanism.forbids if e.event in self._present
+            self._catalogue.detector(e.event)
+            for e in mechanism.forbids
+            if e.event in self._present
         ]
         clauses = [f"not seen: {d.meaning}" for d in missing]
         clauses += [f"speaks against it: {d.meaning}" for d in refuting]

@@ -11,7 +11,13 @@ __all__ = ["remedy_text"]
 
 # Karpathy's rule of thumb for the ratio of update to weight.
 IDEAL_RATIO = 1e-3
-GAINS = {"relu": 2**0.5, "relu6": 2**0.5, "leaky_relu": 2**0.5, "gelu": 2**0.5, "tanh": 5 / 3}
+GAINS = {
+    "relu": 2**0.5,
+    "relu6": 2**0.5,
+    "leaky_relu": 2**0.5,
+    "gelu": 2**0.5,
+    "tanh": 5 / 3,
+}
 MISMATCHES = {
     "loss_softmax_twice": "remove the softmax: cross_entropy takes logits",
     "loss_nll_on_raw": "pass log_softmax(output) to nll_loss, or use cross_entropy",
@@ -31,7 +37,11 @@ NOT_UPDATED = {
 
 
 def remedy_text(
-    mechanism: Mechanism, layer: str | None, step: int, signals: Signals, present: frozenset[str]
+    mechanism: Mechanism,
+    layer: str | None,
+    step: int,
+    signals: Signals,
+    present: frozenset[str],
 ) -> str:
     """Return the remedy of a mechanism with this run's numbers filled in.
 
@@ -51,9 +61,9 @@ def remedy_text(
         "where": f"'{layer}'" if layer else "all layers",
         "step": step,
         "mismatch": _first(MISMATCHES, present, "make head and loss agree"),
-        "not_updated": _first(NOT_UPDATED, present, "check which parameters the optimizer owns").format(
-            layer=layer or "the model"
-        ),
+        "not_updated": _first(
+            NOT_UPDATED, present, "check which parameters the optimizer owns"
+        ).format(layer=layer or "the model"),
         **_rates(signals, mechanism.slug),
         **_clips(signals),
         "gain": _gain(signals, layer),
@@ -85,7 +95,11 @@ def _rates(signals: Signals, slug: str) -> dict[str, float | str]:
         worst = _number(signals, "update_ratio_best")
     better = rate * IDEAL_RATIO / worst if worst > 0 else rate
     decay = signals.recording.group.get("weight_decay")
-    strength = float(decay.values[decay.observed].max()) if decay and decay.observed.any() else 0.0
+    strength = (
+        float(decay.values[decay.observed].max())
+        if decay and decay.observed.any()
+        else 0.0
+    )
     return {
         "learning_rate": rate,
         "better_rate": better,
@@ -95,11 +109,17 @@ def _rates(signals: Signals, slug: str) -> dict[str, float | str]:
 
 
 def _clips(signals: Signals) -> dict[str, float | str]:
-    raw, used = (signals.recording.step.get(n) for n in ("grad_norm_raw", "grad_norm_used"))
+    raw, used = (
+        signals.recording.step.get(n) for n in ("grad_norm_raw", "grad_norm_used")
+    )
     sizes = raw.values[raw.observed & np.isfinite(raw.values)] if raw else np.zeros(0)
     now = used.values[used.observed & np.isfinite(used.values)] if used else np.zeros(0)
     top = float(np.quantile(sizes, 0.9)) if sizes.size else float("nan")
-    text = f", and clip the gradient norm at {np.quantile(sizes, 0.5):.2g}" if sizes.size else ""
+    text = (
+        f", and clip the gradient norm at {np.quantile(sizes, 0.5):.2g}"
+        if sizes.size
+        else ""
+    )
     return {
         "clip_90": top,
         "clip_now": float(np.median(now)) if now.size else float("nan"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Diagnosis, Explanation
+from neuraldbg.records.diagnosis import (
+    CausalChain,
+    CausalHypothesis,
+    Diagnosis,
+    Explanation,
+)
 
 __all__ = ["explanations", "healthy_reason", "tell"]
 
@@ -13,7 +18,10 @@ MAX_TOLD = 3
 
 
 def explanations(
-    claims: tuple[CausalHypothesis, ...], chains: dict[str, CausalChain], *, healthy: bool
+    claims: tuple[CausalHypothesis, ...],
+    chains: dict[str, CausalChain],
+    *,
+    healthy: bool,
 ) -> tuple[Explanation, ...]:
     """Return the claims that deserve a sentence: the first, and any rival that is nearly as likely.
 
@@ -21,12 +29,18 @@ def explanations(
     """
     if healthy or not claims:
         return ()
-    told = [c for i, c in enumerate(claims[:MAX_TOLD]) if i == 0 or c.p_mechanism >= LEAST_TOLD]
+    told = [
+        c
+        for i, c in enumerate(claims[:MAX_TOLD])
+        if i == 0 or c.p_mechanism >= LEAST_TOLD
+    ]
     return tuple(tell(c, claims, chains.get(c.mechanism)) for c in told)
 
 
 def tell(
-    claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...], chain: CausalChain | None
+    claim: CausalHypothesis,
+    rivals: tuple[CausalHypothesis, ...],
+    chain: CausalChain | None,
 ) -> Explanation:
     """Return one claim as an explanation."""
     return Explanation(
@@ -38,9 +52,15 @@ def tell(
 
 
 def _details(
-    claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...], chain: CausalChain | None
+    claim: CausalHypothesis,
+    rivals: tuple[CausalHypothesis, ...],
+    chain: CausalChain | None,
 ) -> list[str]:
-    where = f"layer '{claim.layer}'" if claim.layer else "the whole network, the data or the optimizer"
+    where = (
+        f"layer '{claim.layer}'"
+        if claim.layer
+        else "the whole network, the data or the optimizer"
+    )
     kind = "calibrated" if claim.calibrated else "not calibrated"
     lines = [
         f"what        {claim.claim} ({claim.mechanism}), p = {claim.p_mechanism:.2f}, {kind}",
@@ -48,7 +68,9 @@ def _details(
         f"when        step {claim.step} (between {claim.steps.first} and {claim.steps.stop - 1})",
     ]
     if chain is not None and len(chain) > 1:
-        ways = [e.direction for e in chain.edges if e.direction in {"forward", "backward"}]
+        ways = [
+            e.direction for e in chain.edges if e.direction in {"forward", "backward"}
+        ]
         lines.append(f"direction   {ways[0] if ways else 'all layers at once'}")
     lines += _block("because", claim.evidence_for, 6)
     lines += _block("against", claim.evidence_against, 3)
@@ -63,11 +85,14 @@ def _details(
 
 def _block(title: str, clauses: tuple[str, ...], most: int) -> list[str]:
     return [
-        f"{title if i == 0 else '':<12}{clause}" for i, clause in enumerate(clauses[:most])
+        f"{title if i == 0 else '':<12}{clause}"
+        for i, clause in enumerate(clauses[:most])
     ]
 
 
-def _ruled_out(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> tuple[str, ...]:
+def _ruled_out(
+    claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]
+) -> tuple[str, ...]:
     out = []
     for rival in rivals:
         if rival.p_mechanism < RULED_OUT_BELOW and rival.mechanism != claim.mechanism:
@@ -82,9 +107,13 @@ def healthy_reason(diagnosis: Diagnosis) -> str:
     if coverage.steps == 0:
         return "no optimizer step was seen, so there is nothing to judge"
     if diagnosis.healthy:
-        signs = "no sign of failure" if not diagnosis.events else "no failure that hurts"
+        signs = (
+            "no sign of failure" if not diagnosis.events else "no failure that hurts"
+        )
         return (
             f"the run looks healthy (p = {diagnosis.p_healthy:.2f}): {signs} in "
             f"{coverage.steps} steps and {coverage.layers_seen} layers"
         )
-    return f"{len(diagnosis.events)} events in {coverage.steps} steps need an explanation"
+    return (
+        f"{len(diagnosis.events)} events in {coverage.steps} steps need an explanation"
+    )

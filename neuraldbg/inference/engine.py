@@ -76,7 +76,10 @@ def _event_table(
         shape[axis] = 2
         quiet = quiet + np.array([0.0, np.log1p(-network.links[i, j])]).reshape(shape)
     absent = np.minimum(quiet.reshape(-1), np.log1p(-CLIP)) * network.weight[j]
-    present = np.log(-np.expm1(np.minimum(quiet.reshape(-1), np.log1p(-CLIP)))) * network.weight[j]
+    present = (
+        np.log(-np.expm1(np.minimum(quiet.reshape(-1), np.log1p(-CLIP))))
+        * network.weight[j]
+    )
     total = np.logaddexp(absent, present)
     return cpd_type(
         node,
@@ -88,7 +91,9 @@ def _event_table(
     )
 
 
-def posterior_of_origin(prior: Array, tables: Array, present: NDArray[np.bool_]) -> Array:
+def posterior_of_origin(
+    prior: Array, tables: Array, present: NDArray[np.bool_]
+) -> Array:
     """Return P(origin | findings), shape ``(K,)``.
 
     Parameters
@@ -104,7 +109,9 @@ def posterior_of_origin(prior: Array, tables: Array, present: NDArray[np.bool_])
     states = [f"place{k}" for k in range(prior.size)]
     model = model_type()
     model.add_node("origin")
-    cpds = [cpd_type("origin", prior.size, prior[:, None], state_names={"origin": states})]
+    cpds = [
+        cpd_type("origin", prior.size, prior[:, None], state_names={"origin": states})
+    ]
     evidence = {}
     for f, row in enumerate(np.clip(tables, CLIP, 1 - CLIP)):
         node = f"finding{f}"
@@ -122,5 +129,7 @@ def posterior_of_origin(prior: Array, tables: Array, present: NDArray[np.bool_])
         )
         evidence[node] = STATES[int(present[f])]
     model.add_cpds(*cpds)
-    answer = engine_type(model).query(["origin"], evidence=evidence, show_progress=False)
+    answer = engine_type(model).query(
+        ["origin"], evidence=evidence, show_progress=False
+    )
     return np.asarray(answer.values, dtype=np.float64)

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 MAX_PLACES = 24
 # Judgement, mechanisms.md section 5: a consequence shows with even odds, an unrelated layer rarely.
 PROPAGATED, ELSEWHERE, EVERYWHERE = 0.5, 0.05, 0.85
-P_WHOLE_NETWORK = 0.15
+MAX_QUIET = 24
 # Soft evidence: nats lost per tolerance of lateness, gained per decade of strength.
 LATENESS, STRENGTH = 1.0, 1.0
 
@@ -76,7 +76,11 @@ def origin_network(
     mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue
 ) -> OriginNetwork:
     """Return the location network of one mechanism."""
-    local = {e.event: e.link for e in mechanism.effects if e.local and e.event in evidence.findings}
+    local = {
+        e.event: e.link
+        for e in mechanism.effects
+        if e.local and e.event in evidence.findings
+    }
     found = {e: {f.layer: f for f in evidence.findings[e].at} for e in local}
     layers = _candidates(found, evidence)
     places: tuple[str | None, ...] = (*layers, None)
@@ -84,19 +88,22 @@ def origin_network(
         return OriginNetwork((None,), np.ones(1), np.zeros((0, 1)), np.zeros(0, bool))
     reached = _reached(layers, evidence, mechanism.spread)
     tables, present = [], []
+    quiet = _quiet(found, layers, evidence)
     for event, link in local.items():
         spreads = catalogue.detector(event).kind != "parameter_health"
         judged = evidence.judged.get(event, evidence.layers)
-        for layer in layers:
+        for layer in (*layers, *quiet):
             if layer not in judged:
                 continue
             row = [
-                link if layer == place else _elsewhere(layer, place, reached, spreads=spreads)
+                link
+                if layer == place
+                else _elsewhere(layer, place, reached, spreads=spreads)
                 for place in layers
             ]
             tables.append([*row, EVERYWHERE if link > 0.5 else link])
             present.append(layer in found[event])
-    prior = _prior(layers, found)
+    prior = _prior(layers, found, mechanism.p_whole)
     return OriginNetwork(places, prior, np.array(tables), np.array(present, bool))
 
 
@@ -113,7 +120,19 @@ def _candidates(
     return [layer for layer in evidence.layers if layer in kept]
 
 
-def _prior(layers: list[str], found: dict[str, dict[str, LocatedFinding]]) -> Array:
+def _quiet(
+    found: dict[str, dict[str, LocatedFinding]], layers: list[str], evidence: Evidence
+) -> list[str]:
+    """Return layers without a finding: they speak against a mechanism of the whole network."""
+    judged = {layer for event in found for layer in evidence.judged.get(event, ())}
+    return [
+        layer for layer in evidence.layers if layer in judged and layer not in layers
+    ][:MAX_QUIET]
+
+
+def _prior(
+    layers: list[str], found: dict[str, dict[str, LocatedFinding]], whole: float
+) -> Array:
     """Return the prior over origins, tilted by how early and how strong the findings there are."""
     first = min(f.onset for at in found.values() for f in at.values())
     last = max(f.onset for at in found.values() for f in at.values())
@@ -125,14 +144,14 @@ def _prior(layers: list[str], found: dict[str, dict[str, LocatedFinding]]) -> Ar
         strong = max(min(f.strength, 3.0) for f in here)
         tilt.append(STRENGTH * strong - LATENESS * min(late / tolerance, 8.0))
     weights = np.exp(np.array(tilt) - max(tilt))
-    weights *= (1 - P_WHOLE_NETWORK) / weights.sum()
-    return np.append(weights, P_WHOLE_NETWORK)
+    weights *= (1 - whole) / weights.sum()
+    return np.append(weights, whole)
 
 
 def _elsewhere(
     layer: str, place: str, reached: dict[str, set[str]], *, spreads: bool
 ) -> float:
-    return PROPAGATED if spreads and layer in reached[place] else ELSEWHERE
+    return PROPAGATED if spreads and layer in reached.get(place, ()) else ELSEWHERE
 
 
 def _reached(layers: list[str], evidence: Evidence, spread: str) -> dict[str, set[str]]:
@@ -142,7 +161,12 @@ def _reached(layers: list[str], evidence: Evidence, spread: str) -> dict[str, se
     for source, target in evidence.edges:
         after.setdefault(source, set()).add(target)
         before.setdefault(target, set()).add(source)
-    ways = {"forward": (after,), "backward": (before,), "both": (after, before), "none": ()}[spread]
+    ways = {
+        "forward": (after,),
+        "backward": (before,),
+        "both": (after, before),
+        "none": (),
+    }[spread]
     return {
         layer: set().union(*(_closure(layer, way) for way in ways)) & set(layers)
         for layer in layers

@@ -29,7 +29,7 @@ class Network:
     Attributes
     ----------
     causes
-        Slugs, ``unknown_cause`` last; shape of the first axis of ``links``.
+        Keys of mechanism variants, ``unknown_cause`` last; the first axis of ``links``.
     prior
         Shape ``(M,)``; prior probability of each cause, refutations already applied.
     asked
@@ -65,7 +65,9 @@ class Network:
         )
 
 
-def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] | None) -> Network:
+def build(
+    evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] | None
+) -> Network:
     """Return the network of the mechanisms that the context allows and the events that were observed.
 
     Raises
@@ -85,12 +87,12 @@ def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] 
             if effect.event in column:
                 links[i, column[effect.event]] = effect.link
     links[-1] = [_unknown_link(d, catalogue) for d in observed]
-    asked = np.array([*(table[m.slug] for m in allowed), table[UNKNOWN]])
+    asked = np.array([*(table[m.key] for m in allowed), table[UNKNOWN]])
     refuted = np.array([*(_refutation(m, evidence) for m in allowed), 1.0])
     odds = asked / (1 - asked) * refuted
     findings = [evidence.findings[d.name] for d in observed]
     return Network(
-        causes=(*(m.slug for m in allowed), UNKNOWN),
+        causes=(*(m.key for m in allowed), UNKNOWN),
         prior=np.clip(odds / (1 + odds), 1e-9, 1 - CLIP),
         asked=asked,
         events=tuple(column),
@@ -108,18 +110,26 @@ def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
     """
     if detector.failure is None:
         return 0.0
-    return catalogue.unknown_link if detector.kind == "loss_dynamics" else catalogue.unknown_link / 4
+    return (
+        catalogue.unknown_link
+        if detector.kind == "loss_dynamics"
+        else catalogue.unknown_link / 4
+    )
 
 
 def _priors(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:
-    table = {m.slug: m.prior for m in catalogue.mechanisms} | {UNKNOWN: catalogue.p_unknown}
+    table = {m.key: m.prior for m in catalogue.mechanisms} | {
+        UNKNOWN: catalogue.p_unknown
+    }
     for slug, value in overrides.items():
-        if slug not in table:
-            raise UnknownNameError("mechanism", slug, table)
+        keys = [m.key for m in catalogue.mechanisms if m.slug == slug] or [slug]
+        if keys[0] not in table:
+            raise UnknownNameError("mechanism", slug, (*catalogue.slugs(), UNKNOWN))
         if not 0.0 < value < 1.0:
             msg = f"the prior of {slug!r} must lie between 0 and 1 (exclusive), got {value!r}"
             raise PriorError(msg)
-        table[slug] = float(value)
+        total = sum(table[key] for key in keys)
+        table |= {key: float(value) * table[key] / total for key in keys}
     return table
 
 
@@ -167,7 +177,11 @@ def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], A
         Shape ``(N,)``; log P(set, evidence), exact for each set.
     """
     count = len(network.causes)
-    sets = [s for size in range(min(largest, count) + 1) for s in combinations(range(count), size)]
+    sets = [
+        s
+        for size in range(min(largest, count) + 1)
+        for s in combinations(range(count), size)
+    ]
     members = np.zeros((len(sets), count), bool)
     for row, chosen in enumerate(sets):
         members[row, list(chosen)] = True

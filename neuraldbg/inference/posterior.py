@@ -24,7 +24,10 @@ LOCATE_ABOVE = 0.01
 
 
 def infer(
-    evidence: Evidence, catalogue: Catalogue, *, priors: Mapping[str, float] | None = None
+    evidence: Evidence,
+    catalogue: Catalogue,
+    *,
+    priors: Mapping[str, float] | None = None,
 ) -> Posterior:
     """Return the probabilities of every mechanism, pair and place.
 
@@ -47,24 +50,31 @@ def infer(
     network = build(evidence, catalogue, priors)
     members, weights, surprise = screen(network)
     rough = weights @ members
-    chosen = _prune(rough)
-    pruned = network.keep(chosen)
+    pruned = network.keep(_prune(rough))
     joint = joint_of_causes(pruned)
-    on, pairs = marginals(joint)
-    probability = dict(zip(network.causes, map(float, rough), strict=True))
-    probability |= dict(zip(pruned.causes, map(float, on), strict=True))
-    names = [m.slug for m in catalogue.mechanisms if m.slug in probability]
+    single = dict(zip(network.causes, map(float, rough), strict=True))
+    single |= dict(zip(pruned.causes, map(float, marginals(joint)), strict=True))
+    slugs = [s for s in catalogue.slugs() if any(_slug(c) == s for c in network.causes)]
+    variants = {
+        s: max((c for c in single if _slug(c) == s), key=lambda c: single[c])
+        for s in slugs
+    }
+    probability = {
+        s: _any(joint, pruned.causes, [s], single) for s in (*slugs, UNKNOWN)
+    }
     return Posterior(
         p_healthy=float(joint.reshape(-1)[0]),
-        p_unknown=probability[UNKNOWN],
-        mechanisms={slug: probability[slug] for slug in names},
-        pairs=_pair_table(pruned.causes, pairs),
+        p_unknown=probability.pop(UNKNOWN),
+        mechanisms=probability,
+        variants=variants,
+        pairs=_pairs(joint, pruned.causes),
         places={
-            slug: locate(catalogue.mechanism(slug), evidence, catalogue)
-            for slug in names
-            if probability[slug] > LOCATE_ABOVE and catalogue.mechanism(slug).layered
+            slug: locate(catalogue.mechanism(variants[slug]), evidence, catalogue)
+            for slug in slugs
+            if probability[slug] > LOCATE_ABOVE
+            and catalogue.mechanism(variants[slug]).layered
         },
-        bayes_factors=_bayes_factors(network, probability),
+        bayes_factors=_bayes_factors(network, single),
         surprise=surprise,
     )
 
@@ -77,15 +87,41 @@ def screen(network: Network) -> tuple[NDArray[np.bool_], Array, float]:
     return members, weights / weights.sum(), surprise
 
 
-def marginals(joint: Array) -> tuple[Array, Array]:
-    """Return P(on) of every axis and P(both on) of every pair of axes of a joint table."""
-    count = joint.ndim
-    both = np.zeros((count, count))
-    for i in range(count):
-        for j in range(count):
-            place = tuple(1 if axis in (i, j) else slice(None) for axis in range(count))
-            both[i, j] = float(np.sum(joint[place]))
-    return np.diag(both).copy(), both
+def marginals(joint: Array) -> Array:
+    """Return P(on) of every axis of a joint table."""
+    return np.array([float(joint.take(1, axis).sum()) for axis in range(joint.ndim)])
+
+
+def _slug(cause: str) -> str:
+    return cause.split("/", 1)[0]
+
+
+def _any(
+    joint: Array, causes: tuple[str, ...], slugs: list[str], single: Mapping[str, float]
+) -> float:
+    """Return the probability that at least one variant of every slug is active."""
+    total = joint
+    for axis, cause in reversed(list(enumerate(causes))):
+        if _slug(cause) not in slugs:
+            total = total.sum(axis=axis, keepdims=True)
+    kept = [s for s in slugs if any(_slug(c) == s for c in causes)]
+    if len(kept) < len(slugs):
+        return (
+            sum(single[c] for c in single if _slug(c) in slugs)
+            if len(slugs) == 1
+            else 0.0
+        )
+    # Inclusion and exclusion over the slugs: 1 - P(all variants of one are off) and so on.
+    mask = np.ones(total.shape, bool)
+    for slug in slugs:
+        active = np.zeros(total.shape, bool)
+        for axis, cause in enumerate(causes):
+            if _slug(cause) == slug:
+                on = [slice(None)] * total.ndim
+                on[axis] = slice(1, None)
+                active[tuple(on)] = True
+        mask &= active
+    return float(total[mask].sum())
 
 
 def _prune(rough: Array) -> list[int]:
@@ -96,18 +132,20 @@ def _prune(rough: Array) -> list[int]:
     return [*sorted(kept), last]
 
 
-def _pair_table(causes: tuple[str, ...], both: Array) -> dict[tuple[str, str], float]:
+def _pairs(joint: Array, causes: tuple[str, ...]) -> dict[tuple[str, str], float]:
+    slugs = list(dict.fromkeys(_slug(c) for c in causes))
     return {
-        (a, b): float(both[i, j])
-        for i, a in enumerate(causes)
-        for j, b in enumerate(causes)
-        if i < j
+        (a, b): _any(joint, causes, [a, b], {})
+        for i, a in enumerate(slugs)
+        for b in slugs[i + 1 :]
     }
 
 
-def _bayes_factors(network: Network, probability: Mapping[str, float]) -> dict[str, float]:
-    factors = {}
+def _bayes_factors(network: Network, single: Mapping[str, float]) -> dict[str, float]:
+    """Return posterior odds over prior odds of the most favoured variant of every slug."""
+    factors: dict[str, float] = {}
     for cause, prior in zip(network.causes, network.asked, strict=True):
-        p = min(max(probability[cause], 1e-12), 1 - 1e-12)
-        factors[cause] = (p / (1 - p)) / (prior / (1 - prior))
+        p = min(max(single[cause], 1e-12), 1 - 1e-12)
+        factor = (p / (1 - p)) / (prior / (1 - prior))
+        factors[_slug(cause)] = max(factor, factors.get(_slug(cause), 0.0))
     return factors

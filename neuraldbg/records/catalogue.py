@@ -96,6 +96,9 @@ class Mechanism:
     ----------
     slug
         Public name, design contract.
+    variant
+        One mechanism may come about in ways that share no evidence (a rate that jumps, a rate that dies):
+        each way is a record of its own under the same slug, and a cause of its own in the network.
     claim
         Completes "likely due to …".
     story
@@ -113,6 +116,8 @@ class Mechanism:
         ``root`` (something a person did) or ``state`` (also caused by others).
     layered
         True if the claim names a layer.
+    p_whole
+        Prior probability that it sits in the whole network and not in one layer.
     spread
         Direction in which its consequences travel from its layer.
     remedy
@@ -131,14 +136,21 @@ class Mechanism:
     prior: float
     effects: tuple[Effect, ...]
     forbids: tuple[Effect, ...] = ()
+    variant: str = ""
     requires: tuple[str, ...] = ()
     role: Literal["root", "state"] = "root"
     layered: bool = False
+    p_whole: float = 0.15
     spread: Spread = "none"
     remedy: str
     look_alikes: tuple[str, ...] = ()
     equivalents: tuple[tuple[str, str], ...] = ()
     source: str
+
+    @property
+    def key(self) -> str:
+        """Name of this cause in the network: ``slug`` or ``slug/variant``."""
+        return f"{self.slug}/{self.variant}" if self.variant else self.slug
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,16 +171,23 @@ class Catalogue:
         """Return the detector with this name."""
         return next(d for d in self.detectors if d.name == name)
 
-    def mechanism(self, slug: str) -> Mechanism:
-        """Return the mechanism with this slug."""
-        return next(m for m in self.mechanisms if m.slug == slug)
+    def mechanism(self, key: str) -> Mechanism:
+        """Return the mechanism with this key, or the first variant of this slug."""
+        return next(m for m in self.mechanisms if key in {m.key, m.slug})
+
+    def slugs(self) -> tuple[str, ...]:
+        """Return every slug once, in order."""
+        return tuple(dict.fromkeys(m.slug for m in self.mechanisms))
 
     def with_(
-        self, *, detectors: Iterable[Detector] = (), mechanisms: Iterable[Mechanism] = ()
+        self,
+        *,
+        detectors: Iterable[Detector] = (),
+        mechanisms: Iterable[Mechanism] = (),
     ) -> Catalogue:
         """Return a catalogue with these entries added; an entry of the same name is replaced."""
         by_name = {d.name: d for d in (*self.detectors, *detectors)}
-        by_slug = {m.slug: m for m in (*self.mechanisms, *mechanisms)}
+        by_slug = {m.key: m for m in (*self.mechanisms, *mechanisms)}
         return replace(
             self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values())
         )

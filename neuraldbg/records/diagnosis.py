@@ -68,7 +68,9 @@ class CausalChain:
             return f"no causal chain to {self.failure}: {self.reason}"
         lines = [_event_line(self.events[0])]
         for edge, event in zip(self.edges, self.events[1:], strict=True):
-            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} steps─▶ "
+            arrow = (
+                f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} steps─▶ "
+            )
             lines.append(arrow + _event_line(event))
         return "\n".join(lines)
 

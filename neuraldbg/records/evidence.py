@@ -81,7 +81,10 @@ class Posterior:
     p_unknown
         Probability that an unlisted cause is active.
     mechanisms
-        Slug to marginal probability; a mechanism that the context rules out is absent.
+        Slug to the probability that any of its variants is active; a mechanism that the context rules out
+        is absent.
+    variants
+        Slug to the key of its most probable variant.
     pairs
         ``(slug, slug)`` in catalogue order to the probability that both are active.
     places
@@ -95,6 +98,7 @@ class Posterior:
     p_healthy: float
     p_unknown: float
     mechanisms: Mapping[str, float]
+    variants: Mapping[str, str] = field(default_factory=dict)
     pairs: Mapping[tuple[str, str], float] = field(default_factory=dict)
     places: Mapping[str, Mapping[str | None, float]] = field(default_factory=dict)
     bayes_factors: Mapping[str, float] = field(default_factory=dict)

@@ -28,7 +28,9 @@ def activation_signals(recording: Recording) -> dict[str, Series]:
     owner = owners(recording.topology)
     out = {
         "dead_share": _owned(recording, "dead_share", owner),
-        "saturated_share": _hidden_only(recording, _owned(recording, "saturated_share", owner)),
+        "saturated_share": _hidden_only(
+            recording, _owned(recording, "saturated_share", owner)
+        ),
         "activation_nonfinite": _owned(recording, "nonfinite_share", owner),
         **_depth(recording),
         **_constant(recording, owner),
@@ -49,9 +51,12 @@ def _hidden_only(recording: Recording, series: Series) -> Series:
     """Leave out gates and the output layer: they may saturate in a healthy program (section 6)."""
     layers = recording.topology.layers
     outputs = set(recording.topology.outputs)
-    last = max((i for i in series.layers or ()), key=lambda i: layers[i].order, default=-1)
+    last = max(
+        (i for i in series.layers or ()), key=lambda i: layers[i].order, default=-1
+    )
     allowed = [
-        i not in outputs and i != last and layers[i].kind not in GATES for i in series.layers or ()
+        i not in outputs and i != last and layers[i].kind not in GATES
+        for i in series.layers or ()
     ]
     return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
 
@@ -80,8 +85,13 @@ def _depth(recording: Recording) -> dict[str, Series]:
 
 def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Series]:
     """Return decades by which the spread over the batch is below the size of the activation."""
-    spread, size = layer_series(recording, "act_std"), layer_series(recording, "act_rms")
-    seen = spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
+    spread, size = (
+        layer_series(recording, "act_std"),
+        layer_series(recording, "act_rms"),
+    )
+    seen = (
+        spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
+    )
     ratio = np.where(seen, spread.values, 1.0) / np.where(seen, size.values, 1.0)
     lost = -np.log10(np.maximum(ratio, 1e-9))
     weighted = np.array([bool(layer.params) for layer in recording.topology.layers])
@@ -89,7 +99,9 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
     outputs = [i for i in recording.topology.outputs if i < seen.shape[1]]
     if not outputs:
         return {"sample_collapse": layers}
-    head = layer_max(spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int))
+    head = layer_max(
+        spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int)
+    )
     return {
         "sample_collapse": layers,
         "output_constant": Series(spread.steps, head.values[:, 0], head.observed[:, 0]),

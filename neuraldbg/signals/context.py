@@ -39,6 +39,9 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "has_bounded": bool(activations & _BOUNDED),
         "optimizer_adam": "adam" in families,
         "optimizer_sgd": "sgd" in families,
+        "momentum": any(
+            float(o.defaults.get("momentum") or 0.0) > 0 for o in recording.optimizers
+        ),
         "half_parameters": bool(dtypes & _HALF),
         "fp16": "float16" in dtypes or "float16" in autocast,
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
@@ -70,8 +73,15 @@ def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str
     rates = recording.group.get("lr")
     if rates is not None and rates.observed.any():
         numbers["learning_rate"] = float(rates.values[rates.observed][0])
-        numbers["learning_rate_last"] = float(rates.values[-1][rates.observed[-1]].max(initial=0.0))
-    for name in ("update_ratio_early", "update_ratio_best", "input_scale", "target_scale"):
+        numbers["learning_rate_last"] = float(
+            rates.values[-1][rates.observed[-1]].max(initial=0.0)
+        )
+    for name in (
+        "update_ratio_early",
+        "update_ratio_best",
+        "input_scale",
+        "target_scale",
+    ):
         found = series.get(name)
         if found is not None and found.observed.any():
             numbers[name] = float(found.values[found.observed][0])

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
-from neuraldbg.signals.view import chain_layers, column, layer_series, run_series, scalar_series
+from neuraldbg.signals.view import (
+    chain_layers,
+    column,
+    layer_series,
+    run_series,
+    scalar_series,
+)
 
 __all__ = ["gradient_signals", "total_gradient"]
 
@@ -20,7 +26,9 @@ def gradient_signals(recording: Recording) -> dict[str, Series]:
     out = {**_depth(recording), **_level(recording), **_clipping(recording)}
     residual = run_series(recording, "residual")
     # The first two steps have nothing to clear.
-    out["uncleared"] = residual._replace(observed=residual.observed & (residual.steps >= 1))
+    out["uncleared"] = residual._replace(
+        observed=residual.observed & (residual.steps >= 1)
+    )
     time_slope = layer_series(recording, "time_grad_slope")
     out["time_decay"] = time_slope
     out["time_growth"] = time_slope._replace(values=-time_slope.values)
@@ -41,7 +49,10 @@ def _depth(recording: Recording) -> dict[str, Series]:
     chain = [i for i in chain_layers(recording.topology) if delta.observed[:, i].any()]
     if len(chain) < 2:
         return {}
-    values, seen = delta.values[:, chain], delta.observed[:, chain] & np.isfinite(delta.values[:, chain])
+    values, seen = (
+        delta.values[:, chain],
+        delta.observed[:, chain] & np.isfinite(delta.values[:, chain]),
+    )
     logs = np.log(np.maximum(values, 1e-38))
     alive = seen & (values > 0)
     reference = np.max(np.where(alive, logs, -np.inf), axis=1, keepdims=True)
@@ -52,7 +63,10 @@ def _depth(recording: Recording) -> dict[str, Series]:
             delta.steps, below, alive & known[:, None], tuple(chain)
         ),
         "gradient_zero": Series(
-            delta.steps, ((values == 0) & known[:, None]).astype(float), seen, tuple(chain)
+            delta.steps,
+            ((values == 0) & known[:, None]).astype(float),
+            seen,
+            tuple(chain),
         ),
     }
     slope, total, judged = _slope(logs, alive)
@@ -63,7 +77,9 @@ def _depth(recording: Recording) -> dict[str, Series]:
     return out
 
 
-def _slope(logs: Array, alive: NDArray[np.bool_]) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _slope(
+    logs: Array, alive: NDArray[np.bool_]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return least-squares slope in nats a layer, its rise over the chain, and where it is defined."""
     count = alive.sum(axis=1)
     judged = count >= 3
@@ -88,7 +104,9 @@ def _level(recording: Recording) -> dict[str, Series]:
         "gradient_burst": Series(steps, z, seen),
         "gradient_nonfinite": Series(steps, (~finite).astype(float), seen),
         "gradient_growth": _growth(steps, logs, seen),
-        "gradient_absent": scalar_series(int(steps[0]), float((total[seen] == 0).mean())),
+        "gradient_absent": scalar_series(
+            int(steps[0]), float((total[seen] == 0).mean())
+        ),
     }
 
 
@@ -103,7 +121,10 @@ def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> S
 
 
 def _clipping(recording: Recording) -> dict[str, Series]:
-    raw, used = run_series(recording, "grad_norm_raw"), run_series(recording, "grad_norm_used")
+    raw, used = (
+        run_series(recording, "grad_norm_raw"),
+        run_series(recording, "grad_norm_used"),
+    )
     seen = raw.observed & used.observed & (raw.values > 0) & np.isfinite(raw.values)
     if seen.sum() < 3:
         return {}
@@ -115,7 +136,9 @@ def _clipping(recording: Recording) -> dict[str, Series]:
     # A constant norm after the change is a clip; a constant ratio is an unscaling, not a clip.
     constant = clipped.mean() > 0.9 and spread < 0.05
     return {
-        "clip_strength": scalar_series(start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)),
+        "clip_strength": scalar_series(
+            start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)
+        ),
         "clip_share": scalar_series(start, float(clipped.mean())),
         "clip_constant": scalar_series(start, float(constant)),
     }

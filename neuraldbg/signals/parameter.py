@@ -35,6 +35,9 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     get = _Reader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
     ratio, seen = _established_ratio(get)
+    if any(o.family == "lbfgs" for o in recording.optimizers):
+        # A quasi-Newton step is as long as its line search allows; the ratio has no healthy range.
+        seen = np.zeros_like(seen)
     out = {
         "update_ratio": layer_max(recording.sampled, ratio, seen, owner),
         "update_ratio_median": _median(recording.sampled, ratio, seen),
@@ -92,7 +95,9 @@ def _movement(
     if values.size == 0:
         return {}
     early = values[steps < 20]
-    window = np.convolve(values, np.ones(min(4, values.size)) / min(4, values.size), "valid")
+    window = np.convolve(
+        values, np.ones(min(4, values.size)) / min(4, values.size), "valid"
+    )
     out = {"update_ratio_best": scalar_series(int(steps[0]), float(window.max()))}
     if early.size:
         # The very first adaptive step is +-lr in every coordinate whatever the gradient: leave it out.
@@ -115,12 +120,16 @@ def _norms(recording: Recording, get: _Reader) -> dict[str, Series]:
     cosine, cosine_seen = get("update_cos_weight")
     return {
         "weight_growth": Series(recording.sampled, growth, any_seen),
-        "weight_shrink": Series(recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen),
+        "weight_shrink": Series(
+            recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen
+        ),
         "update_toward_zero": _median(recording.sampled, cosine, cosine_seen),
     }
 
 
-def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
+def _initial(
+    recording: Recording, get: _Reader, owner: NDArray[np.int64]
+) -> dict[str, Series]:
     """Return the initial scale of every matrix over the one recommended for its nonlinearity."""
     gain, seen = get("init_gain")
     layers = recording.topology.layers
@@ -133,8 +142,12 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
     outlier = gain[:1] / max(float(np.ma.filled(typical, 1.0)), 1e-12)
     kinds = np.array([layers[i].kind in {"linear", "conv"} for i in owner])
     judged = first & kinds
-    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner)
-    small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)
+    inverse = layer_max(
+        start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner
+    )
+    small = np.where(
+        _scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0
+    )
     return {
         "init_gain": layer_max(start, kappa, judged, owner),
         "init_gain_small": inverse._replace(values=inverse.values * small),
@@ -182,7 +195,9 @@ def _adaptive(
     against, against_seen = get("update_cos_grad")
     coherent, coherent_seen = get("grad_cos_prev")
     return {
-        "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
+        "second_moment_surprise": layer_max(
+            recording.sampled, surprise, settled, owner
+        ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(
             recording.sampled, (against < 0).astype(float), against_seen
@@ -212,9 +227,15 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         "rounded_away": layer_max(
             recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
         ),
-        "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
-        "no_gradient": layer_max(start, silent.astype(float), always & matrix[None, :], owner),
-        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
+        "orphan": layer_max(
+            start, (orphan & used)[None, :].astype(float), always, owner
+        ),
+        "no_gradient": layer_max(
+            start, silent.astype(float), always & matrix[None, :], owner
+        ),
+        "frozen": layer_max(
+            start, frozen.astype(float), always & matrix[None, :], owner
+        ),
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),

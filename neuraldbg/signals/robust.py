@@ -25,7 +25,9 @@ def trailing_median(values: Array, window: int) -> Array:
     return _nanmedian(windows)
 
 
-def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8) -> Array:
+def robust_z(
+    values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8
+) -> Array:
     """Return how many robust deviations each value lies from the window *before* it, shape ``(n,)``.
 
     ``(x - median) / max(1.4826 MAD, floor)``; the tested point is not in its own window. The first

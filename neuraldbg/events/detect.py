@@ -176,7 +176,11 @@ def _weight(detector: Detector, badness: float) -> float:
     """Return how much a reading counts: half on the threshold, in full beyond the soft edge."""
     if detector.reliability >= 1.0:
         return 1.0
-    near = min(abs(badness) / SOFT_EDGE, 1.0)
+    edge = SOFT_EDGE
+    if detector.limit is not None:
+        reach = float(_badness(detector, np.array([detector.limit]))[0])
+        edge = min(edge, max(0.8 * reach, 1e-9))
+    near = min(abs(badness) / edge, 1.0)
     return detector.reliability * (0.5 + 0.5 * near)
 
 

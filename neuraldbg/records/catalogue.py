@@ -43,6 +43,9 @@ class Detector:
         Failure kind that users know it by, or None.
     leak
         Probability that the event is seen with none of its listed causes active (healthy runs included).
+    limit
+        Largest value that the signal can take (a share, a cosine); None if it has none. Evidence that is as
+        far past its threshold as the signal can go counts in full.
     reliability
         Confidence of the detection: 1 for an exact invariant.
     meaning
@@ -64,6 +67,7 @@ class Detector:
     after: str
     failure: str | None = None
     leak: float = 0.02
+    limit: float | None = None
     reliability: float = 0.9
     meaning: str
     source: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.records.signals import Series
@@ -61,10 +62,10 @@ def _anomaly(recording: Recording) -> dict[str, Series]:
         if usable.sum() < 12:
             continue
         x = series.values if floor > 0.2 else np.log(np.abs(series.values) + 1e-6)
-        scale = (
-            floor
-            if floor <= 0.2
-            else max(0.1 * float(np.std(series.values[usable])), 1e-6)
+        # A few quiet batches are no measure of the noise: the spread of the whole run is its floor.
+        typical = float(median_abs_deviation(x[usable], scale="normal"))
+        scale = max(
+            typical, floor if floor <= 0.2 else 0.1 * float(np.std(x[usable])), 1e-6
         )
         score = np.abs(robust_z(np.where(usable, x, np.nan), floor=scale))
         z, seen = np.maximum(z, score), seen | usable

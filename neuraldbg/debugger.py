@@ -15,10 +15,10 @@ from neuraldbg.records.diagnosis import (
     CausalChain,
     CausalHypothesis,
     Coupling,
-    Diagnosis,
     Explanation,
 )
 from neuraldbg.records.event import FAILURE_KINDS, SemanticEvent
+from neuraldbg.views import DiagnosisView, chain_view, diagnosis_view
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -69,7 +69,7 @@ class NeuralDbg:
         self._capture = Capture(model, schedule=schedule)
         self._catalogue = catalogue
         self._priors = dict(priors or {})
-        self._answer: tuple[int, bool, Diagnosis] | None = None
+        self._answer: tuple[int, bool, DiagnosisView] | None = None
         self._state = "new"
 
     # -- watching -------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class NeuralDbg:
         """What was seen so far."""
         return self._capture.recording()
 
-    def diagnose(self) -> Diagnosis:
+    def diagnose(self) -> DiagnosisView:
         """Return the whole diagnosis; computed once per state of the run.
 
         Raises
@@ -139,10 +139,8 @@ class NeuralDbg:
 
         key = (self._capture.steps, self._state == "finished")
         if self._answer is None or self._answer[:2] != key:
-            found = diagnose(
-                self._capture.recording(), self._catalogue, priors=self._priors
-            )
-            self._answer = (*key, found)
+            found = diagnose(self._capture.recording(), self._catalogue, priors=self._priors)
+            self._answer = (*key, diagnosis_view(found))
         return self._answer[2]
 
     def explain_failure(self, failure: str | None = None) -> list[Explanation]:
@@ -167,13 +165,9 @@ class NeuralDbg:
 
         return explain(diagnosis, _failure_kind(failure), self._catalogue)
 
-    def get_causal_hypotheses(
-        self, min_probability: float = 0.05
-    ) -> list[CausalHypothesis]:
+    def get_causal_hypotheses(self, min_probability: float = 0.05) -> list[CausalHypothesis]:
         """Return hypotheses whose mechanism has at least this posterior, most probable first."""
-        return [
-            h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability
-        ]
+        return [h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability]
 
     def trace_causal_chain(self, failure: str) -> CausalChain:
         """Return the path from root to symptom in the event graph.
@@ -186,7 +180,7 @@ class NeuralDbg:
         kind = _failure_kind(failure)
         from neuraldbg.pipeline import chain_to  # noqa: PLC0415
 
-        return chain_to(self.diagnose(), kind)
+        return chain_view(chain_to(self.diagnose(), kind))
 
     def detect_coupled_failures(self) -> list[Coupling]:
         """Return pairs of mechanisms or events that go together, with lift and lag."""
@@ -238,5 +232,5 @@ class NeuralDbg:
 def _failure_kind(name: str) -> str:
     kind = ALIASES.get(name, name)
     if kind not in FAILURE_KINDS:
-        raise UnknownNameError("failure", name, (*FAILURE_KINDS, *ALIASES))
+        raise UnknownNameError(name, "failure", (*FAILURE_KINDS, *ALIASES))
     return kind

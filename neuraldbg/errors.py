@@ -56,15 +56,15 @@ class UnknownNameError(NeuralDBGError, KeyError):
 
     Parameters
     ----------
-    noun
-        What was asked for, singular: ``"failure"``.
     name
         The name asked for.
+    noun
+        What was asked for, singular: ``"failure"``.
     known
         The names that exist.
     """
 
-    def __init__(self, noun: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, noun: str, known: Iterable[str]) -> None:
         self.noun = noun
         self.name = name
         self.known = tuple(sorted(known))
@@ -72,11 +72,7 @@ class UnknownNameError(NeuralDBGError, KeyError):
 
     def _sentence(self) -> str:
         close = get_close_matches(self.name, self.known, n=3, cutoff=0.5)
-        hint = (
-            f"Did you mean {' or '.join(map(repr, close))}?"
-            if close
-            else "None is similar."
-        )
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "None is similar."
         listing = ", ".join(self.known[:12]) + (" …" if len(self.known) > 12 else "")
         return f"no {self.noun} is named {self.name!r}. {hint} Known: {listing}."
 

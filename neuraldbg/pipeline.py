@@ -24,7 +24,6 @@ from neuraldbg.records.diagnosis import (
     EventGraph,
     Explanation,
 )
-from neuraldbg.records.event import FAILURE_KINDS
 from neuraldbg.records.recording import Recording
 from neuraldbg.signals import derive
 
@@ -83,18 +82,14 @@ def diagnose(
 
 
 def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
-    """Return the chain from the claim's evidence to the gravest failure that it explains."""
+    """Return the chain from the claim's own evidence to the failure that its sentence opens with."""
+    return trace(graph, claim.failure, roots=_roots(claim, graph))
+
+
+def _roots(claim: CausalHypothesis, graph: EventGraph) -> tuple[str, ...]:
+    """Return the claim's events at its onset: where its story begins."""
     mine = set(claim.event_ids)
-    kinds = {e.failure for e in graph.events if e.id in mine and e.failure}
-    wanted = [k for k in FAILURE_KINDS if k in kinds] or [
-        k for k in FAILURE_KINDS if any(e.failure == k for e in graph.events)
-    ]
-    found = [trace(graph, kind, roots=claim.event_ids) for kind in wanted]
-    return max(
-        found,
-        key=len,
-        default=CausalChain(failure="none", reason="no failure was seen"),
-    )
+    return tuple(e.id for e in graph.events if e.id in mine and e.span.first <= claim.step)
 
 
 def _coverage(recording: Recording, judged: int) -> Coverage:
@@ -111,13 +106,12 @@ def _coverage(recording: Recording, judged: int) -> Coverage:
 
 def chain_to(diagnosis: Diagnosis, failure: str) -> CausalChain:
     """Return the chain to a failure, starting from the evidence of the leading hypothesis."""
-    roots = diagnosis.hypotheses[0].event_ids if diagnosis.hypotheses else ()
+    first = diagnosis.hypotheses[0] if diagnosis.hypotheses else None
+    roots = _roots(first, diagnosis.graph) if first is not None else ()
     return trace(diagnosis.graph, failure, roots=roots)
 
 
-def explain(
-    diagnosis: Diagnosis, failure: str, catalogue: Catalogue
-) -> list[Explanation]:
+def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Explanation]:
     """Return explanations of one failure kind: hypotheses one of whose effects it is.
 
     Empty if the failure was not seen; rivals of less than 5 % are left out.
@@ -125,11 +119,9 @@ def explain(
     names = {e.name for e in diagnosis.events if e.failure == failure}
     if not names:
         return []
-    can = {
-        m.slug for m in catalogue.mechanisms if any(e.event in names for e in m.effects)
-    } | {"unknown_cause"}
-    claims = tuple(
-        c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05
-    )
+    can = {m.slug for m in catalogue.mechanisms if any(e.event in names for e in m.effects)} | {
+        "unknown_cause"
+    }
+    claims = tuple(c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05)
     chain = chain_to(diagnosis, failure)
     return [tell(claim, diagnosis.hypotheses, chain) for claim in claims]

@@ -39,7 +39,7 @@ class Capture:
         If ``model`` is not an ``nn.Module``.
     """
 
-    def __init__(self, model: nn.Module, *, schedule: Schedule | None = None) -> None:
+    def __init__(self, model: object, *, schedule: Schedule | None = None) -> None:
         if not isinstance(model, nn.Module):
             msg = (
                 f"NeuralDbg watches a torch.nn.Module, got {type(model).__name__}. "
@@ -69,9 +69,7 @@ class Capture:
         """
         model = self._model
         if model is None:
-            msg = (
-                "this NeuralDbg has been used already. Create a new one for a new run."
-            )
+            msg = "this NeuralDbg has been used already. Create a new one for a new run."
             raise UsageError(msg)
         if id(model) in _watched:
             msg = (
@@ -152,9 +150,7 @@ class Capture:
         self._entries.add(id(module))
         session = self._session
 
-        def before(
-            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> None:
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._guarded(lambda: session.forward_begins(args, kwargs))
 
         def after(

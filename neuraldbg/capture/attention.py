@@ -59,14 +59,10 @@ def scaled_dot_product(
     if causal:
         logits = logits + _causal(q.shape[-2], k.shape[-2], logits)
     elif mask is not None and mask.shape[-2] >= q.shape[-2]:
-        part = (
-            mask[:SAMPLES] if mask.dim() == logits.dim() and mask.shape[0] > 1 else mask
-        )
+        part = mask[:SAMPLES] if mask.dim() == logits.dim() and mask.shape[0] > 1 else mask
         part = part[..., -q.shape[-2] :, :]
         logits = (
-            logits.masked_fill(~part, -torch.inf)
-            if part.dtype == torch.bool
-            else logits + part
+            logits.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else logits + part
         )
     return row_numbers(logits)
 
@@ -75,15 +71,11 @@ def _causal(queries: int, keys: int, like: Tensor) -> Tensor:
     # The last `queries` rows of a square causal mask.
     row = torch.arange(keys - queries, keys, device=like.device)[:, None]
     column = torch.arange(keys, device=like.device)[None, :]
-    return torch.zeros(queries, keys, device=like.device).masked_fill(
-        column > row, -torch.inf
-    )
+    return torch.zeros(queries, keys, device=like.device).masked_fill(column > row, -torch.inf)
 
 
 @torch.no_grad()
-def module_attention(
-    module: nn.MultiheadAttention, query: Tensor, key: Tensor
-) -> Numbers:
+def module_attention(module: nn.MultiheadAttention, query: Tensor, key: Tensor) -> Numbers:
     """Return attention numbers of ``nn.MultiheadAttention`` from its projections; masks are not seen."""
     if not module.batch_first and query.dim() == 3:
         query, key = query.transpose(0, 1), key.transpose(0, 1)
@@ -110,16 +102,14 @@ def _projections(
     module: nn.MultiheadAttention,
 ) -> tuple[_Projection, _Projection] | None:
     size = module.embed_dim
-    bias = module.in_proj_bias
-    bq, bk = (
-        (None, None)
-        if bias is None
-        else (bias[:size].float(), bias[size : 2 * size].float())
-    )
-    if module.in_proj_weight is not None:
-        weight = module.in_proj_weight.detach().float()
+    bias: Tensor | None = getattr(module, "in_proj_bias", None)
+    bq, bk = (None, None) if bias is None else (bias[:size].float(), bias[size : 2 * size].float())
+    weight: Tensor | None = getattr(module, "in_proj_weight", None)
+    if weight is not None:
+        weight = weight.detach().float()
         return (weight[:size], bq), (weight[size : 2 * size], bk)
-    q, k = module.q_proj_weight, module.k_proj_weight
+    q: Tensor | None = getattr(module, "q_proj_weight", None)
+    k: Tensor | None = getattr(module, "k_proj_weight", None)
     if q is None or k is None:
         return None
     return (q.detach().float(), bq), (k.detach().float(), bk)

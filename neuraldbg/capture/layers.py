@@ -130,9 +130,7 @@ class LayerWatch:
             return
         self._guard(lambda: self._leave(layer, module, args, output))
 
-    def _leave(
-        self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Any
-    ) -> None:
+    def _leave(self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._tracer is not None:
             self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
@@ -148,7 +146,7 @@ class LayerWatch:
         if self._tracer is not None:
             for item in _tensors(output):
                 self._tracer.mark(item, layer)
-        self._read(layer, module, args, tensor, output)
+        self._read(layer, module, args, tensor)
 
     def _read(
         self,
@@ -156,14 +154,10 @@ class LayerWatch:
         module: nn.Module,
         args: tuple[Any, ...],
         tensor: Tensor,
-        output: Any,
     ) -> None:
         count = self.calls[layer]
         if tensor.requires_grad and count <= MAX_TIME_STEPS:
-            recurrent = self._kinds[layer] == "recurrent"
-            tensor.register_hook(
-                self._gradient_reader(layer, sequence=recurrent and count == 1)
-            )
+            tensor.register_hook(self._gradient_reader(layer))
         # A cell called for every time step is read at its powers of two: the last one counts.
         if count & (count - 1):
             return
@@ -180,11 +174,7 @@ class LayerWatch:
             numbers += self.regime(layer, tensor, axis, name, is_input=False)
         elif kind == "norm" and args and isinstance(args[0], Tensor):
             numbers += _norm_numbers(module, args[0])
-        elif (
-            kind == "attention"
-            and isinstance(module, nn.MultiheadAttention)
-            and len(args) >= 2
-        ):
+        elif kind == "attention" and isinstance(module, nn.MultiheadAttention) and len(args) >= 2:
             numbers += module_attention(module, args[0], args[1])
         elif kind == "dropout" and module.training:
             numbers.append(("drop_keep", (tensor.detach() != 0).float().mean()))
@@ -219,18 +209,14 @@ class LayerWatch:
         """Take numbers that the tracer computed for a layer."""
         self._add(layer, numbers)
 
-    def _gradient_reader(
-        self, layer: int, *, sequence: bool
-    ) -> Callable[[Tensor], None]:
+    def _gradient_reader(self, layer: int) -> Callable[[Tensor], None]:
         def read(gradient: Tensor) -> None:
             if self.live:
-                self._guard(
-                    lambda: self._read_gradient(layer, gradient, sequence=sequence)
-                )
+                self._guard(lambda: self._read_gradient(layer, gradient))
 
         return read
 
-    def _read_gradient(self, layer: int, gradient: Tensor, *, sequence: bool) -> None:
+    def _read_gradient(self, layer: int, gradient: Tensor) -> None:
         with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
             numbers = gradient_numbers(gradient)
             self._add(layer, numbers)
@@ -285,8 +271,6 @@ def _norm_numbers(module: nn.Module, x: Tensor) -> Numbers:
     ]
     running = getattr(module, "running_var", None)
     if isinstance(running, Tensor) and running.shape == var.shape:
-        gap = (
-            ((var + eps).log() - (running.detach().float() + eps).log()).abs().median()
-        )
+        gap = ((var + eps).log() - (running.detach().float() + eps).log()).abs().median()
         numbers.append(("norm_stat_gap", gap))
     return numbers

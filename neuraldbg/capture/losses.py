@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -122,7 +121,7 @@ def _rows(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
     return logits, target.detach().reshape(-1)[::stride].long()
 
 
-def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> Mapping[str, Fact]:
+def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> dict[str, Fact]:
     # Ignored positions (negative index, padding) carry no label.
     valid = (labels >= 0) & (labels < classes)
     if not valid.any().item():
@@ -131,9 +130,7 @@ def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> Mapping[str, Fa
     share = torch.bincount(labels, minlength=classes).float() / labels.numel()
     seen = share[share > 0]
     # Miller & Madow 1955: a sample of n labels underestimates the entropy by (seen - 1) / 2n.
-    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (
-        2 * labels.numel()
-    )
+    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (2 * labels.numel())
     top = log_p.max(dim=1)
     own = log_p.gather(1, labels[:, None])[:, 0]
     confident = top.values > math.log(0.8)

@@ -115,18 +115,13 @@ class OptimizerBook:
         self._since_leader.clear()
         return True
 
-    def settings(
-        self, optimizer: torch.optim.Optimizer
-    ) -> list[tuple[str, int, float]]:
+    def settings(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, int, float]]:
         """Return learning rate, weight decay and momentum of every group."""
         entry = self._entries[id(optimizer)]
         out = []
         for number, group in enumerate(optimizer.param_groups):
             for name, value in _settings(group).items():
-                if (
-                    name in {"lr", "weight_decay", "momentum", "beta1"}
-                    and value is not None
-                ):
+                if name in {"lr", "weight_decay", "momentum", "beta1"} and value is not None:
                     key = "momentum" if name == "beta1" else name
                     out.append((key, entry.first_group + number, float(value)))
         return out

@@ -37,7 +37,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the L2 norm of every tensor as float32, on its device."""
     if not tensors:
         return []
-    return list(torch._foreach_norm(tensors, 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
+    return list(torch._foreach_norm(list(tensors), 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
 
 
 def _sample(tensor: Tensor) -> Tensor:
@@ -61,9 +61,7 @@ def before_step(
         before.weights.append(_sample(parameter))
         gradient = parameter.grad
         usable = gradient is not None and not gradient.is_sparse
-        before.gradients.append(
-            _sample(gradient) if usable and gradient is not None else None
-        )
+        before.gradients.append(_sample(gradient) if usable and gradient is not None else None)
     before.surprise = _second_moment(before, params, optimizer)
     return before
 
@@ -73,22 +71,11 @@ def _second_moment(
 ) -> Cells:
     """Return RMS of the gradient over the root of Adam's bias-corrected second moment, and epsilon's share."""
     cells: Cells = []
-    for index, parameter, gradient in zip(
-        before.indices, params, before.gradients, strict=True
-    ):
+    for index, parameter, gradient in zip(before.indices, params, before.gradients, strict=True):
         state = optimizer.state.get(parameter)
-        if (
-            gradient is None
-            or not state
-            or "exp_avg_sq" not in state
-            or parameter.dim() < 2
-        ):
+        if gradient is None or not state or "exp_avg_sq" not in state or parameter.dim() < 2:
             continue
-        group = next(
-            g
-            for g in optimizer.param_groups
-            if any(p is parameter for p in g["params"])
-        )
+        group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
         step = float(state.get("step", 0.0))
         if step < 1.0:
             continue
@@ -129,15 +116,11 @@ def after_step(
         if gradient is not None:
             gradients[index] = gradient
             if index in previous and previous[index].shape == gradient.shape:
-                cells.append(
-                    ("grad_cos_prev", index, _cosine(gradient, previous[index]))
-                )
+                cells.append(("grad_cos_prev", index, _cosine(gradient, previous[index])))
     return cells, gradients
 
 
-def _update_cells(
-    index: int, old: Tensor, new: Tensor, gradient: Tensor | None
-) -> Cells:
+def _update_cells(index: int, old: Tensor, new: Tensor, gradient: Tensor | None) -> Cells:
     delta = new.float() - old.float()
     size, weight = (
         torch.linalg.vector_norm(delta),

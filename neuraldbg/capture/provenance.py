@@ -97,9 +97,7 @@ def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
     if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
         # Masks filled with minus infinity are ordinary; NaN and plus infinity are not.
         clean = torch.isfinite(value) | (value == -torch.inf)
-        if not bool(clean.all().item()) or (
-            name == "_saved_result" and _all_bad(value)
-        ):
+        if not bool(clean.all().item()) or (name == "_saved_result" and _all_bad(value)):
             return value
     return None
 

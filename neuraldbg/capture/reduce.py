@@ -93,9 +93,7 @@ def units(tensor: Tensor, axis: int) -> Tensor:
     axis %= x.dim()
     places = []
     for dim, size in enumerate(x.shape):
-        limit = (
-            MAX_UNITS if dim == axis else (MAX_ROWS if dim == 0 else MAX_POSITIONS**2)
-        )
+        limit = MAX_UNITS if dim == axis else (MAX_ROWS if dim == 0 else MAX_POSITIONS**2)
         if x.dim() > 3 and dim not in (0, axis):
             limit = MAX_POSITIONS
         places.append(slice(None, None, max(1, -(-size // limit))))
@@ -155,11 +153,7 @@ def regime_numbers(
             share = (far > FLAT_OUTPUT[activation]).float().mean()
         return [("saturated_share", share)], None
     floor = SILENT_BELOW.get(activation)
-    if (
-        floor is None
-        or tensor.dim() < 2
-        or (not is_input and activation not in {"relu", "relu6"})
-    ):
+    if floor is None or tensor.dim() < 2 or (not is_input and activation not in {"relu", "relu6"}):
         return [], None
     return [], units(tensor, axis).amax(dim=0) <= floor
 
@@ -210,9 +204,7 @@ def input_numbers(tensors: list[Tensor], *, features: bool) -> Numbers:
 
 
 def _nonfinite(tensors: list[Tensor]) -> Tensor:
-    totals = [
-        t.detach().sum(dtype=torch.float32) for t in tensors if t.is_floating_point()
-    ]
+    totals = [t.detach().sum(dtype=torch.float32) for t in tensors if t.is_floating_point()]
     bad = torch.stack([~torch.isfinite(total) for total in totals])
     return bad.any().float()
 

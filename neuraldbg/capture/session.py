@@ -223,17 +223,13 @@ class Session:
         order = {layer: place for place, layer in enumerate(self._watch.order)}
         return max(layers, key=lambda layer: order.get(layer, -1))
 
-    def on_activation(
-        self, layer: int, name: str, tensor: Tensor, direct: bool
-    ) -> None:
+    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
         """Take the input of a functional nonlinearity."""
         if direct:
             self._functional.setdefault(layer, name)
         axis = 1 if tensor.dim() >= 4 else -1
         with torch.no_grad():
-            self._watch.add(
-                layer, self._watch.regime(layer, tensor, axis, name, is_input=True)
-            )
+            self._watch.add(layer, self._watch.regime(layer, tensor, axis, name, is_input=True))
 
     def on_loss(
         self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
@@ -241,9 +237,7 @@ class Session:
         """Take the call of a loss function."""
         if len(self._losses) < 4096:
             facts = loss_facts(name, prediction, target, reduction)
-            self._losses.append(
-                LossCall(step=self.steps, function=name, layer=layer, facts=facts)
-            )
+            self._losses.append(LossCall(step=self.steps, function=name, layer=layer, facts=facts))
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
@@ -257,7 +251,7 @@ class Session:
         """Take an operation at its singular point."""
         self._note("risky_op", layer, {"op": name})
 
-    def _on_output_gradient(self, gradient: Tensor) -> None:
+    def _on_output_gradient(self, _gradient: Tensor) -> None:
         self._reached = True
 
     # -- details --------------------------------------------------------------------------------
@@ -300,18 +294,14 @@ class Session:
         self._recent.append(value)
 
     def _arm(self) -> None:
-        self._armed_until = max(
-            self._armed_until, self.steps + 1 + self._schedule.armed
-        )
+        self._armed_until = max(self._armed_until, self.steps + 1 + self._schedule.armed)
 
     def _trace_nonfinite(self, loss: Tensor) -> None:
         if self._has("nonfinite_input") or self._has("nonfinite_gradient"):
             return
         bad = [
             i
-            for i, size in enumerate(
-                norms([p.detach() for p in self._blueprint.tensors])
-            )
+            for i, size in enumerate(norms([p.detach() for p in self._blueprint.tensors]))
             if not math.isfinite(size.item())
         ]
         if bad:
@@ -320,25 +310,15 @@ class Session:
         birth = find_birth(loss)
         if birth is None:
             return
-        near = [
-            self._blueprint.param_of[p]
-            for p in birth.params
-            if p in self._blueprint.param_of
-        ]
+        near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
         layer = self._blueprint.params[near[0]].layer if near else -1
         facts: dict[str, Fact] = {"op": birth.op, "rows": birth.rows}
-        self._note(
-            "nonfinite_target" if birth.target else "nonfinite_forward", layer, facts
-        )
+        self._note("nonfinite_target" if birth.target else "nonfinite_forward", layer, facts)
 
     def _take_gradients(self) -> None:
         indices, gradients = self._gradients()
         self._tick.grad_index, self._tick.grad = indices, norms(gradients)
-        if (
-            not self._has("nonfinite_gradient")
-            and gradients
-            and not gradients[0].is_cuda
-        ):
+        if not self._has("nonfinite_gradient") and gradients and not gradients[0].is_cuda:
             self._check_gradients()
 
     def _gradients(self) -> tuple[list[int], list[Tensor]]:
@@ -348,9 +328,7 @@ class Session:
             if gradient is not None:
                 indices.append(index)
                 values = gradient.detach()
-                gradients.append(
-                    values.coalesce().values() if values.is_sparse else values
-                )
+                gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, gradients
 
     def _check_gradients(self) -> None:
@@ -359,11 +337,7 @@ class Session:
         if bool(torch.isfinite(values).all().item()):
             return
         sizes = values.tolist()
-        bad = [
-            i
-            for i, v in zip(self._tick.grad_index, sizes, strict=True)
-            if not math.isfinite(v)
-        ]
+        bad = [i for i, v in zip(self._tick.grad_index, sizes, strict=True) if not math.isfinite(v)]
         if self._has("nonfinite_loss"):
             self._note("nonfinite_gradient_after_loss", -1, {})
             return
@@ -479,28 +453,19 @@ class Session:
             replace(
                 layer,
                 order=order.get(i, -1),
-                activation=layer.activation
-                or self._functional.get(i)
-                or self._next_module(i),
+                activation=layer.activation or self._functional.get(i) or self._next_module(i),
             )
             for i, layer in enumerate(self._blueprint.layers)
         )
         edges = tuple(
-            sorted(
-                (a, b)
-                for a, b in self._watch.edges
-                if order.get(a, -1) < order.get(b, -1)
-            )
+            sorted((a, b) for a, b in self._watch.edges if order.get(a, -1) < order.get(b, -1))
         )
         groups = self._book.groups()
         params = tuple(
-            replace(p, group=groups.get(i, -1))
-            for i, p in enumerate(self._blueprint.params)
+            replace(p, group=groups.get(i, -1)) for i, p in enumerate(self._blueprint.params)
         )
         fed = {b for _, b in edges}
-        outputs = self._outputs or {
-            i for i, x in enumerate(layers) if x.order == len(order) - 1
-        }
+        outputs = self._outputs or {i for i, x in enumerate(layers) if x.order == len(order) - 1}
         inputs = tuple(i for i, x in enumerate(layers) if x.order >= 0 and i not in fed)
         return Topology(
             layers=layers,
@@ -521,20 +486,12 @@ class Session:
         out = []
         layers = self._blueprint.layers
         seen = set(self._watch.order)
-        missing = [
-            x.name for i, x in enumerate(layers) if i not in seen and x.kind != "loss"
-        ]
+        missing = [x.name for i, x in enumerate(layers) if i not in seen and x.kind != "loss"]
         if missing and seen:
             shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-            out.append(
-                Unobserved(
-                    f"layers {shown}", "they were not called in the steps watched"
-                )
-            )
+            out.append(Unobserved(f"layers {shown}", "they were not called in the steps watched"))
         if self.steps and not self._book.any_seen:
-            out.append(
-                Unobserved("updates", "no optimizer of these parameters ever stepped")
-            )
+            out.append(Unobserved("updates", "no optimizer of these parameters ever stepped"))
         if self.steps and not self._losses:
             out.append(
                 Unobserved(
@@ -545,15 +502,9 @@ class Session:
         if self._tracer is None:
             out.append(Unobserved("functional activations", "the model is compiled"))
         if self._on_device():
-            out.append(
-                Unobserved(
-                    "the exact first NaN", "it would stall the device every step"
-                )
-            )
+            out.append(Unobserved("the exact first NaN", "it would stall the device every step"))
         if self.failed:
-            out.append(
-                Unobserved("the rest of the run", f"capture stopped: {self.failed}")
-            )
+            out.append(Unobserved("the rest of the run", f"capture stopped: {self.failed}"))
         return tuple(out)
 
 

@@ -47,9 +47,7 @@ class Table:
         self._values[name][len(self._steps) - 1, index] = value
         self._observed[name][len(self._steps) - 1, index] = True
 
-    def put_row(
-        self, name: str, values: NDArray[np.float32], where: NDArray[np.intp]
-    ) -> None:
+    def put_row(self, name: str, values: NDArray[np.float32], where: NDArray[np.intp]) -> None:
         """Set the cells ``where`` of the open row."""
         if where.size == 0:
             return
@@ -67,9 +65,7 @@ class Table:
         for name in self._values:
             self._ensure(name)
         return {
-            name: Column(
-                self._values[name][:rows].copy(), self._observed[name][:rows].copy()
-            )
+            name: Column(self._values[name][:rows].copy(), self._observed[name][:rows].copy())
             for name in self._values
         }
 

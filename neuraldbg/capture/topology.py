@@ -84,9 +84,7 @@ def draw(model: nn.Module) -> Blueprint:
         for parameter in own:
             if id(parameter) not in blueprint.param_of:
                 blueprint.param_of[id(parameter)] = len(blueprint.params)
-                blueprint.params.append(
-                    _param(names[id(parameter)], parameter, index, module)
-                )
+                blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
                 blueprint.tensors.append(parameter)
             mine.append(blueprint.param_of[id(parameter)])
         blueprint.layers.append(_layer(name, module, tuple(mine)))
@@ -122,11 +120,7 @@ def _kind_by_shape(module: nn.Module, name: str) -> str:
     # A user's own module: its name and the shape of its parameters say what it most likely is.
     if "Norm" in name:
         return "norm"
-    return (
-        "linear"
-        if any(p.dim() >= 2 for p in module.parameters(recurse=False))
-        else "other"
-    )
+    return "linear" if any(p.dim() >= 2 for p in module.parameters(recurse=False)) else "other"
 
 
 _KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -158,9 +152,7 @@ def _config(module: nn.Module) -> dict[str, Fact]:
     return found
 
 
-def _param(
-    name: str, parameter: nn.Parameter, layer: int, module: nn.Module
-) -> ParamInfo:
+def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) -> ParamInfo:
     shape = tuple(parameter.shape)
     return ParamInfo(
         name=name,

@@ -46,9 +46,7 @@ class Listener(Protocol):
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last."""
 
-    def on_activation(
-        self, layer: int, name: str, tensor: Tensor, direct: bool
-    ) -> None:
+    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
         """Take the input of a functional nonlinearity that a layer's output went into."""
 
     def on_loss(
@@ -111,9 +109,7 @@ class Tracer(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", "")
         if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
-            self._listener.guard(
-                lambda: self._after(func, name, args, keywords, result)
-            )
+            self._listener.guard(lambda: self._after(func, name, args, keywords, result))
         return result
 
     def clear(self) -> None:
@@ -129,9 +125,7 @@ class Tracer(TorchFunctionMode):
 
     def mark(self, tensor: Tensor, layer: int) -> None:
         """Say that a tensor is the output of a layer."""
-        self._labels[id(tensor)] = _Label(
-            tensor, frozenset({layer}), direct=True, logits=False
-        )
+        self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
 
     def _find(self, tensor: Tensor) -> _Label | None:
         found = self._labels.get(id(tensor))
@@ -154,21 +148,15 @@ class Tracer(TorchFunctionMode):
             return
         layers = frozenset().union(*(label.layers for label in found))
         last = self._listener.latest(layers)
-        self._look(name, args, kw, out, found, last)
-        logits = name in MATMULS or (
-            name in KEEPS_LOGITS and any(f.logits for f in found)
-        )
+        self._look(name, args, kw, out=out, found=found, last=last)
+        logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
         for tensor in float_tensors(out, 1):
             if tensor.is_floating_point():
                 known = self._find(tensor)
                 direct = known is not None and known.direct and name.endswith("_")
-                self._labels[id(tensor)] = _Label(
-                    tensor, layers, direct=direct, logits=logits
-                )
+                self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
 
-    def _after_attribute(
-        self, func: Callable[..., Any], args: Sequence[Any], out: Any
-    ) -> None:
+    def _after_attribute(self, func: Callable[..., Any], args: Sequence[Any], out: Any) -> None:
         if not isinstance(out, Tensor) or not args or not isinstance(args[0], Tensor):
             return
         found = self._find(args[0])
@@ -178,15 +166,14 @@ class Tracer(TorchFunctionMode):
             if self._listener.inside and args[0].requires_grad:
                 self._listener.on_detach(self._listener.latest(found.layers))
             return
-        self._labels[id(out)] = _Label(
-            out, found.layers, direct=False, logits=found.logits
-        )
+        self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
 
     def _look(
         self,
         name: str,
         args: Sequence[Any],
         kw: dict[str, Any],
+        *,
         out: Any,
         found: list[_Label],
         last: int,
@@ -197,15 +184,11 @@ class Tracer(TorchFunctionMode):
             self._loss(name, args, kw, last)
         elif name == "scaled_dot_product_attention":
             self._fused_attention(args, kw)
-        elif (
-            nonlinearity == "softmax"
-            and found[0].logits
-            and _is_attention(args, kw, out)
-        ):
+        elif nonlinearity == "softmax" and found[0].logits and _is_attention(args, kw, out):
             listener.on_attention(last, row_numbers(args[0][:2, ..., -32:, :]))
         elif nonlinearity is not None and isinstance(args[0], Tensor):
             direct = found[0].direct and len(found[0].layers) == 1
-            listener.on_activation(last, nonlinearity, args[0], direct)
+            listener.on_activation(last, nonlinearity, args[0], direct=direct)
         elif name == "detach" and listener.inside and args[0].requires_grad:
             listener.on_detach(last)
         elif name in SINGULAR_AT_ZERO:
@@ -213,9 +196,7 @@ class Tracer(TorchFunctionMode):
         elif name in DIFFERENCES and not listener.inside:
             self._difference(args, last)
 
-    def _loss(
-        self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int
-    ) -> None:
+    def _loss(self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int) -> None:
         pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
         if len(pair) < 2:
             return
@@ -227,9 +208,7 @@ class Tracer(TorchFunctionMode):
 
     def _difference(self, args: Sequence[Any], last: int) -> None:
         """Take ``prediction - target`` in a hand-written loss."""
-        if len(args) < 2 or not (
-            isinstance(args[0], Tensor) and isinstance(args[1], Tensor)
-        ):
+        if len(args) < 2 or not (isinstance(args[0], Tensor) and isinstance(args[1], Tensor)):
             return
         ours = [bool(self._find(a)) for a in args[:2]]
         if ours.count(True) != 1:
@@ -257,9 +236,11 @@ class Tracer(TorchFunctionMode):
         self._listener.on_attention(self._listener.latest(layers), numbers)
 
     def _singular(self, name: str, tensor: Any, last: int) -> None:
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
-            if not tensor.is_cuda and bool((tensor.detach().amin() <= 0).item()):
-                self._listener.on_risky(last, name)
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not tensor.numel():
+            return
+        # Reading a number would stall a device; there the singular point stays unseen.
+        if not tensor.is_cuda and bool((tensor.detach().amin() <= 0).item()):
+            self._listener.on_risky(last, name)
 
 
 def _is_attention(args: Sequence[Any], kw: dict[str, Any], out: Any) -> bool:

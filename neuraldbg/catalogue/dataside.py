@@ -11,6 +11,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="unnormalized_inputs",
+            place="the data",
             claim="inputs that are not normalised",
             story="The raw scale or offset of the input is carried through the network and makes it ill-conditioned.",
             prior=0.04,
@@ -43,6 +44,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="unnormalized_targets",
+            place="the data",
             claim="regression targets far from unit scale",
             story="The loss and its gradient are dominated by the scale of the target; the output must travel far.",
             prior=0.03,
@@ -64,6 +66,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="nonfinite_data",
+            place="the data",
             claim="NaN or infinity in the data",
             story="A bad sample enters, the loss becomes NaN, and one step later every weight is NaN.",
             prior=0.03,
@@ -78,6 +81,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="corrupted_batch",
+            place="the data",
             claim="a batch unlike the others",
             story="One or more batches carry wrong scale or content; the loss spikes at the same step.",
             prior=0.03,
@@ -100,6 +104,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="label_noise",
+            place="the data",
             claim="labels that do not belong to their inputs",
             story="Gradients are healthy everywhere, but what they ask for contradicts itself; the loss stays at a floor.",
             prior=0.03,
@@ -134,6 +139,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="loss_output_mismatch",
+            place="the loss",
             claim="a loss that does not fit the model's output",
             story="Head and loss disagree (softmax twice, raw scores into nll, broadcast shapes): the gradient is misshaped.",
             prior=0.04,
@@ -161,12 +167,11 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="numerical_singularity",
+            place="the loss",
             claim="an operation at a point where it or its derivative is infinite",
             story="A logarithm, root, division or power meets zero; values before it were ordinary.",
             prior=0.02,
-            effects=effects(
-                nonfinite_sudden=0.93, risky_operation=0.5, gradient_nonfinite=0.95
-            ),
+            effects=effects(nonfinite_sudden=0.93, risky_operation=0.5, gradient_nonfinite=0.95),
             forbids=effects(
                 nonfinite_after_growth=0.1, input_nonfinite=0.02, target_nonfinite=0.05
             ),

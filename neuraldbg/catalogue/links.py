@@ -9,17 +9,13 @@ from neuraldbg.records.catalogue import Effect, Mechanism
 __all__ = ["effects", "variants"]
 
 
-def effects(
-    local: dict[str, float] | None = None, /, **links: float
-) -> tuple[Effect, ...]:
+def effects(local: dict[str, float] | None = None, /, **links: float) -> tuple[Effect, ...]:
     """Return effects from ``event=link``; those of ``local`` are expected at the mechanism's own layer."""
     here = tuple(Effect(event=e, link=p, local=True) for e, p in (local or {}).items())
     return here + tuple(Effect(event=e, link=p) for e, p in links.items())
 
 
-def variants(
-    base: Mechanism, **ways: tuple[float, tuple[Effect, ...]]
-) -> tuple[Mechanism, ...]:
+def variants(base: Mechanism, **ways: tuple[float, tuple[Effect, ...]]) -> tuple[Mechanism, ...]:
     """Return one mechanism per way in which ``base`` comes about.
 
     Parameters
@@ -30,8 +26,6 @@ def variants(
         ``name=(share of the prior, effects of its own)``.
     """
     return tuple(
-        replace(
-            base, variant=name, prior=base.prior * share, effects=(*own, *base.effects)
-        )
+        replace(base, variant=name, prior=base.prior * share, effects=(*own, *base.effects))
         for name, (share, own) in ways.items()
     )

@@ -10,6 +10,7 @@ __all__ = ["MECHANISMS"]
 MECHANISMS = (
     Mechanism(
         slug="learning_rate_too_high",
+        place="the optimizer",
         claim="learning rate too high",
         story=(
             "Every layer takes steps larger than the curvature allows; the loss rattles or rises, then units"
@@ -45,7 +46,7 @@ MECHANISMS = (
             nonfinite_forward=0.1,
             update_against_gradient=0.15,
         ),
-        forbids=effects(lr_jumped=0.2, loss_solved=0.15, momentum_extreme=0.3),
+        forbids=effects(lr_jumped=0.05, loss_solved=0.15, momentum_extreme=0.3),
         remedy="lower the learning rate from {learning_rate:.3g} to {better_rate:.1g}{clip}",
         look_alikes=(
             "initialization_too_large",
@@ -57,6 +58,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="learning_rate_too_low",
+        place="the optimizer",
         claim="learning rate too low",
         story="Steps are so small that the weights stay near their start; gradients keep their direction.",
         prior=0.04,
@@ -81,6 +83,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="learning_rate_schedule_bug",
+            place="the learning-rate schedule",
             claim="a bug in the learning-rate schedule",
             story="The learning rate changes at the wrong time or by the wrong factor; the loss follows.",
             prior=0.03,
@@ -120,9 +123,7 @@ MECHANISMS = (
         ),
         collapse=(
             0.35,
-            effects(
-                lr_collapsed=0.97, loss_slow=0.6, loss_stuck=0.35, update_small=0.15
-            ),
+            effects(lr_collapsed=0.97, loss_slow=0.6, loss_stuck=0.35, update_small=0.15),
         ),
         warmup=(
             0.15,
@@ -138,6 +139,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="gradients_not_cleared",
+        place="the training loop",
         claim="gradients that are never cleared (no zero_grad)",
         story="Gradients pile up over the steps; the direction of the step is dominated by the past.",
         prior=0.03,
@@ -167,6 +169,7 @@ MECHANISMS = (
     *variants(
         Mechanism(
             slug="parameters_not_updated",
+            place="the training loop",
             claim="parameters that are never updated",
             story="A gradient exists or should exist, but the weights do not change.",
             prior=0.04,
@@ -193,6 +196,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="excessive_weight_decay",
+        place="the optimizer",
         claim="weight decay too strong",
         story="The decay term outweighs the gradient; all weights shrink together and the output fades.",
         prior=0.02,
@@ -216,6 +220,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="excessive_momentum",
+        place="the optimizer",
         claim="momentum too close to 1",
         story="Velocity builds up over 1/(1-beta) steps and overshoots in slow, growing swings.",
         prior=0.02,
@@ -248,6 +253,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="excessive_gradient_clipping",
+        place="the training loop",
         claim="gradient clipping far below the usual norm",
         story="Every gradient is cut to the same small norm; steps no longer depend on the slope.",
         prior=0.02,
@@ -269,6 +275,7 @@ MECHANISMS = (
     ),
     Mechanism(
         slug="stale_second_moment",
+        place="the optimizer",
         claim="an out-of-date second moment of the optimizer",
         story="A layer's gradient jumps above what Adam remembers; the oversized step spikes the loss later.",
         prior=0.015,

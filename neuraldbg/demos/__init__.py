@@ -22,4 +22,4 @@ def find(name: str) -> Case:
     for case in CASES:
         if case.id == name:
             return case
-    raise UnknownNameError("demo", name, (case.id for case in CASES))
+    raise UnknownNameError(name, "demo", (case.id for case in CASES))

@@ -19,20 +19,17 @@ class _Game(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.generator = plain_mlp(nn.ReLU, 2, 64, 16, 64)
-        self.discriminator = nn.Sequential(
-            nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1)
-        )
+        self.discriminator = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
 
 
-def _train_game(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:  # noqa: ARG001, FBT001, FBT002 - the case interface
+def _train_game(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:
     torch.manual_seed(seed)
     x, _ = digits()
     game = _Game()
-    first = torch.optim.Adam(
-        game.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.999)
-    )
+    first = torch.optim.Adam(game.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     second = torch.optim.Adam(game.generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     ones, zeros = torch.ones(64, 1), torch.zeros(64, 1)
+    loss = ones.sum()
     with observe(game, first) as watch:
         for _ in range(200):
             real = x[torch.randint(0, x.shape[0], (64,))]
@@ -48,24 +45,17 @@ def _train_game(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome
             second.step()
             watch.loss(loss.item())
     with torch.no_grad():
-        gap = (
-            (game.generator(torch.randn(512, 16)).mean(0) - x.mean(0))
-            .abs()
-            .mean()
-            .item()
-        )
+        gap = (game.generator(torch.randn(512, 16)).mean(0) - x.mean(0)).abs().mean().item()
     return Outcome(metric=gap, better="lower", loss=loss.item())
 
 
 def sum_of(logits: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:
     """Return the discriminator's loss on real and generated samples."""
     real, fake = zip(logits, targets, strict=True)
-    return F.binary_cross_entropy_with_logits(
-        *real
-    ) + F.binary_cross_entropy_with_logits(*fake)
+    return F.binary_cross_entropy_with_logits(*real) + F.binary_cross_entropy_with_logits(*fake)
 
 
-def _train_closure(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:  # noqa: ARG001, FBT001, FBT002 - the case interface
+def _train_closure(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:
     torch.manual_seed(seed)
     x, y = diabetes()
     model = plain_mlp(nn.Tanh, 1, 16, 10, 1)

@@ -44,37 +44,29 @@ MLP = Recipe(model=lambda _: Mlp(), data="digits", optimizer=_adam(1e-3))
 TANH = Recipe(model=lambda _: plain_mlp(nn.Tanh, 4), data="digits", optimizer=_sgd(0.1))
 CNN = Recipe(model=lambda _: ConvNet(), data="digits", optimizer=_adam(2e-3), steps=120)
 RES = Recipe(model=lambda _: ResNet(), data="digits", optimizer=_adam(2e-3), steps=120)
-LSTM = Recipe(
-    model=lambda _: SequenceNet("lstm"), data="digits", optimizer=_adam(5e-3), steps=150
-)
-CELL = Recipe(
-    model=lambda _: SequenceNet("cell"), data="digits", optimizer=_adam(2e-3), steps=200
-)
+LSTM = Recipe(model=lambda _: SequenceNet("lstm"), data="digits", optimizer=_adam(5e-3), steps=150)
+CELL = Recipe(model=lambda _: SequenceNet("cell"), data="digits", optimizer=_adam(2e-3), steps=200)
 
 
-def _text_loss(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _text_loss(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:
     return F.cross_entropy(o.flatten(0, 1), y.flatten())
 
 
 TEXT = Recipe(
     model=lambda _: Decoder(),
     data="characters",
-    optimizer=lambda m, _: torch.optim.AdamW(
-        m.parameters(), lr=3e-3, weight_decay=0.01
-    ),
+    optimizer=lambda m, _: torch.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.01),
     loss=_text_loss,
     steps=150,
     size=16,
 )
 
 
-def _mse(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _mse(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:
     return F.mse_loss(o, y)
 
 
-AUTO = Recipe(
-    model=lambda _: AutoEncoder(), data="autoencode", optimizer=_adam(3e-3), loss=_mse
-)
+AUTO = Recipe(model=lambda _: AutoEncoder(), data="autoencode", optimizer=_adam(3e-3), loss=_mse)
 RATE = Recipe(
     model=lambda _: Recommender(),
     data="ratings",
@@ -111,7 +103,7 @@ def _broken(
 ) -> Callable[[bool], nn.Module]:
     """Return a model factory that harms the model unless it is the healthy twin."""
 
-    def make(fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+    def make(fixed: bool) -> nn.Module:
         model = build()
         if not fixed:
             with torch.no_grad():
@@ -146,7 +138,7 @@ def _constant(model: nn.Module) -> None:
         parameter.fill_(0.05 if parameter.dim() >= 2 else 0.0)
 
 
-def _nan_sample(batch: Batch, step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _nan_sample(batch: Batch, step: int, fixed: bool) -> Batch:
     (x,), y = batch
     if step != 70 or fixed:
         return batch
@@ -155,92 +147,84 @@ def _nan_sample(batch: Batch, step: int, fixed: bool) -> Batch:  # noqa: FBT001 
     return (x,), y
 
 
-def _scaled_batches(batch: Batch, step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _scaled_batches(batch: Batch, step: int, fixed: bool) -> Batch:
     (x,), y = batch
     return batch if fixed or step not in {100, 101, 102} else ((x * 60.0,), y)
 
 
-def _raw_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _raw_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:
     (x,), y = batch
     return batch if fixed else ((x * 90.0 + 120.0,), y)
 
 
-def _raw_targets(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _raw_targets(batch: Batch, _step: int, fixed: bool) -> Batch:
     inputs, y = batch
     return (inputs, y) if fixed else (inputs, y * 80.0 + 150.0)
 
 
-def _shuffled_labels(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _shuffled_labels(batch: Batch, _step: int, fixed: bool) -> Batch:
     inputs, y = batch
     return (inputs, y) if fixed else (inputs, y.roll(7, 0))
 
 
 def _clip(value: float) -> Callable[[nn.Module, int, bool], None]:
-    def apply(model: nn.Module, _step: int, fixed: bool) -> None:  # noqa: FBT001 - the recipe's interface
+    def apply(model: nn.Module, _step: int, fixed: bool) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 5.0 if fixed else value)
 
     return apply
 
 
-def _jump_at(
-    step: int, factor: float
-) -> Callable[[torch.optim.Optimizer, bool], object]:
+def _jump_at(step: int, factor: float) -> Callable[[torch.optim.Optimizer, bool], object]:
     return lambda optimizer, fixed: torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: 1.0 if fixed or t < step else factor
     )
 
 
-def _fast_decay(optimizer: torch.optim.Optimizer, fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
-    return torch.optim.lr_scheduler.StepLR(
-        optimizer, step_size=10_000 if fixed else 4, gamma=0.5
-    )
+def _fast_decay(optimizer: torch.optim.Optimizer, fixed: bool) -> object:
+    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=10_000 if fixed else 4, gamma=0.5)
 
 
-def _softmax_twice(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _softmax_twice(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
     return F.cross_entropy(o if fixed else o.softmax(-1), y)
 
 
-def _broadcast(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _broadcast(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
     return F.mse_loss(o, y) if fixed else F.mse_loss(o.squeeze(1), y)
 
 
-def _root_loss(o: Tensor, y: Tensor, fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _root_loss(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
     error = (o - y).abs()
     masked = error * (error > 0.01)
     return (masked + (1e-6 if fixed else 0.0)).sqrt().mean()
 
 
-def _head_only(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
+def _head_only(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
     head = list(model.head.parameters())  # type: ignore[operator, union-attr]
     return torch.optim.Adam(list(model.parameters()) if fixed else head, lr=3e-3)
 
 
-def _decaying(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
-    return torch.optim.AdamW(
-        model.parameters(), lr=1e-2, weight_decay=0.01 if fixed else 12.0
-    )
+def _decaying(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01 if fixed else 12.0)
 
 
-def _half_weights(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:  # noqa: FBT001 - the recipe's interface
+def _half_weights(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
     if not fixed:
         model.to(torch.bfloat16)
     return torch.optim.Adam(model.parameters(), lr=1e-4)
 
 
-def _half_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _half_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:
     (x,), y = batch
     return batch if fixed else ((x.bfloat16(),), y)
 
 
 def _sharp_attention(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        if name.startswith("layers.0.attn") and (
-            ".q.weight" in name or ".k.weight" in name
-        ):
+        if name.startswith("layers.0.attn") and (".q.weight" in name or ".k.weight" in name):
             parameter.mul_(40.0)
 
 
-def _dropped(fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+def _dropped(fixed: bool) -> nn.Module:
     model = plain_mlp(nn.ReLU, 3)
     model.insert(4, nn.Dropout(0.1 if fixed else 0.97))
     return model
@@ -279,9 +263,7 @@ FAULTS: tuple[Case, ...] = (
         "twelve sigmoid layers under SGD",
         replace(
             TANH,
-            model=lambda fixed: plain_mlp(
-                nn.Tanh if fixed else nn.Sigmoid, 12 if not fixed else 4
-            ),
+            model=lambda fixed: plain_mlp(nn.Tanh if fixed else nn.Sigmoid, 12 if not fixed else 4),
         ),
         ["depth_attenuation"],
         symptom="vanishing_gradients",

@@ -22,35 +22,33 @@ def _healthy(slug: str, family: str, title: str, recipe: Recipe) -> Case:
     return as_case(f"healthy-{slug}", family, title, recipe, Truth(mechanisms=[]))
 
 
-def _warm_up(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: min(1.0, (t + 1) / 60)
-    )
+def _warm_up(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: min(1.0, (t + 1) / 60))
 
 
-def _cosine(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
+def _cosine(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=200)
 
 
-def _restarts(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:  # noqa: FBT001 - the recipe's interface
+def _restarts(optimizer: torch.optim.Optimizer, _fixed: bool) -> object:
     return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=60)
 
 
-def _tiny_loss(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:  # noqa: FBT001 - the recipe's interface
+def _tiny_loss(o: Tensor, y: Tensor, _fixed: bool) -> Tensor:
     return F.cross_entropy(o, y) * 1e-6
 
 
-def _clip_one(model: nn.Module, _step: int, _fixed: bool) -> None:  # noqa: FBT001 - the recipe's interface
+def _clip_one(model: nn.Module, _step: int, _fixed: bool) -> None:
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 
 
-def _frozen(_fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+def _frozen(_fixed: bool) -> nn.Module:
     model = Mlp()
     model.encoder["fc1"].requires_grad_(requires_grad=False)
     return model
 
 
-def _low_rank(_fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+def _low_rank(_fixed: bool) -> nn.Module:
     model = Mlp()
     model.encoder["fc2"] = LowRank(model.encoder["fc2"])  # type: ignore[arg-type]
     model.encoder["fc3"] = LowRank(model.encoder["fc3"])  # type: ignore[arg-type]
@@ -83,12 +81,10 @@ class _Tied(nn.Module):
         self.bias = nn.Parameter(torch.zeros(64))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(
-            torch.tanh(F.linear(x, self.weight)), self.weight.t(), self.bias
-        )
+        return F.linear(torch.tanh(F.linear(x, self.weight)), self.weight.t(), self.bias)
 
 
-def _pretrained(_fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's interface
+def _pretrained(_fixed: bool) -> nn.Module:
     """Return a model that has been trained already."""
     model = Mlp()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -103,12 +99,12 @@ def _pretrained(_fixed: bool) -> nn.Module:  # noqa: FBT001 - the recipe's inter
     return model
 
 
-def _curriculum(batch: Batch, step: int, _fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _curriculum(batch: Batch, step: int, _fixed: bool) -> Batch:
     (x,), y = batch
     return ((x * (0.6 + 0.4 * min(step / 100, 1.0)),), y)
 
 
-def _padded(batch: Batch, step: int, _fixed: bool) -> Batch:  # noqa: FBT001 - the recipe's interface
+def _padded(batch: Batch, step: int, _fixed: bool) -> Batch:
     (ids,), y = batch
     ids, y = ids.clone(), y.clone()
     cut = 20 + (step * 7) % 12
@@ -123,17 +119,15 @@ class _Ema:
     def __init__(self) -> None:
         self.copy: nn.Module | None = None
 
-    def __call__(self, model: nn.Module, step: int, _fixed: bool) -> None:  # noqa: FBT001 - the recipe's interface
+    def __call__(self, model: nn.Module, step: int, _fixed: bool) -> None:
         if self.copy is None or step == 0:
             self.copy = copy.deepcopy(model)
         with torch.no_grad():
-            for mean, now in zip(
-                self.copy.parameters(), model.parameters(), strict=True
-            ):
+            for mean, now in zip(self.copy.parameters(), model.parameters(), strict=True):
                 mean.lerp_(now, 0.1)
 
 
-def _evaluates(model: nn.Module, step: int, _fixed: bool) -> None:  # noqa: FBT001 - the recipe's interface
+def _evaluates(model: nn.Module, step: int, _fixed: bool) -> None:
     if step % 20 == 0:
         model.eval()
         with torch.no_grad():
@@ -192,9 +186,7 @@ HEALTHY: tuple[Case, ...] = (
         ),
     ),
     _healthy("small-batch", "mlp", "batches of four", replace(MLP, size=4, steps=500)),
-    _healthy(
-        "frozen-layer", "mlp", "a layer frozen on purpose", replace(MLP, model=_frozen)
-    ),
+    _healthy("frozen-layer", "mlp", "a layer frozen on purpose", replace(MLP, model=_frozen)),
     _healthy(
         "low-rank",
         "mlp",
@@ -241,9 +233,7 @@ HEALTHY: tuple[Case, ...] = (
         "weights that shrink in front of a normalization",
         replace(
             CNN,
-            optimizer=lambda m, _: torch.optim.AdamW(
-                m.parameters(), lr=3e-3, weight_decay=0.5
-            ),
+            optimizer=lambda m, _: torch.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.5),
         ),
     ),
     _healthy(
@@ -258,9 +248,7 @@ HEALTHY: tuple[Case, ...] = (
         "evaluation inside the loop",
         replace(CNN, after_step=_evaluates),
     ),
-    _healthy(
-        "curriculum", "mlp", "inputs that grow slowly", replace(MLP, batch=_curriculum)
-    ),
+    _healthy("curriculum", "mlp", "inputs that grow slowly", replace(MLP, batch=_curriculum)),
     _healthy(
         "padding",
         "transformer",

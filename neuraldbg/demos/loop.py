@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,19 +62,11 @@ class Recipe:
     model: Callable[[bool], nn.Module]
     data: str
     optimizer: Callable[[nn.Module, bool], torch.optim.Optimizer]
-    loss: Callable[[Tensor, Tensor, bool], Tensor] = lambda o, y, _fixed: (
-        F.cross_entropy(o, y)
-    )
+    loss: Callable[[Tensor, Tensor, bool], Tensor] = lambda o, y, _fixed: F.cross_entropy(o, y)
     batch: Callable[[Batch, int, bool], Batch] = lambda batch, _step, _fixed: batch
-    schedule: Callable[[torch.optim.Optimizer, bool], Any] = lambda _optimizer, _fixed: (
-        None
-    )
-    before_step: Callable[[nn.Module, int, bool], None] = lambda _model, _step, _fixed: (
-        None
-    )
-    after_step: Callable[[nn.Module, int, bool], None] = lambda _model, _step, _fixed: (
-        None
-    )
+    schedule: Callable[[torch.optim.Optimizer, bool], Any] = lambda _optimizer, _fixed: None
+    before_step: Callable[[nn.Module, int, bool], None] = lambda _model, _step, _fixed: None
+    after_step: Callable[[nn.Module, int, bool], None] = lambda _model, _step, _fixed: None
     clears: Callable[[bool], bool] = lambda _fixed: True
     accumulate: int = 1
     steps: int = 200
@@ -84,7 +76,7 @@ class Recipe:
 def as_case(slug: str, family: str, title: str, recipe: Recipe, truth: Truth) -> Case:
     """Return the case of a recipe."""
 
-    def train(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:  # noqa: FBT001, FBT002 - the case interface
+    def train(observe: Observe, seed: int = 0, fixed: bool = False) -> Outcome:
         return _train(recipe, observe, seed, fixed=fixed)
 
     return Case(id=slug, truth=truth, train=train, family=family, title=title)
@@ -118,9 +110,7 @@ def _train(recipe: Recipe, observe: Observe, seed: int, *, fixed: bool) -> Outco
     return _outcome(recipe, model, losses, seed)
 
 
-def _outcome(
-    recipe: Recipe, model: nn.Module, losses: Sequence[float], seed: int
-) -> Outcome:
+def _outcome(recipe: Recipe, model: nn.Module, losses: Sequence[float], seed: int) -> Outcome:
     final = sum(losses[-10:]) / len(losses[-10:])
     model.eval()
     inputs, target = next(_batches(recipe.data, 512, seed + 1))
@@ -141,9 +131,7 @@ def _batches(data: str, size: int, seed: int) -> Iterator[Batch]:
     if data == "characters":
         text = characters()
         while True:
-            starts = torch.randint(
-                0, text.numel() - LENGTH - 1, (size,), generator=generator
-            )
+            starts = torch.randint(0, text.numel() - LENGTH - 1, (size,), generator=generator)
             rows = starts[:, None] + torch.arange(LENGTH + 1)
             ids = text[rows]
             yield (ids[:, :-1],), ids[:, 1:]
@@ -153,7 +141,7 @@ def _batches(data: str, size: int, seed: int) -> Iterator[Batch]:
         yield tuple(c[index] for c in columns), target[index]
 
 
-def _table(data: Literal["digits", "autoencode", "diabetes", "ratings"] | str) -> Batch:
+def _table(data: str) -> Batch:
     if data == "digits":
         x, y = digits()
         return (x,), y

@@ -217,9 +217,7 @@ class LowRank(nn.Module):
     def __init__(self, base: nn.Linear, rank: int = 8) -> None:
         super().__init__()
         self.base = base.requires_grad_(requires_grad=False)
-        self.a = nn.Parameter(
-            torch.randn(rank, base.in_features) / base.in_features**0.5
-        )
+        self.a = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
         self.b = nn.Parameter(torch.zeros(base.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:

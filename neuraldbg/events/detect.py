@@ -69,23 +69,16 @@ def gather_evidence(
         judged = _judge(detector, signals)
         if judged is None:
             continue
-        findings[detector.name] = _finding(
-            detector, judged, by_name.get(detector.name, [])
-        )
+        findings[detector.name] = _finding(detector, judged, by_name.get(detector.name, []))
         if judged.series.layers is not None:
-            seen = judged.usable.any(axis=0)
+            seen = np.asarray(judged.usable.any(axis=0), dtype=bool)
             layers = [topology.layers[i].name for i in judged.series.layers]
-            places[detector.name] = tuple(
-                n for n, s in zip(layers, seen, strict=True) if s
-            )
+            places[detector.name] = tuple(n for n, s in zip(layers, seen, strict=True) if s)
     return Evidence(
         findings=findings,
         context=signals.context,
         layers=_execution_order(topology),
-        edges=tuple(
-            (topology.layers[a].name, topology.layers[b].name)
-            for a, b in topology.edges
-        ),
+        edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
         judged=places,
     )
 
@@ -126,13 +119,11 @@ def _badness(detector: Detector, values: NDArray[np.float64]) -> NDArray[np.floa
         return np.clip(sign * (finite - detector.threshold) / unit, -1e6, 1e6)
 
 
-def _events(
-    detector: Detector, judged: _Judged, signals: Signals
-) -> list[SemanticEvent]:
+def _events(detector: Detector, judged: _Judged, signals: Signals) -> list[SemanticEvent]:
     hits = lasting((judged.badness >= 0) & judged.usable, detector.patience)
     columns = hits.reshape(hits.shape[0], -1)
     return [
-        _event(detector, judged, columns[:, k], k, signals)
+        _event(detector, judged, columns[:, k], int(k), signals)
         for k in np.flatnonzero(columns.any(axis=0))
     ]
 
@@ -184,9 +175,7 @@ def _weight(detector: Detector, badness: float) -> float:
     return detector.reliability * (0.5 + 0.5 * near)
 
 
-def _finding(
-    detector: Detector, judged: _Judged, events: list[SemanticEvent]
-) -> Finding:
+def _finding(detector: Detector, judged: _Judged, events: list[SemanticEvent]) -> Finding:
     if not events:
         nearest = float(np.max(np.where(judged.usable, judged.badness, -np.inf)))
         return Finding(

@@ -38,9 +38,7 @@ def lasting(mask: NDArray[np.bool_], patience: int) -> NDArray[np.bool_]:
 def lasting_spans(mask: NDArray[np.bool_], patience: int) -> list[tuple[int, int]]:
     """Return the half-open runs of True that are at least ``patience`` points long, shape ``(n,)`` in."""
     # Padding both ends turns a run that touches the border into an ordinary rise and fall.
-    edges = np.flatnonzero(
-        np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
-    )
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     starts, stops = edges[::2], edges[1::2]
     long = stops - starts >= patience
     return [(int(a), int(b)) for a, b in zip(starts[long], stops[long], strict=True)]

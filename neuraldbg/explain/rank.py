@@ -113,7 +113,11 @@ class _Teller:
         p = posterior.mechanisms[mechanism.slug]
         places = posterior.places.get(mechanism.slug, {None: 1.0})
         layer = max(places, key=lambda place: (places[place], place is not None))
-        seen = [e for e in mechanism.effects if e.event in self._present]
+        seen = sorted(
+            (e for e in mechanism.effects if e.event in self._present),
+            key=lambda e: (-self._weight(e), e.event),
+        )
+        failure = self._failure(seen, layer)
         step, span = self._onset(seen, layer)
         return CausalHypothesis(
             mechanism=mechanism.slug,
@@ -129,11 +133,12 @@ class _Teller:
             remedy=remedy_text(mechanism, layer, step, self._signals, self._present),
             equivalent_to=tuple(slug for slug, _ in mechanism.equivalents),
             experiment="; ".join(text for _, text in mechanism.equivalents),
-            symptom=self._symptom(seen, layer),
+            symptom=SYMPTOMS.get(failure, "Trouble"),
+            failure=failure,
+            place=mechanism.place,
+            look_alikes=mechanism.look_alikes,
             claim=mechanism.claim,
-            event_ids=tuple(
-                e.id for effect in seen for e in self._at(effect.event, layer)
-            ),
+            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, layer)),
         )
 
     def unknown(self, posterior: Posterior) -> CausalHypothesis:
@@ -153,9 +158,7 @@ class _Teller:
                 for n in sorted({e.name for e in symptoms})[:MAX_CLAUSES]
             ),
             remedy="compare with a run that worked, or overfit one batch to split data from model",
-            symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"]
-            if symptoms
-            else "Trouble",
+            symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"] if symptoms else "Trouble",
             claim="a cause that is not in the catalogue",
         )
 
@@ -179,33 +182,31 @@ class _Teller:
             return 0, StepSpan(0, 1)
         top = max(self._weight(e) for e in seen)
         telling = [e for e in seen if self._weight(e) >= 0.6 * top]
-        step = min(
-            e.span.first for effect in telling for e in self._at(effect.event, layer)
-        )
+        step = min(e.span.first for effect in telling for e in self._at(effect.event, layer))
         sampled = self._signals.recording.sampled
         before = sampled[sampled < step]
         return step, StepSpan(int(before[-1]) + 1 if before.size else step, step + 1)
 
-    def _symptom(self, seen: list[Effect], layer: str | None) -> str:
-        ranks = list(SYMPTOMS)
-        failures = [
-            (-self._weight(effect), ranks.index(event.failure))
+    def _failure(self, seen: list[Effect], layer: str | None) -> str:
+        """Return the failure kind that the mechanism explains best; any that was seen if it explains none."""
+        gravity = list(SYMPTOMS)
+        mine = [
+            (-self._weight(effect), gravity.index(event.failure))
             for effect in seen
             for event in self._at(effect.event, layer)
             if event.failure
         ]
         others = [
-            (0.0, ranks.index(e.failure))
+            (0.0, gravity.index(e.failure))
             for events in self._by_name.values()
             for e in events
             if e.failure
         ]
-        found = min(failures or others, default=None)
-        return SYMPTOMS[ranks[found[1]]] if found else "Trouble"
+        found = min(mine or others, default=None)
+        return gravity[found[1]] if found else ""
 
     def _for(self, seen: list[Effect], layer: str | None) -> tuple[str, ...]:
-        ordered = sorted(seen, key=lambda e: (-self._weight(e), e.event))
-        return tuple(self._clause(e.event, layer) for e in ordered[:MAX_CLAUSES])
+        return tuple(self._clause(e.event, layer) for e in seen[:MAX_CLAUSES])
 
     def _clause(self, name: str, layer: str | None) -> str:
         event = self._at(name, layer)[0]
@@ -222,9 +223,7 @@ class _Teller:
             and e.event not in self._present
         ]
         refuting = [
-            self._catalogue.detector(e.event)
-            for e in mechanism.forbids
-            if e.event in self._present
+            self._catalogue.detector(e.event) for e in mechanism.forbids if e.event in self._present
         ]
         clauses = [f"not seen: {d.meaning}" for d in missing]
         clauses += [f"speaks against it: {d.meaning}" for d in refuting]

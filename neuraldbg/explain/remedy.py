@@ -95,11 +95,7 @@ def _rates(signals: Signals, slug: str) -> dict[str, float | str]:
         worst = _number(signals, "update_ratio_best")
     better = rate * IDEAL_RATIO / worst if worst > 0 else rate
     decay = signals.recording.group.get("weight_decay")
-    strength = (
-        float(decay.values[decay.observed].max())
-        if decay and decay.observed.any()
-        else 0.0
-    )
+    strength = float(decay.values[decay.observed].max()) if decay and decay.observed.any() else 0.0
     return {
         "learning_rate": rate,
         "better_rate": better,
@@ -109,17 +105,11 @@ def _rates(signals: Signals, slug: str) -> dict[str, float | str]:
 
 
 def _clips(signals: Signals) -> dict[str, float | str]:
-    raw, used = (
-        signals.recording.step.get(n) for n in ("grad_norm_raw", "grad_norm_used")
-    )
+    raw, used = (signals.recording.step.get(n) for n in ("grad_norm_raw", "grad_norm_used"))
     sizes = raw.values[raw.observed & np.isfinite(raw.values)] if raw else np.zeros(0)
     now = used.values[used.observed & np.isfinite(used.values)] if used else np.zeros(0)
     top = float(np.quantile(sizes, 0.9)) if sizes.size else float("nan")
-    text = (
-        f", and clip the gradient norm at {np.quantile(sizes, 0.5):.2g}"
-        if sizes.size
-        else ""
-    )
+    text = f", and clip the gradient norm at {np.quantile(sizes, 0.5):.2g}" if sizes.size else ""
     return {
         "clip_90": top,
         "clip_now": float(np.median(now)) if now.size else float("nan"),

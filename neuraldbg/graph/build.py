@@ -92,9 +92,7 @@ def link(topology: Topology, events: tuple[SemanticEvent, ...]) -> EventGraph:
     An arrow says "may have led to": it is a candidate for where to look, not a proof of cause.
     """
     routes = _Routes(topology)
-    nodes = sorted(
-        (_node(e, routes, i) for i, e in enumerate(events)), key=lambda n: n.key
-    )
+    nodes = sorted((_node(e, routes, i) for i, e in enumerate(events)), key=lambda n: n.key)
     recent: dict[tuple[str, int], _Node] = {}
     edges: list[CausalEdge] = []
     for node in nodes:
@@ -170,9 +168,7 @@ def _parents(
     return sorted(found, key=lambda e: (-e.probability, e.source))[:MAX_PARENTS]
 
 
-def _distance(
-    source: _Node, target: _Node, direction: str, routes: _Routes
-) -> int | None:
+def _distance(source: _Node, target: _Node, direction: str, routes: _Routes) -> int | None:
     if source.place == target.place:
         return 0
     if source.place < 0 or target.place < 0:

@@ -15,9 +15,7 @@ __all__ = ["to_gexf", "to_graphml", "to_node_link"]
 
 def to_node_link(graph: EventGraph) -> str:
     """Return node-link JSON, readable by ``networkx.node_link_graph(…, edges="edges")``."""
-    return json.dumps(
-        nx.node_link_data(_clean(graph), edges="edges"), allow_nan=False, indent=1
-    )
+    return json.dumps(nx.node_link_data(_clean(graph), edges="edges"), allow_nan=False, indent=1)
 
 
 def to_graphml(graph: EventGraph) -> str:

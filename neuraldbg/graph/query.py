@@ -65,9 +65,7 @@ def trace(graph: EventGraph, failure: str, *, roots: Sequence[str] = ()) -> Caus
     """
     symptoms = [e for e in graph.events if e.failure == failure]
     if not symptoms:
-        return CausalChain(
-            failure=failure, reason="no event of this kind was seen in this run"
-        )
+        return CausalChain(failure=failure, reason="no event of this kind was seen in this run")
     net = to_networkx(graph)
     for _, _, attributes in net.edges(data=True):
         attributes["cost"] = -math.log(attributes["probability"])
@@ -92,9 +90,7 @@ def _path(
     by_id: dict[str, SemanticEvent],
     roots: Sequence[str],
 ) -> tuple[float, list[str]]:
-    costs, paths = nx.single_source_dijkstra(
-        net.reverse(copy=False), symptom.id, weight="cost"
-    )
+    costs, paths = nx.single_source_dijkstra(net.reverse(copy=False), symptom.id, weight="cost")
     wanted = set(roots)
 
     def price(source: str) -> float:
@@ -102,11 +98,7 @@ def _path(
         return float(costs[source]) + (0.0 if source in wanted else ROOT_BONUS)
 
     starts = [s for s in costs if s in wanted or net.in_degree(s) == 0]
-    start = min(
-        starts, key=lambda s: (by_id[s].span.first if s in wanted else 0, price(s), s)
-    )
-    if start not in wanted:
-        start = min(starts, key=lambda s: (price(s), s))
+    start = min(starts, key=lambda s: (s not in wanted, by_id[s].span.first, price(s), s))
     return price(start), list(reversed(paths[start]))
 
 
@@ -133,18 +125,14 @@ def event_couplings(graph: EventGraph) -> list[Coupling]:
     for event in graph.events:
         if event.layer is not None:
             onsets = places.setdefault(event.name, {})
-            onsets[event.layer] = min(
-                onsets.get(event.layer, event.span.first), event.span.first
-            )
+            onsets[event.layer] = min(onsets.get(event.layer, event.span.first), event.span.first)
     total = len({layer for onsets in places.values() for layer in onsets})
     found = []
     for a, b in ((a, b) for a in places for b in places if a < b):
         shared = places[a].keys() & places[b].keys()
         if len(shared) >= 2:
             found.append(_coupling(a, b, places, shared, total))
-    return sorted(found, key=lambda c: (-c.lift, -c.joint, c.first, c.second))[
-        :MAX_COUPLINGS
-    ]
+    return sorted(found, key=lambda c: (-c.lift, -c.joint, c.first, c.second))[:MAX_COUPLINGS]
 
 
 def _coupling(

@@ -22,9 +22,9 @@ def _pgmpy() -> tuple[Any, Any, Any]:
         # pgmpy imports its own deprecated estimators and warns about them (pgmpy 1.1).
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        from pgmpy.factors.discrete import TabularCPD
-        from pgmpy.inference import VariableElimination
-        from pgmpy.models import DiscreteBayesianNetwork
+        from pgmpy.factors.discrete import TabularCPD  # noqa: PLC0415 - the docstring says why
+        from pgmpy.inference import VariableElimination  # noqa: PLC0415
+        from pgmpy.models import DiscreteBayesianNetwork  # noqa: PLC0415
     return DiscreteBayesianNetwork, TabularCPD, VariableElimination
 
 
@@ -50,7 +50,16 @@ def joint_of_causes(network: Network) -> Array:
         node = f"event:{event}"
         model.add_node(node)
         model.add_edges_from((name, node) for name in names)
-        tables.append(_event_table(cpd_type, network, j, node, names, parents))
+        tables.append(
+            cpd_type(
+                node,
+                2,
+                _event_table(network, j, parents),
+                evidence=names or None,
+                evidence_card=[2] * len(names) or None,
+                state_names={node: STATES} | dict.fromkeys(names, STATES),
+            )
+        )
         evidence[node] = STATES[int(network.present[j])]
     model.add_cpds(*tables)
     answer = engine_type(model).query(
@@ -61,39 +70,21 @@ def joint_of_causes(network: Network) -> Array:
     return np.asarray(values / values.sum(), dtype=np.float64)
 
 
-def _event_table(
-    cpd_type: Any,
-    network: Network,
-    j: int,
-    node: str,
-    names: list[str],
-    parents: NDArray[np.intp],
-) -> Any:
-    """Return the leaky noisy-OR of one event as a table, tempered by its weight."""
+def _event_table(network: Network, j: int, parents: NDArray[np.intp]) -> Array:
+    """Return the leaky noisy-OR of one event as a table ``(2, 2^parents)``, tempered by its weight."""
     quiet = np.full((2,) * len(parents), np.log1p(-network.leak[j]))
     for axis, i in enumerate(parents):
         shape = [1] * len(parents)
         shape[axis] = 2
         quiet = quiet + np.array([0.0, np.log1p(-network.links[i, j])]).reshape(shape)
-    absent = np.minimum(quiet.reshape(-1), np.log1p(-CLIP)) * network.weight[j]
-    present = (
-        np.log(-np.expm1(np.minimum(quiet.reshape(-1), np.log1p(-CLIP))))
-        * network.weight[j]
-    )
+    bounded = np.minimum(quiet.reshape(-1), np.log1p(-CLIP))
+    absent = bounded * network.weight[j]
+    present = np.log(-np.expm1(bounded)) * network.weight[j]
     total = np.logaddexp(absent, present)
-    return cpd_type(
-        node,
-        2,
-        np.stack([np.exp(absent - total), np.exp(present - total)]),
-        evidence=names or None,
-        evidence_card=[2] * len(names) or None,
-        state_names={node: STATES} | dict.fromkeys(names, STATES),
-    )
+    return np.stack([np.exp(absent - total), np.exp(present - total)])
 
 
-def posterior_of_origin(
-    prior: Array, tables: Array, present: NDArray[np.bool_]
-) -> Array:
+def posterior_of_origin(prior: Array, tables: Array, present: NDArray[np.bool_]) -> Array:
     """Return P(origin | findings), shape ``(K,)``.
 
     Parameters
@@ -109,9 +100,7 @@ def posterior_of_origin(
     states = [f"place{k}" for k in range(prior.size)]
     model = model_type()
     model.add_node("origin")
-    cpds = [
-        cpd_type("origin", prior.size, prior[:, None], state_names={"origin": states})
-    ]
+    cpds = [cpd_type("origin", prior.size, prior[:, None], state_names={"origin": states})]
     evidence = {}
     for f, row in enumerate(np.clip(tables, CLIP, 1 - CLIP)):
         node = f"finding{f}"
@@ -129,7 +118,5 @@ def posterior_of_origin(
         )
         evidence[node] = STATES[int(present[f])]
     model.add_cpds(*cpds)
-    answer = engine_type(model).query(
-        ["origin"], evidence=evidence, show_progress=False
-    )
+    answer = engine_type(model).query(["origin"], evidence=evidence, show_progress=False)
     return np.asarray(answer.values, dtype=np.float64)

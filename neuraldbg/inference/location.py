@@ -72,15 +72,9 @@ def origin_posterior(network: OriginNetwork) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-def origin_network(
-    mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue
-) -> OriginNetwork:
+def origin_network(mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue) -> OriginNetwork:
     """Return the location network of one mechanism."""
-    local = {
-        e.event: e.link
-        for e in mechanism.effects
-        if e.local and e.event in evidence.findings
-    }
+    local = {e.event: e.link for e in mechanism.effects if e.local and e.event in evidence.findings}
     found = {e: {f.layer: f for f in evidence.findings[e].at} for e in local}
     layers = _candidates(found, evidence)
     places: tuple[str | None, ...] = (*layers, None)
@@ -96,9 +90,7 @@ def origin_network(
             if layer not in judged:
                 continue
             row = [
-                link
-                if layer == place
-                else _elsewhere(layer, place, reached, spreads=spreads)
+                link if layer == place else _elsewhere(layer, place, reached, spreads=spreads)
                 for place in layers
             ]
             tables.append([*row, EVERYWHERE if link > 0.5 else link])
@@ -107,9 +99,7 @@ def origin_network(
     return OriginNetwork(places, prior, np.array(tables), np.array(present, bool))
 
 
-def _candidates(
-    found: dict[str, dict[str, LocatedFinding]], evidence: Evidence
-) -> list[str]:
+def _candidates(found: dict[str, dict[str, LocatedFinding]], evidence: Evidence) -> list[str]:
     """Return the layers with a finding, those found first and strongest first kept, in flow order."""
     best: dict[str, tuple[int, float]] = {}
     for at in found.values():
@@ -125,14 +115,12 @@ def _quiet(
 ) -> list[str]:
     """Return layers without a finding: they speak against a mechanism of the whole network."""
     judged = {layer for event in found for layer in evidence.judged.get(event, ())}
-    return [
-        layer for layer in evidence.layers if layer in judged and layer not in layers
-    ][:MAX_QUIET]
+    return [layer for layer in evidence.layers if layer in judged and layer not in layers][
+        :MAX_QUIET
+    ]
 
 
-def _prior(
-    layers: list[str], found: dict[str, dict[str, LocatedFinding]], whole: float
-) -> Array:
+def _prior(layers: list[str], found: dict[str, dict[str, LocatedFinding]], whole: float) -> Array:
     """Return the prior over origins, tilted by how early and how strong the findings there are."""
     first = min(f.onset for at in found.values() for f in at.values())
     last = max(f.onset for at in found.values() for f in at.values())
@@ -148,9 +136,7 @@ def _prior(
     return np.append(weights, whole)
 
 
-def _elsewhere(
-    layer: str, place: str, reached: dict[str, set[str]], *, spreads: bool
-) -> float:
+def _elsewhere(layer: str, place: str, reached: dict[str, set[str]], *, spreads: bool) -> float:
     return PROPAGATED if spreads and layer in reached.get(place, ()) else ELSEWHERE
 
 

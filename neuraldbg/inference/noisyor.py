@@ -65,9 +65,7 @@ class Network:
         )
 
 
-def build(
-    evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] | None
-) -> Network:
+def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] | None) -> Network:
     """Return the network of the mechanisms that the context allows and the events that were observed.
 
     Raises
@@ -111,20 +109,16 @@ def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
     if detector.failure is None:
         return 0.0
     return (
-        catalogue.unknown_link
-        if detector.kind == "loss_dynamics"
-        else catalogue.unknown_link / 4
+        catalogue.unknown_link if detector.kind == "loss_dynamics" else catalogue.unknown_link / 4
     )
 
 
 def _priors(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:
-    table = {m.key: m.prior for m in catalogue.mechanisms} | {
-        UNKNOWN: catalogue.p_unknown
-    }
+    table = {m.key: m.prior for m in catalogue.mechanisms} | {UNKNOWN: catalogue.p_unknown}
     for slug, value in overrides.items():
         keys = [m.key for m in catalogue.mechanisms if m.slug == slug] or [slug]
         if keys[0] not in table:
-            raise UnknownNameError("mechanism", slug, (*catalogue.slugs(), UNKNOWN))
+            raise UnknownNameError(slug, "mechanism", (*catalogue.slugs(), UNKNOWN))
         if not 0.0 < value < 1.0:
             msg = f"the prior of {slug!r} must lie between 0 and 1 (exclusive), got {value!r}"
             raise PriorError(msg)
@@ -177,11 +171,7 @@ def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], A
         Shape ``(N,)``; log P(set, evidence), exact for each set.
     """
     count = len(network.causes)
-    sets = [
-        s
-        for size in range(min(largest, count) + 1)
-        for s in combinations(range(count), size)
-    ]
+    sets = [s for size in range(min(largest, count) + 1) for s in combinations(range(count), size)]
     members = np.zeros((len(sets), count), bool)
     for row, chosen in enumerate(sets):
         members[row, list(chosen)] = True

@@ -56,12 +56,9 @@ def infer(
     single |= dict(zip(pruned.causes, map(float, marginals(joint)), strict=True))
     slugs = [s for s in catalogue.slugs() if any(_slug(c) == s for c in network.causes)]
     variants = {
-        s: max((c for c in single if _slug(c) == s), key=lambda c: single[c])
-        for s in slugs
+        s: max((c for c in single if _slug(c) == s), key=lambda c: single[c]) for s in slugs
     }
-    probability = {
-        s: _any(joint, pruned.causes, [s], single) for s in (*slugs, UNKNOWN)
-    }
+    probability = {s: _any(joint, pruned.causes, [s], single) for s in (*slugs, UNKNOWN)}
     return Posterior(
         p_healthy=float(joint.reshape(-1)[0]),
         p_unknown=probability.pop(UNKNOWN),
@@ -71,8 +68,7 @@ def infer(
         places={
             slug: locate(catalogue.mechanism(variants[slug]), evidence, catalogue)
             for slug in slugs
-            if probability[slug] > LOCATE_ABOVE
-            and catalogue.mechanism(variants[slug]).layered
+            if probability[slug] > LOCATE_ABOVE and catalogue.mechanism(variants[slug]).layered
         },
         bayes_factors=_bayes_factors(network, single),
         surprise=surprise,
@@ -106,11 +102,7 @@ def _any(
             total = total.sum(axis=axis, keepdims=True)
     kept = [s for s in slugs if any(_slug(c) == s for c in causes)]
     if len(kept) < len(slugs):
-        return (
-            sum(single[c] for c in single if _slug(c) in slugs)
-            if len(slugs) == 1
-            else 0.0
-        )
+        return sum(single[c] for c in single if _slug(c) in slugs) if len(slugs) == 1 else 0.0
     # Inclusion and exclusion over the slugs: 1 - P(all variants of one are off) and so on.
     mask = np.ones(total.shape, bool)
     for slug in slugs:
@@ -135,9 +127,7 @@ def _prune(rough: Array) -> list[int]:
 def _pairs(joint: Array, causes: tuple[str, ...]) -> dict[tuple[str, str], float]:
     slugs = list(dict.fromkeys(_slug(c) for c in causes))
     return {
-        (a, b): _any(joint, causes, [a, b], {})
-        for i, a in enumerate(slugs)
-        for b in slugs[i + 1 :]
+        (a, b): _any(joint, causes, [a, b], {}) for i, a in enumerate(slugs) for b in slugs[i + 1 :]
     }
 
 

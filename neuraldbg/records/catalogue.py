@@ -118,6 +118,8 @@ class Mechanism:
         Context flags without which the mechanism is impossible (``has_norm``, ``optimizer_adam`` …).
     role
         ``root`` (something a person did) or ``state`` (also caused by others).
+    place
+        Where it sits when no layer is named: ``the optimizer``, ``the data``, ``the loss`` …
     layered
         True if the claim names a layer.
     p_whole
@@ -143,6 +145,7 @@ class Mechanism:
     variant: str = ""
     requires: tuple[str, ...] = ()
     role: Literal["root", "state"] = "root"
+    place: str = "the whole network"
     layered: bool = False
     p_whole: float = 0.15
     spread: Spread = "none"
@@ -192,6 +195,4 @@ class Catalogue:
         """Return a catalogue with these entries added; an entry of the same name is replaced."""
         by_name = {d.name: d for d in (*self.detectors, *detectors)}
         by_slug = {m.key: m for m in (*self.mechanisms, *mechanisms)}
-        return replace(
-            self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values())
-        )
+        return replace(self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values()))

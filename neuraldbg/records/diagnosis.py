@@ -68,9 +68,7 @@ class CausalChain:
             return f"no causal chain to {self.failure}: {self.reason}"
         lines = [_event_line(self.events[0])]
         for edge, event in zip(self.edges, self.events[1:], strict=True):
-            arrow = (
-                f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} steps─▶ "
-            )
+            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} steps─▶ "
             lines.append(arrow + _event_line(event))
         return "\n".join(lines)
 
@@ -108,8 +106,14 @@ class CausalHypothesis:
         The cheapest experiment that would split them; empty if there are none.
     calibrated
         Whether ``probability`` was calibrated on runs of architectures held out.
-    symptom
-        The failure that opens the sentence, for example ``"vanishing gradients"``.
+    symptom, failure
+        The failure that opens the sentence, in words and as a failure kind.
+    place
+        Where it sits when no layer is named.
+    look_alikes
+        Mechanisms that it is confused with.
+    event_ids
+        Events that speak for it, the most telling first.
     claim
         Clause that completes "likely due to".
     """
@@ -129,11 +133,14 @@ class CausalHypothesis:
     experiment: str = ""
     calibrated: bool = False
     symptom: str = ""
+    failure: str = ""
+    place: str = "the whole network"
+    look_alikes: tuple[str, ...] = ()
     claim: str = ""
     event_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"layer '{self.layer}'" if self.layer else "the whole network"
+        where = f"layer '{self.layer}'" if self.layer else self.place
         return (
             f"{self.symptom} originated in {where} at step {self.step}, "
             f"likely due to {self.claim} (confidence: {self.probability:.2f})"

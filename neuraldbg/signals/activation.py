@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.robust import trailing_median
+from neuraldbg.signals.robust import any_row, trailing_median
 from neuraldbg.signals.view import (
     chain_layers,
     layer_max,
@@ -28,9 +28,7 @@ def activation_signals(recording: Recording) -> dict[str, Series]:
     owner = owners(recording.topology)
     out = {
         "dead_share": _owned(recording, "dead_share", owner),
-        "saturated_share": _hidden_only(
-            recording, _owned(recording, "saturated_share", owner)
-        ),
+        "saturated_share": _hidden_only(recording, _owned(recording, "saturated_share", owner)),
         "activation_nonfinite": _owned(recording, "nonfinite_share", owner),
         **_depth(recording),
         **_constant(recording, owner),
@@ -51,12 +49,9 @@ def _hidden_only(recording: Recording, series: Series) -> Series:
     """Leave out gates and the output layer: they may saturate in a healthy program (section 6)."""
     layers = recording.topology.layers
     outputs = set(recording.topology.outputs)
-    last = max(
-        (i for i in series.layers or ()), key=lambda i: layers[i].order, default=-1
-    )
+    last = max((i for i in series.layers or ()), key=lambda i: layers[i].order, default=-1)
     allowed = [
-        i not in outputs and i != last and layers[i].kind not in GATES
-        for i in series.layers or ()
+        i not in outputs and i != last and layers[i].kind not in GATES for i in series.layers or ()
     ]
     return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
 
@@ -89,9 +84,7 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
         layer_series(recording, "act_std"),
         layer_series(recording, "act_rms"),
     )
-    seen = (
-        spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
-    )
+    seen = spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
     ratio = np.where(seen, spread.values, 1.0) / np.where(seen, size.values, 1.0)
     lost = -np.log10(np.maximum(ratio, 1e-9))
     weighted = np.array([bool(layer.params) for layer in recording.topology.layers])
@@ -99,9 +92,7 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
     outputs = [i for i in recording.topology.outputs if i < seen.shape[1]]
     if not outputs:
         return {"sample_collapse": layers}
-    head = layer_max(
-        spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int)
-    )
+    head = layer_max(spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int))
     return {
         "sample_collapse": layers,
         "output_constant": Series(spread.steps, head.values[:, 0], head.observed[:, 0]),
@@ -113,7 +104,7 @@ def _initial_output(recording: Recording, outputs: list[int]) -> Series:
     spread = layer_series(recording, "act_std")
     seen = spread.observed[:1, outputs]
     value = np.where(seen, spread.values[:1, outputs], 0.0).max(axis=1)
-    return Series(spread.steps[:1], 1.0 / np.maximum(value, 1e-9), seen.any(axis=1))
+    return Series(spread.steps[:1], 1.0 / np.maximum(value, 1e-9), any_row(seen))
 
 
 def _attention(recording: Recording) -> dict[str, Series]:
@@ -124,9 +115,7 @@ def _attention(recording: Recording) -> dict[str, Series]:
     unlearnt = remaining > 0.85
     sharp = 1.0 - entropy.values
     return {
-        "attention_collapsed": entropy._replace(
-            values=np.where(unlearnt[:, None], sharp, 0.0)
-        ),
+        "attention_collapsed": entropy._replace(values=np.where(unlearnt[:, None], sharp, 0.0)),
         "attention_uniformly_sharp": median._replace(
             values=np.where(unlearnt[:, None], 1.0 - median.values, 0.0)
         ),
@@ -142,7 +131,7 @@ def _loss_remaining(recording: Recording, steps: NDArray[np.int64]) -> Array:
         return np.ones(steps.size)
     level = np.nan_to_num(trailing_median(values, 8) / values[0], nan=1.0)
     place = np.searchsorted(loss.steps[loss.observed], steps, side="right") - 1
-    return level[np.clip(place, 0, level.size - 1)]
+    return np.asarray(level[np.clip(place, 0, level.size - 1)], dtype=np.float64)
 
 
 def _normalization(recording: Recording) -> dict[str, Series]:
@@ -168,7 +157,7 @@ def _dropout(recording: Recording) -> dict[str, Series]:
         return {}
     kept = layer_series(recording, "drop_keep")
     steps = recording.sampled[:1] if recording.sampled.size else np.array([0])
-    values = np.array([[p for p in rates.values()]])
+    values = np.array([list(rates.values())])
     active = np.array([[bool((kept.observed[:, i]).any()) for i in rates]])
     return {"dropped": Series(steps, values, active, tuple(rates))}
 
@@ -186,7 +175,7 @@ def _growth(recording: Recording) -> dict[str, Series]:
     rise = np.where(seen[:, started], logs[:, started] - logs[0][started], -np.inf)
     return {
         "activation_growth_time": Series(
-            peak.steps, np.maximum(rise.max(axis=1), 0.0), seen[:, started].any(axis=1)
+            peak.steps, np.maximum(rise.max(axis=1), 0.0), any_row(seen[:, started])
         ),
         "activation_peak": scalar_series(
             int(peak.steps[0]), float(np.max(np.where(seen, peak.values, 0.0)))

@@ -39,9 +39,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "has_bounded": bool(activations & _BOUNDED),
         "optimizer_adam": "adam" in families,
         "optimizer_sgd": "sgd" in families,
-        "momentum": any(
-            float(o.defaults.get("momentum") or 0.0) > 0 for o in recording.optimizers
-        ),
+        "momentum": any(float(o.defaults.get("momentum") or 0.0) > 0 for o in recording.optimizers),
         "half_parameters": bool(dtypes & _HALF),
         "fp16": "float16" in dtypes or "float16" in autocast,
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
@@ -73,9 +71,7 @@ def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str
     rates = recording.group.get("lr")
     if rates is not None and rates.observed.any():
         numbers["learning_rate"] = float(rates.values[rates.observed][0])
-        numbers["learning_rate_last"] = float(
-            rates.values[-1][rates.observed[-1]].max(initial=0.0)
-        )
+        numbers["learning_rate_last"] = float(rates.values[-1][rates.observed[-1]].max(initial=0.0))
     for name in (
         "update_ratio_early",
         "update_ratio_best",

@@ -26,12 +26,7 @@ def data_signals(recording: Recording) -> dict[str, Series]:
 
 def _inputs(recording: Recording) -> dict[str, Series]:
     mean, std = run_series(recording, "input_mean"), run_series(recording, "input_std")
-    seen = (
-        mean.observed
-        & std.observed
-        & np.isfinite(mean.values)
-        & np.isfinite(std.values)
-    )
+    seen = mean.observed & std.observed & np.isfinite(mean.values) & np.isfinite(std.values)
     nonfinite = run_series(recording, "input_nonfinite")
     out = {"input_nonfinite": nonfinite}
     if not seen.any():
@@ -64,9 +59,7 @@ def _anomaly(recording: Recording) -> dict[str, Series]:
         x = series.values if floor > 0.2 else np.log(np.abs(series.values) + 1e-6)
         # A few quiet batches are no measure of the noise: the spread of the whole run is its floor.
         typical = float(median_abs_deviation(x[usable], scale="normal"))
-        scale = max(
-            typical, floor if floor <= 0.2 else 0.1 * float(np.std(x[usable])), 1e-6
-        )
+        scale = max(typical, floor if floor <= 0.2 else 0.1 * float(np.std(x[usable])), 1e-6)
         score = np.abs(robust_z(np.where(usable, x, np.nan), floor=scale))
         z, seen = np.maximum(z, score), seen | usable
     if not seen.any():
@@ -90,8 +83,7 @@ def _numbers(losses: tuple[LossCall, ...], key: str) -> tuple[NDArray[np.int64],
     found = [
         (call.step, float(value))
         for call in losses
-        if isinstance(value := call.facts.get(key), (int, float))
-        and np.isfinite(float(value))
+        if isinstance(value := call.facts.get(key), (int, float)) and np.isfinite(float(value))
     ]
     steps = np.array([s for s, _ in found], np.int64)
     return steps, np.array([v for _, v in found], np.float64)
@@ -115,9 +107,7 @@ def _targets(losses: tuple[LossCall, ...]) -> dict[str, Series]:
         out["label_anomaly"] = Series(steps, score, np.ones(score.size, bool))
     steps, wrong = _numbers(losses, "confident_wrong")
     if wrong.size:
-        out["confident_wrong"] = scalar_series(
-            int(steps[0]), float(np.median(wrong[-5:]))
-        )
+        out["confident_wrong"] = scalar_series(int(steps[0]), float(np.median(wrong[-5:])))
     steps, conflict = _numbers(losses, "label_conflict")
     if conflict.size:
         out["label_conflict"] = scalar_series(int(steps[0]), float(conflict.max()))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.robust import robust_z
+from neuraldbg.signals.robust import any_row, robust_z
 from neuraldbg.signals.view import (
     chain_layers,
     column,
@@ -26,9 +26,7 @@ def gradient_signals(recording: Recording) -> dict[str, Series]:
     out = {**_depth(recording), **_level(recording), **_clipping(recording)}
     residual = run_series(recording, "residual")
     # The first two steps have nothing to clear.
-    out["uncleared"] = residual._replace(
-        observed=residual.observed & (residual.steps >= 1)
-    )
+    out["uncleared"] = residual._replace(observed=residual.observed & (residual.steps >= 1))
     time_slope = layer_series(recording, "time_grad_slope")
     out["time_decay"] = time_slope
     out["time_growth"] = time_slope._replace(values=-time_slope.values)
@@ -40,7 +38,7 @@ def total_gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
     shape = (recording.steps.size, len(recording.topology.params))
     values, observed = column(recording.grad, "grad_norm", shape)
     squares = np.where(observed, values.astype(np.float64), 0.0) ** 2
-    return np.sqrt(squares.sum(axis=1)), observed.any(axis=1)
+    return np.sqrt(squares.sum(axis=1)), any_row(observed)
 
 
 def _depth(recording: Recording) -> dict[str, Series]:
@@ -59,9 +57,7 @@ def _depth(recording: Recording) -> dict[str, Series]:
     known = np.isfinite(reference[:, 0])
     below = np.where(known[:, None], reference - logs, 0.0) / np.log(10.0)
     out = {
-        "gradient_decades_below": Series(
-            delta.steps, below, alive & known[:, None], tuple(chain)
-        ),
+        "gradient_decades_below": Series(delta.steps, below, alive & known[:, None], tuple(chain)),
         "gradient_zero": Series(
             delta.steps,
             ((values == 0) & known[:, None]).astype(float),
@@ -77,9 +73,7 @@ def _depth(recording: Recording) -> dict[str, Series]:
     return out
 
 
-def _slope(
-    logs: Array, alive: NDArray[np.bool_]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _slope(logs: Array, alive: NDArray[np.bool_]) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return least-squares slope in nats a layer, its rise over the chain, and where it is defined."""
     count = alive.sum(axis=1)
     judged = count >= 3
@@ -104,9 +98,7 @@ def _level(recording: Recording) -> dict[str, Series]:
         "gradient_burst": Series(steps, z, seen),
         "gradient_nonfinite": Series(steps, (~finite).astype(float), seen),
         "gradient_growth": _growth(steps, logs, seen),
-        "gradient_absent": scalar_series(
-            int(steps[0]), float((total[seen] == 0).mean())
-        ),
+        "gradient_absent": scalar_series(int(steps[0]), float((total[seen] == 0).mean())),
     }
 
 
@@ -136,9 +128,7 @@ def _clipping(recording: Recording) -> dict[str, Series]:
     # A constant norm after the change is a clip; a constant ratio is an unscaling, not a clip.
     constant = clipped.mean() > 0.9 and spread < 0.05
     return {
-        "clip_strength": scalar_series(
-            start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)
-        ),
+        "clip_strength": scalar_series(start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)),
         "clip_share": scalar_series(start, float(clipped.mean())),
         "clip_constant": scalar_series(start, float(constant)),
     }

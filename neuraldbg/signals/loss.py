@@ -36,7 +36,7 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
     if not adversarial:
         out |= _curve(steps, values)
-        out |= _against_labels(recording, steps, values)
+        out |= _against_labels(recording, values)
     return out
 
 
@@ -50,11 +50,8 @@ def initial_loss(values: Array) -> float:
 
 def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
     """Return the mean entropy of the labels in nats, None if no classification loss was seen."""
-    found = [
-        float(call.facts["label_entropy"])
-        for call in losses
-        if isinstance(call.facts.get("label_entropy"), (int, float))
-    ]
+    values = [call.facts.get("label_entropy") for call in losses]
+    found = [float(v) for v in values if isinstance(v, (int, float))]
     return float(np.mean(found)) if found else None
 
 
@@ -75,9 +72,7 @@ def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
     spike = (values - before) / np.maximum(np.maximum(start - before, 0.0), 0.1 * scale)
     out = {
         "loss_rise": _series(steps, (level - start) / scale),
-        "loss_regressed": _series(
-            steps, (level - best) / achieved * (best < 0.9 * start)
-        ),
+        "loss_regressed": _series(steps, (level - best) / achieved * (best < 0.9 * start)),
         "loss_jump": _series(steps, _jump(values, spike)),
     }
     return out | _progress(steps, values, start)
@@ -92,18 +87,14 @@ def _jump(values: Array, relative: Array) -> Array:
     return np.where(noisy, 0.0, np.nan_to_num(relative))
 
 
-def _progress(
-    steps: NDArray[np.int64], values: Array, start: float
-) -> dict[str, Series]:
+def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str, Series]:
     finite = values[np.isfinite(values)]
     if finite.size < SHORTEST_CURVE:
         return {}
     tail = max(5, finite.size // 10)
     end = float(np.median(finite[-tail:]))
     remaining = (
-        end / start
-        if start > 0 and end >= 0
-        else 1.0 - (start - end) / max(abs(start), 1e-9)
+        end / start if start > 0 and end >= 0 else 1.0 - (start - end) / max(abs(start), 1e-9)
     )
     middle = float(np.median(finite[finite.size // 2 : finite.size // 2 + tail]))
     late = (middle - end) / max(abs(start), 1e-9)
@@ -118,13 +109,9 @@ def _progress(
     }
 
 
-def _against_labels(
-    recording: Recording, steps: NDArray[np.int64], values: Array
-) -> dict[str, Series]:
+def _against_labels(recording: Recording, values: Array) -> dict[str, Series]:
     entropy = label_entropy(recording.losses)
-    classes = [
-        c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL
-    ]
+    classes = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
     sizes = [int(c) for c in classes if isinstance(c, int) and c > 1]
     start = initial_loss(values)
     if not sizes or not math.isfinite(start):

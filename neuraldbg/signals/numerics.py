@@ -32,17 +32,13 @@ def numeric_signals(recording: Recording) -> dict[str, Series]:
         name = occurrence.kind
         if name in _KINDS:
             out[name] = _at(occurrence, 1.0)
-    birth = _first(recording, "nonfinite_forward") or _first(
-        recording, "nonfinite_gradient"
-    )
+    birth = _first(recording, "nonfinite_forward") or _first(recording, "nonfinite_gradient")
     if birth is not None:
         operation = str(birth.facts.get("op") or "").lower()
         if operation:
             singular = operation.startswith(SINGULAR_OPS)
             out["nonfinite_singular_op"] = _at(birth, float(singular))
-        out["growth_before_nonfinite"] = scalar_series(
-            birth.step, _growth(recording, birth.step)
-        )
+        out["growth_before_nonfinite"] = scalar_series(birth.step, _growth(recording, birth.step))
     risky = [o for o in recording.occurrences if o.kind == "risky_op"]
     if risky:
         out["risky_op"] = _at(risky[0], 1.0)
@@ -73,9 +69,7 @@ def _nothing_happened(recording: Recording) -> dict[str, Series]:
     if recording.steps.size == 0 or not recording.facts.get("exact_numerics", True):
         return {}
     quiet = scalar_series(int(recording.steps[0]), 0.0)
-    return dict.fromkeys(
-        (*_KINDS, "nonfinite_singular_op", "risky_op", "detached"), quiet
-    )
+    return dict.fromkeys((*_KINDS, "nonfinite_singular_op", "risky_op", "detached"), quiet)
 
 
 def _at(occurrence: Occurrence, value: float) -> Series:
@@ -96,26 +90,15 @@ def _growth(recording: Recording, step: int) -> float:
     half-precision overflow does not (mechanisms.md table 4A).
     """
     loss = run_series(recording, "loss")
-    before = (
-        loss.observed
-        & (loss.steps < step)
-        & np.isfinite(loss.values)
-        & (loss.values > 0)
-    )
+    before = loss.observed & (loss.steps < step) & np.isfinite(loss.values) & (loss.values > 0)
     rise = 0.0
     if before.any():
         values = loss.values[before]
-        rise = float(
-            np.log10(values[-3:].max() / np.median(values[: max(1, values.size // 4)]))
-        )
+        rise = float(np.log10(values[-3:].max() / np.median(values[: max(1, values.size // 4)])))
     peak = layer_series(recording, "act_absmax")
     rows = peak.steps <= step
     if rows.any():
-        seen = (
-            peak.observed[rows]
-            & np.isfinite(peak.values[rows])
-            & (peak.values[rows] > 0)
-        )
+        seen = peak.observed[rows] & np.isfinite(peak.values[rows]) & (peak.values[rows] > 0)
         largest = np.where(seen, peak.values[rows], 0.0).max(axis=1)
         known = first_true(largest > 0)
         if known is not None:

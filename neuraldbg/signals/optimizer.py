@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import initial_loss
+from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.view import column, run_series, scalar_series
 
 __all__ = ["optimizer_signals"]
@@ -25,9 +26,7 @@ def optimizer_signals(recording: Recording) -> dict[str, Series]:
     }
     stepped = run_series(recording, "stepped")
     if stepped.observed.any():
-        out["step_missing"] = stepped._replace(
-            values=(stepped.values < 0.5).astype(float)
-        )
+        out["step_missing"] = stepped._replace(values=(stepped.values < 0.5).astype(float))
     return {name: series for name, series in out.items() if series.observed.any()}
 
 
@@ -45,7 +44,7 @@ def _schedule(recording: Recording) -> dict[str, Series]:
     if rates.size == 0:
         return {}
     rate = np.where(seen, rates, 0.0).max(axis=1)
-    known = seen.any(axis=1)
+    known = any_row(seen)
     before = np.concatenate([rate[:1], rate[:-1]])
     peak_before = np.maximum.accumulate(before)
     ratio = np.where(before > 0, rate / np.where(before > 0, before, 1.0), 1.0)
@@ -57,18 +56,14 @@ def _schedule(recording: Recording) -> dict[str, Series]:
     }
 
 
-def _collapse(
-    steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]
-) -> dict[str, Series]:
+def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -> dict[str, Series]:
     """Return how much of the run is left when the rate has become too small to matter, and warm-up."""
     peak = float(rate.max(initial=0.0))
     if peak <= 0:
         return {"lr_zero": scalar_series(int(steps[0]), 1.0)}
     spent = known & (rate < 2e-3 * peak) & (np.arange(rate.size) > int(rate.argmax()))
     share = np.where(spent, spent.mean(), 0.0)
-    rising = (
-        rate.size >= 32 and bool(np.all(np.diff(rate) >= 0)) and rate[-1] > 2 * rate[0]
-    )
+    rising = rate.size >= 32 and bool(np.all(np.diff(rate) >= 0)) and rate[-1] > 2 * rate[0]
     return {
         "lr_zero": scalar_series(int(steps[0]), 0.0),
         "lr_collapsed": Series(steps, share, known),
@@ -98,9 +93,7 @@ def _decay(recording: Recording) -> dict[str, Series]:
     ratio, ratio_seen = column(recording.param, "update_ratio", shape)
     if rates.size == 0 or decays.size == 0 or not chosen or recording.sampled.size == 0:
         return {}
-    rows = np.clip(
-        np.searchsorted(recording.steps, recording.sampled), 0, rates.shape[0] - 1
-    )
+    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, rates.shape[0] - 1)
     groups = np.array([params[i].group for i in chosen])
     groups = np.minimum(groups, rates.shape[1] - 1)
     pull = rates[rows][:, groups] * np.where(decays_seen, decays, 0.0)[rows][:, groups]
@@ -112,7 +105,7 @@ def _decay(recording: Recording) -> dict[str, Series]:
         "decay_share": Series(
             recording.sampled,
             np.ma.filled(np.ma.median(masked, axis=1), 0.0),
-            judged.any(axis=1),
+            any_row(judged),
         )
     }
 
@@ -128,21 +121,17 @@ def _predicted(recording: Recording) -> dict[str, Series]:
     cosine, seen = column(recording.param, "update_cos_grad", shape)
     ratio, _ = column(recording.param, "update_ratio", shape)
     norm, _ = column(recording.param, "weight_norm", shape)
-    grads, grads_seen = column(
-        recording.grad, "grad_norm", (recording.steps.size, len(params))
-    )
+    grads, grads_seen = column(recording.grad, "grad_norm", (recording.steps.size, len(params)))
     loss = run_series(recording, "loss")
     finite = loss.values[loss.observed]
     if recording.sampled.size == 0 or finite.size == 0 or not seen.any():
         return {}
     start = abs(initial_loss(finite))
-    rows = np.clip(
-        np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1
-    )
+    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
     terms = cosine.astype(np.float64) * ratio * norm * grads[rows]
     usable = seen & grads_seen[rows] & np.isfinite(terms)
     drop = np.where(usable, terms, 0.0).sum(axis=1) / max(start, 1e-12)
-    known = usable.any(axis=1) & np.isfinite(start)
+    known = any_row(usable) & np.isfinite(start)
     body = known & (recording.sampled >= 1)
     if not body.any():
         return {}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series
 
 __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
@@ -82,12 +83,10 @@ def _established_ratio(get: _Reader) -> tuple[Array, NDArray[np.bool_]]:
 def _median(steps: NDArray[np.int64], values: Array, seen: NDArray[np.bool_]) -> Series:
     masked = np.ma.masked_array(values, ~(seen & np.isfinite(values)))
     median = np.ma.median(masked, axis=1) if values.size else masked
-    return Series(steps, np.ma.filled(median, 0.0), seen.any(axis=1))
+    return Series(steps, np.ma.filled(median, 0.0), any_row(seen))
 
 
-def _movement(
-    recording: Recording, ratio: Array, seen: NDArray[np.bool_]
-) -> dict[str, Series]:
+def _movement(recording: Recording, ratio: Array, seen: NDArray[np.bool_]) -> dict[str, Series]:
     """Return the early level and the best-ever level of the median update ratio."""
     median = _median(recording.sampled, ratio, seen)
     values = median.values[median.observed & (median.values > 0)]
@@ -95,9 +94,7 @@ def _movement(
     if values.size == 0:
         return {}
     early = values[steps < 20]
-    window = np.convolve(
-        values, np.ones(min(4, values.size)) / min(4, values.size), "valid"
-    )
+    window = np.convolve(values, np.ones(min(4, values.size)) / min(4, values.size), "valid")
     out = {"update_ratio_best": scalar_series(int(steps[0]), float(window.max()))}
     if early.size:
         # The very first adaptive step is +-lr in every coordinate whatever the gradient: leave it out.
@@ -116,20 +113,16 @@ def _norms(recording: Recording, get: _Reader) -> dict[str, Series]:
     observed = finite[:, started]
     masked = np.ma.masked_array(change, ~observed)
     growth = np.ma.filled(np.ma.median(masked, axis=1), 1.0)
-    any_seen = observed.any(axis=1)
+    any_seen = any_row(observed)
     cosine, cosine_seen = get("update_cos_weight")
     return {
         "weight_growth": Series(recording.sampled, growth, any_seen),
-        "weight_shrink": Series(
-            recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen
-        ),
+        "weight_shrink": Series(recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen),
         "update_toward_zero": _median(recording.sampled, cosine, cosine_seen),
     }
 
 
-def _initial(
-    recording: Recording, get: _Reader, owner: NDArray[np.int64]
-) -> dict[str, Series]:
+def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
     """Return the initial scale of every matrix over the one recommended for its nonlinearity."""
     gain, seen = get("init_gain")
     layers = recording.topology.layers
@@ -142,12 +135,8 @@ def _initial(
     outlier = gain[:1] / max(float(np.ma.filled(typical, 1.0)), 1e-12)
     kinds = np.array([layers[i].kind in {"linear", "conv"} for i in owner])
     judged = first & kinds
-    inverse = layer_max(
-        start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner
-    )
-    small = np.where(
-        _scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0
-    )
+    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner)
+    small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)
     return {
         "init_gain": layer_max(start, kappa, judged, owner),
         "init_gain_small": inverse._replace(values=inverse.values * small),
@@ -166,9 +155,7 @@ def _scale_free(topology: Topology) -> NDArray[np.bool_]:
     return free
 
 
-def _similarity(
-    recording: Recording, get: _Reader, owner: NDArray[np.int64]
-) -> dict[str, Series]:
+def _similarity(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
     weights, seen = get("unit_weight_similarity")
     gradients, gradients_seen = get("unit_grad_similarity")
     norm, _ = get("weight_norm")
@@ -185,9 +172,7 @@ def _similarity(
     }
 
 
-def _adaptive(
-    recording: Recording, get: _Reader, owner: NDArray[np.int64]
-) -> dict[str, Series]:
+def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
     surprise, seen = get("grad_rms_over_v")
     settled = seen & (recording.sampled >= 10)[:, None]
     tiny, tiny_seen = get("eps_share")
@@ -195,9 +180,7 @@ def _adaptive(
     against, against_seen = get("update_cos_grad")
     coherent, coherent_seen = get("grad_cos_prev")
     return {
-        "second_moment_surprise": layer_max(
-            recording.sampled, surprise, settled, owner
-        ),
+        "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(
             recording.sampled, (against < 0).astype(float), against_seen
@@ -227,15 +210,9 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         "rounded_away": layer_max(
             recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
         ),
-        "orphan": layer_max(
-            start, (orphan & used)[None, :].astype(float), always, owner
-        ),
-        "no_gradient": layer_max(
-            start, silent.astype(float), always & matrix[None, :], owner
-        ),
-        "frozen": layer_max(
-            start, frozen.astype(float), always & matrix[None, :], owner
-        ),
+        "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
+        "no_gradient": layer_max(start, silent.astype(float), always & matrix[None, :], owner),
+        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-__all__ = ["first_true", "robust_z", "trailing_median"]
+__all__ = ["any_row", "first_true", "robust_z", "trailing_median"]
 
 Array = NDArray[np.float64]
 
@@ -25,9 +25,7 @@ def trailing_median(values: Array, window: int) -> Array:
     return _nanmedian(windows)
 
 
-def robust_z(
-    values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8
-) -> Array:
+def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8) -> Array:
     """Return how many robust deviations each value lies from the window *before* it, shape ``(n,)``.
 
     ``(x - median) / max(1.4826 MAD, floor)``; the tested point is not in its own window. The first
@@ -59,6 +57,11 @@ def robust_z(
     return z
 
 
+def any_row(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which rows of a 2-D mask hold a True, shape ``(n,)``."""
+    return np.asarray(mask.any(axis=1), dtype=bool)
+
+
 def first_true(mask: NDArray[np.bool_]) -> int | None:
     """Return the index of the first True of a 1-D mask, None if there is none."""
     found = np.flatnonzero(mask)
@@ -67,6 +70,6 @@ def first_true(mask: NDArray[np.bool_]) -> int | None:
 
 def _nanmedian(windows: Array) -> Array:
     # np.nanmedian warns on windows without a number; those are legitimately unknown here.
-    empty = np.isnan(windows).all(axis=1)
+    empty = np.asarray(np.isnan(windows).all(axis=1), dtype=bool)
     filled = np.where(empty[:, None], 0.0, windows)
     return np.where(empty, np.nan, np.nanmedian(filled, axis=1))

@@ -61,11 +61,7 @@ def owners(topology: Topology) -> NDArray[np.int64]:
     owner = np.arange(len(topology.layers))
     for index in range(len(topology.layers)):
         place, hops = index, 0
-        while (
-            not topology.layers[place].params
-            and len(feeders.get(place, ())) == 1
-            and hops < 8
-        ):
+        while not topology.layers[place].params and len(feeders.get(place, ())) == 1 and hops < 8:
             place, hops = feeders[place][0], hops + 1
         if topology.layers[place].params:
             owner[index] = place
@@ -74,9 +70,7 @@ def owners(topology: Topology) -> NDArray[np.int64]:
 
 def matrix_params(topology: Topology) -> list[int]:
     """Return the indices of trainable weight matrices (two or more axes, not embeddings)."""
-    return [
-        i for i, p in enumerate(topology.params) if p.kind == "matrix" and p.trainable
-    ]
+    return [i for i, p in enumerate(topology.params) if p.kind == "matrix" and p.trainable]
 
 
 def layer_max(
@@ -104,9 +98,7 @@ def layer_max(
     for source, target in enumerate(place):
         folded[:, target] = np.maximum(folded[:, target], masked[:, source])
         seen[:, target] |= observed[:, source]
-    return Series(
-        steps, np.where(seen, folded, 0.0), seen, tuple(int(i) for i in layers)
-    )
+    return Series(steps, np.where(seen, folded, 0.0), seen, tuple(int(i) for i in layers))
 
 
 def chain_layers(topology: Topology) -> list[int]:

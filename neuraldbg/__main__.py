@@ -1,0 +1,7 @@
+"""``python -m neuraldbg``."""
+
+import sys
+
+from neuraldbg.cli import main
+
+sys.exit(main())

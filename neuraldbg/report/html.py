@@ -1,0 +1,72 @@
+"""Static, escaped HTML for notebooks: no script, no style sheet, safe to paste into an issue."""
+
+from __future__ import annotations
+
+from html import escape
+
+from neuraldbg.records.diagnosis import (
+    CausalChain,
+    CausalHypothesis,
+    Diagnosis,
+    EventGraph,
+)
+from neuraldbg.report.svg import to_svg
+from neuraldbg.report.text import to_text
+
+__all__ = ["chain_html", "diagnosis_html", "graph_html", "mimebundle"]
+
+ROWS = 6
+
+
+def mimebundle(diagnosis: Diagnosis) -> dict[str, str]:
+    """Return the diagnosis for a notebook: text and HTML."""
+    return {"text/plain": to_text(diagnosis), "text/html": diagnosis_html(diagnosis)}
+
+
+def diagnosis_html(diagnosis: Diagnosis) -> str:
+    """Return verdict, table of hypotheses and event graph."""
+    verdict = diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
+    rows = "".join(_row(h) for h in diagnosis.hypotheses[:ROWS] if h.p_mechanism >= 0.01)
+    head = "<tr><th>posterior</th><th>mechanism</th><th>for</th><th>against</th></tr>"
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
+    chain = diagnosis.explanations[0].chain if diagnosis.explanations else None
+    missing = "".join(
+        f"<li>{escape(u.what)}: {escape(u.why)}</li>" for u in diagnosis.coverage.unobserved
+    )
+    unseen = f"<p>Not observed:</p><ul>{missing}</ul>" if missing else ""
+    return (
+        f"<div><p><b>{escape(verdict)}</b></p>{table}"
+        f"{graph_html(diagnosis.graph, chain)}{unseen}</div>"
+    )
+
+
+def graph_html(graph: EventGraph, chain: CausalChain | None = None) -> str:
+    """Return the picture of an event graph; a sentence if it is empty."""
+    return to_svg(graph, chain) if graph.events else "<p>No events.</p>"
+
+
+def chain_html(chain: CausalChain) -> str:
+    """Return a chain as an ordered list."""
+    if not chain.events:
+        return f"<p>{escape(str(chain))}</p>"
+    items = []
+    for i, event in enumerate(chain.events):
+        edge = chain.edges[i - 1] if i else None
+        how = f" <i>{escape(edge.direction)}, p = {edge.probability:.2f}</i>" if edge else ""
+        where = f" in <code>{escape(event.layer)}</code>" if event.layer else ""
+        items.append(f"<li>step {event.span.first}: {escape(event.after)}{where}{how}</li>")
+    return f"<ol>{''.join(items)}</ol>"
+
+
+def _row(hypothesis: CausalHypothesis) -> str:
+    # Layer names come from the user's model, so every string is escaped.
+    p = hypothesis.p_mechanism
+    where = f"in <code>{escape(hypothesis.layer)}</code>, " if hypothesis.layer else ""
+    claim = f"<b>{escape(hypothesis.mechanism)}</b><br>{where}from step {hypothesis.step}<br>"
+    cells = (
+        f'<meter min="0" max="1" value="{p:.4f}"></meter> {p:.0%}',
+        claim + escape(hypothesis.remedy),
+        "<br>".join(map(escape, hypothesis.evidence_for)),
+        "<br>".join(map(escape, hypothesis.evidence_against)),
+    )
+    return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"

@@ -51,15 +51,17 @@ def _anomaly(recording: Recording) -> dict[str, Series]:
     """Return the largest robust z of the moments of each batch, and whether the change lasts."""
     z = np.zeros(recording.steps.size)
     seen = np.zeros(recording.steps.size, bool)
-    for name, floor in _MOMENTS:
+    for name, logarithm, floor in _MOMENTS:
         series = run_series(recording, name)
         usable = series.observed & np.isfinite(series.values)
-        if usable.sum() < 12:
+        if usable.sum() < SHORTEST_HISTORY:
             continue
-        x = series.values if floor > 0.2 else np.log(np.abs(series.values) + 1e-6)
-        # A few quiet batches are no measure of the noise: the spread of the whole run is its floor.
-        typical = float(median_abs_deviation(x[usable], scale="normal"))
-        scale = max(typical, floor if floor <= 0.2 else 0.1 * float(np.std(x[usable])), 1e-6)
+        x = np.log(np.abs(series.values) + 1e-6) if logarithm else series.values
+        # A few quiet batches are no measure of the noise: the spread of the whole run is its floor. A
+        # share that is zero on most batches has no median deviation; its plain one must serve.
+        spread = float(np.std(x[usable]))
+        typical = float(median_abs_deviation(x[usable], scale="normal")) or spread
+        scale = max(typical, 0.1 * spread, floor)
         score = np.abs(robust_z(np.where(usable, x, np.nan), floor=scale))
         z, seen = np.maximum(z, score), seen | usable
     if not seen.any():
@@ -67,16 +69,17 @@ def _anomaly(recording: Recording) -> dict[str, Series]:
     return {"input_anomaly": Series(recording.steps, z, seen)}
 
 
-# Logarithms of scales (floor in nats), then plain moments (floor: a share of their own spread).
+# Column, whether its logarithm is judged, and the smallest deviation believed (nats, or plain units).
 _MOMENTS = (
-    ("input_std", 0.1),
-    ("input_absmax", 0.15),
-    ("input_mean", 1.0),
-    ("input_zero_share", 1.0),
-    ("input_int_zero_share", 1.0),
-    ("input_int_mean", 1.0),
-    ("input_int_std", 1.0),
+    ("input_std", True, 0.1),
+    ("input_absmax", True, 0.15),
+    ("input_mean", False, 1e-6),
+    ("input_zero_share", False, 0.02),
+    ("input_int_zero_share", False, 0.02),
+    ("input_int_mean", False, 1e-6),
+    ("input_int_std", False, 1e-6),
 )
+SHORTEST_HISTORY = 12
 
 
 def _numbers(losses: tuple[LossCall, ...], key: str) -> tuple[NDArray[np.int64], Array]:

@@ -133,7 +133,8 @@ class Capture:
         if not self._armed:
             return
         try:
-            work()
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own operations must not be traced
+                work()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._session.failed = f"{type(error).__name__}: {error}"
             self._detach()

@@ -18,6 +18,7 @@ from neuraldbg.capture.reduce import (
     Numbers,
     first_float,
     gradient_numbers,
+    in_full_precision,
     output_numbers,
     regime_numbers,
 )
@@ -28,6 +29,8 @@ __all__ = ["LayerWatch"]
 # How many sampled batches in a row a unit must be silent in to be called dead.
 SILENT_BATCHES = 5
 MAX_TIME_STEPS = 64
+# Kinds whose outputs and output gradients are measured; others only tell their regime.
+WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention", "embedding", "norm"})
 
 
 class LayerWatch:
@@ -156,29 +159,38 @@ class LayerWatch:
         tensor: Tensor,
     ) -> None:
         count = self.calls[layer]
+        if self._kinds[layer] not in WEIGHTED and not module._parameters:  # noqa: SLF001 - no cheaper way to ask
+            if count & (count - 1) == 0:
+                with torch.no_grad(), in_full_precision(tensor.device):
+                    self._add(layer, self._regime_only(layer, module, tensor))
+            return
         if tensor.requires_grad and count <= MAX_TIME_STEPS:
             tensor.register_hook(self._gradient_reader(layer))
         # A cell called for every time step is read at its powers of two: the last one counts.
         if count & (count - 1):
             return
-        with torch.no_grad(), torch.autocast(tensor.device.type, enabled=False):
+        with torch.no_grad(), in_full_precision(tensor.device):
             self._add(layer, self._numbers(layer, module, args, tensor))
 
     def _numbers(
         self, layer: int, module: nn.Module, args: tuple[Any, ...], tensor: Tensor
     ) -> Numbers:
-        kind, axis = self._kinds[layer], _unit_axis(self._kinds[layer], tensor)
-        numbers = output_numbers(tensor, axis)
-        name = self._names[layer]
-        if kind == "activation" and name is not None:
-            numbers += self.regime(layer, tensor, axis, name, is_input=False)
-        elif kind == "norm" and args and isinstance(args[0], Tensor):
+        kind = self._kinds[layer]
+        numbers = output_numbers(tensor, _unit_axis(kind, tensor))
+        if kind == "norm" and args and isinstance(args[0], Tensor):
             numbers += _norm_numbers(module, args[0])
         elif kind == "attention" and isinstance(module, nn.MultiheadAttention) and len(args) >= 2:
             numbers += module_attention(module, args[0], args[1])
-        elif kind == "dropout" and module.training:
-            numbers.append(("drop_keep", (tensor.detach() != 0).float().mean()))
         return numbers
+
+    def _regime_only(self, layer: int, module: nn.Module, tensor: Tensor) -> Numbers:
+        """Return what a layer without weights can tell: its regime, or what a dropout keeps."""
+        kind, name = self._kinds[layer], self._names[layer]
+        if kind == "activation" and name is not None:
+            return self.regime(layer, tensor, _unit_axis(kind, tensor), name, is_input=False)
+        if kind == "dropout" and module.training:
+            return [("drop_keep", (tensor.detach() != 0).float().mean())]
+        return []
 
     def regime(
         self, layer: int, tensor: Tensor, axis: int, name: str, *, is_input: bool
@@ -217,7 +229,7 @@ class LayerWatch:
         return read
 
     def _read_gradient(self, layer: int, gradient: Tensor) -> None:
-        with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
+        with torch.no_grad(), in_full_precision(gradient.device):
             numbers = gradient_numbers(gradient)
             self._add(layer, numbers)
             if self.calls.get(layer, 0) >= 3:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture.params import Before, Cells, after_step, before_step
+from neuraldbg.capture.params import Before, Rows, after_step, before_step
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
 __all__ = ["OptimizerBook"]
@@ -38,7 +38,7 @@ class _Entry:
     cleared: bool = True
     backwards: int = 0
     before: Before | None = None
-    gradients: dict[int, Tensor] = field(default_factory=dict)
+    gradients: Tensor | None = None
 
 
 class OptimizerBook:
@@ -160,19 +160,19 @@ class OptimizerBook:
         entry = self._entries[id(optimizer)]
         entry.before = before_step(entry.indices, entry.params, optimizer)
 
-    def after(self, optimizer: torch.optim.Optimizer) -> Cells:
+    def after(self, optimizer: torch.optim.Optimizer) -> list[Rows]:
         """Return what the step did."""
         entry = self._entries[id(optimizer)]
         if entry.before is None:
             return []
-        cells, entry.gradients = after_step(entry.before, entry.params, entry.gradients)
+        rows, entry.gradients = after_step(entry.before, entry.params, entry.gradients)
         entry.before = None
-        return cells
+        return rows
 
     def release(self) -> None:
         """Let go of every tensor."""
         for entry in self._entries.values():
-            entry.params, entry.gradients, entry.before = [], {}, None
+            entry.params, entry.gradients, entry.before = [], None, None
 
 
 def _family(name: str) -> str:

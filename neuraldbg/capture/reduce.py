@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ __all__ = [
     "first_float",
     "float_tensors",
     "gradient_numbers",
+    "in_full_precision",
     "input_numbers",
     "output_numbers",
     "regime_numbers",
@@ -45,6 +48,13 @@ FLAT_OUTPUT = {
 MIDDLE = {"sigmoid": 0.5, "hardsigmoid": 0.5}
 # Pre-activation below which a unit passes neither signal nor gradient.
 SILENT_BELOW = {"relu": 0.0, "relu6": 0.0, "gelu": -3.0, "silu": -7.0}
+
+
+def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context without autocast; entering one costs microseconds, so only where it is on."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def float_tensors(value: object, depth: int = 2) -> Iterator[Tensor]:
@@ -109,14 +119,16 @@ def output_numbers(tensor: Tensor, axis: int) -> Numbers:
     x = units(tensor, axis)
     if x.numel() == 0:
         return []
-    var, mean = torch.var_mean(x, dim=0, correction=0)
+    mean = x.mean(dim=0)
+    # Centred first: the difference of two large squares would lose a small variance.
+    centred = x - mean
+    var = (centred * centred).mean(dim=0)
     low, high = torch.aminmax(x)
     return [
         ("act_rms", (var + mean * mean).mean().sqrt()),
         ("act_mean", mean.mean()),
         ("act_std", var.sqrt().mean()),
         ("act_absmax", torch.maximum(high, -low)),
-        ("constant_share", (var == 0).float().mean()),
         ("nonfinite_share", 1.0 - torch.isfinite(mean).float().mean()),
     ]
 
@@ -171,36 +183,53 @@ def gradient_numbers(gradient: Tensor) -> Numbers:
     ]
 
 
-def input_numbers(tensors: list[Tensor], *, features: bool) -> Numbers:
+def input_numbers(tensors: list[Tensor], *, closely: bool) -> list[tuple[str, Tensor | float]]:
     """Return moments of the first model input; integer inputs have their own names.
 
     ``input_nonfinite`` is exact over every floating input: a sum is finite only if all of its terms are
     (a finite overflow is told apart where it happens).
+
+    Parameters
+    ----------
+    tensors
+        Everything that the model was called with.
+    closely
+        Whether the step is sampled: shares and feature scales are left out otherwise.
     """
     if not tensors:
         return []
     x = tensors[0].detach()
+    sample = strided(x, 4 * MAX_SAMPLE).float()
+    if sample.numel() == 0:
+        return []
+    moments = _moments(sample)
     if not x.is_floating_point():
-        sample = strided(x).float()
-        var, mean = torch.var_mean(sample, correction=0)
         return [
-            ("input_int_mean", mean),
-            ("input_int_std", var.sqrt()),
+            ("input_int_mean", moments["mean"]),
+            ("input_int_std", moments["std"]),
             ("input_int_zero_share", (sample == 0).float().mean()),
         ]
-    sample = strided(x, 4 * MAX_SAMPLE).float()
+    # A small input was read as a whole: its mean tells what a second sum would.
+    mean, whole = moments["mean"], sample.numel() == x.numel() and len(tensors) == 1
+    small = isinstance(mean, float) and whole
+    out: list[tuple[str, Tensor | float]] = [
+        *((f"input_{name}", value) for name, value in moments.items()),
+        ("input_nonfinite", float(not math.isfinite(mean)) if small else _nonfinite(tensors)),
+    ]
+    if closely:
+        out.append(("input_zero_share", (sample == 0).float().mean()))
+        if x.dim() == 2 and x.shape[0] >= 8 and x.shape[1] >= 2:
+            out.append(("input_feature_spread", _feature_spread(x)))
+    return out
+
+
+def _moments(sample: Tensor) -> dict[str, Tensor | float]:
+    """Return mean, deviation and largest size; plain numbers where reading them stalls nothing."""
     var, mean = torch.var_mean(sample, correction=0)
     low, high = torch.aminmax(sample)
-    out = [
-        ("input_mean", mean),
-        ("input_std", var.sqrt()),
-        ("input_absmax", torch.maximum(high, -low)),
-        ("input_zero_share", (sample == 0).float().mean()),
-        ("input_nonfinite", _nonfinite(tensors)),
-    ]
-    if features and x.dim() == 2 and x.shape[0] >= 8 and x.shape[1] >= 2:
-        out.append(("input_feature_spread", _feature_spread(x)))
-    return out
+    if sample.is_cuda:
+        return {"mean": mean, "std": var.sqrt(), "absmax": torch.maximum(high, -low)}
+    return {"mean": float(mean), "std": float(var) ** 0.5, "absmax": max(float(high), -float(low))}
 
 
 def _nonfinite(tensors: list[Tensor]) -> Tensor:

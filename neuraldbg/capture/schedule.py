@@ -18,7 +18,12 @@ class Schedule:
     early, early_every
         Below ``early`` every ``early_every``-th step.
     every
-        After that every ``every``-th step.
+        After that every ``every``-th step …
+    share
+        … or, later in the run, at least this share of the steps so far apart: an onset is asked for to
+        within 5 % of its step, which 3 % keeps.
+    sparsest
+        Never further apart than this.
     armed
         How many steps are sampled densely after an anomaly.
     """
@@ -27,6 +32,8 @@ class Schedule:
     early: int = 160
     early_every: int = 4
     every: int = 10
+    share: float = 0.03
+    sparsest: int = 100
     armed: int = 8
 
 
@@ -46,4 +53,15 @@ def is_sampled(schedule: Schedule, step: int, armed_until: int) -> bool:
         return True
     if step < schedule.early:
         return step % schedule.early_every == 0
-    return step % schedule.every == 0
+    return step % _interval(schedule, step) == 0
+
+
+def _interval(schedule: Schedule, step: int) -> int:
+    """Return the distance of sampled steps: ``every`` doubled until it passes the share of the run.
+
+    Doubling keeps the grid of a sparser rhythm inside that of the denser one.
+    """
+    interval = schedule.every
+    while 2 * interval <= min(schedule.share * step, schedule.sparsest):
+        interval *= 2
+    return interval

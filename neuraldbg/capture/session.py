@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ from neuraldbg.capture.losses import loss_facts
 from neuraldbg.capture.optim import OptimizerBook
 from neuraldbg.capture.params import initial_numbers, norms, similarity
 from neuraldbg.capture.provenance import find_birth
-from neuraldbg.capture.reduce import Numbers, float_tensors, input_numbers
+from neuraldbg.capture.reduce import Numbers, float_tensors, in_full_precision, input_numbers
 from neuraldbg.capture.schedule import Schedule, is_sampled
 from neuraldbg.capture.tick import Tables, Tick
 from neuraldbg.capture.topology import draw
@@ -74,6 +74,7 @@ class Session:
         self._pending: Tensor | None = None
         self._in_step = False
         self._seen_backward = False
+        self._probe: list[int] = []
         self._modes = ModeStack()
         compiled = _is_compiled(model)
         self._tracer = None if compiled else Tracer(self)
@@ -132,9 +133,9 @@ class Session:
         tensors = list(float_tensors((args, kwargs), 3))
         if not self._tick.inputs_seen and tensors:
             self._tick.inputs_seen = True
-            with torch.no_grad(), torch.autocast(tensors[0].device.type, enabled=False):
-                numbers = input_numbers(tensors, features=self.steps < 4)
-            self._tick.run += numbers
+            with torch.no_grad(), in_full_precision(tensors[0].device):
+                numbers = dict(input_numbers(tensors, closely=self._tick.sampled))
+            self._tick.run |= numbers
             self._check_input(numbers)
         if self._tick.sampled and self._tracer is not None:
             self._tracer.resting = False
@@ -178,8 +179,7 @@ class Session:
         if self._in_step:
             self._take_gradients()
         elif self._tick.sampled:
-            self._tick.run = [c for c in self._tick.run if c[0] != "grad_norm_raw"]
-            self._tick.run.append(("grad_norm_raw", self._total_gradient()))
+            self._tick.run["grad_norm_raw"] = self._total_gradient()
         if not self._book.any_seen and self._tick.backwards > 1:
             self._count_without_optimizer()
 
@@ -195,7 +195,7 @@ class Session:
             self._take_gradients()
         if self._tick.sampled:
             if self._seen_backward:
-                self._tick.run.append(("grad_norm_used", self._total_gradient()))
+                self._tick.run["grad_norm_used"] = self._total_gradient()
             self._measure_similarity()
             self._book.before(optimizer)
 
@@ -209,10 +209,9 @@ class Session:
         self._tick.groups += self._book.settings(optimizer)
         residue = self._book.residue(optimizer)
         if residue is not None:
-            self._tick.run = [c for c in self._tick.run if c[0] != "residual"]
-            self._tick.run.append(("residual", residue))
+            self._tick.run["residual"] = residue
         if self._tick.sampled:
-            self._tick.param += self._book.after(optimizer)
+            self._tick.rows += self._book.after(optimizer)
         if self._book.leads(optimizer):
             self._close()
 
@@ -272,9 +271,9 @@ class Session:
     def _has(self, kind: str) -> bool:
         return any(k == kind for k, _ in self._happened)
 
-    def _check_input(self, numbers: Numbers) -> None:
-        found = dict(numbers).get("input_nonfinite")
-        if found is not None and not found.is_cuda and found.item() > 0:
+    def _check_input(self, numbers: dict[str, Tensor | float]) -> None:
+        found = numbers.get("input_nonfinite", 0.0)
+        if not (isinstance(found, Tensor) and found.is_cuda) and float(found) > 0:
             self._note("nonfinite_input", -1, {})
 
     def _judge_loss(self, loss: Tensor) -> None:
@@ -287,8 +286,8 @@ class Session:
             self._arm()
             return
         if len(self._recent) >= 8:
-            center = float(np.median(self._recent))
-            spread = float(np.median(np.abs(np.array(self._recent) - center))) * 1.4826
+            center = statistics.median(self._recent)
+            spread = 1.4826 * statistics.median(abs(x - center) for x in self._recent)
             if abs(value - center) > SPIKE_Z * max(spread, 0.02 * abs(center), 1e-12):
                 self._arm()
         self._recent.append(value)
@@ -316,15 +315,41 @@ class Session:
         self._note("nonfinite_target" if birth.target else "nonfinite_forward", layer, facts)
 
     def _take_gradients(self) -> None:
-        indices, gradients = self._gradients()
-        self._tick.grad_index, self._tick.grad = indices, norms(gradients)
-        if not self._has("nonfinite_gradient") and gradients and not gradients[0].is_cuda:
-            self._check_gradients()
+        """Measure gradient norms: all on a sampled step, else those of two probes.
 
-    def _gradients(self) -> tuple[list[int], list[Tensor]]:
+        A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
+        it; then all are measured in the same step.
+        """
+        if self._tick.sampled or not self._measure(self._probes()):
+            self._measure(range(len(self._blueprint.tensors)))
+            if not self._on_device() and not self._has("nonfinite_gradient"):
+                self._check_gradients()
+
+    def _measure(self, chosen: Sequence[int]) -> bool:
+        """Take the gradient norms of these parameters; return whether all were there and finite."""
+        indices, gradients = self._gradients(chosen)
+        self._tick.grad_index = indices
+        self._tick.grad = torch.stack(norms(gradients)) if gradients else None
+        if self._tick.grad is None or self._on_device():
+            return bool(gradients)
+        return math.isfinite(sum(self._tick.grad.tolist()))
+
+    def _probes(self) -> list[int]:
+        """Return the parameters of the first and the last layer that hold a gradient."""
+        if not self._probe:
+            order = {layer: place for place, layer in enumerate(self._watch.order)}
+            held = [
+                (order.get(self._blueprint.params[i].layer, -1), i)
+                for i, p in enumerate(self._blueprint.tensors)
+                if p.grad is not None and p.dim() >= 2
+            ]
+            self._probe = sorted({min(held)[1], max(held)[1]}) if held else []
+        return self._probe
+
+    def _gradients(self, chosen: Sequence[int]) -> tuple[list[int], list[Tensor]]:
         indices, gradients = [], []
-        for index, parameter in enumerate(self._blueprint.tensors):
-            gradient = parameter.grad
+        for index in chosen:
+            gradient = self._blueprint.tensors[index].grad
             if gradient is not None:
                 indices.append(index)
                 values = gradient.detach()
@@ -333,10 +358,9 @@ class Session:
 
     def _check_gradients(self) -> None:
         """Find where a gradient first became non-finite while the loss was finite."""
-        values = torch.stack(self._tick.grad)
-        if bool(torch.isfinite(values).all().item()):
+        sizes = self._tick.grad.tolist() if self._tick.grad is not None else []
+        if math.isfinite(sum(sizes)):
             return
-        sizes = values.tolist()
         bad = [i for i, v in zip(self._tick.grad_index, sizes, strict=True) if not math.isfinite(v)]
         if self._has("nonfinite_loss"):
             self._note("nonfinite_gradient_after_loss", -1, {})
@@ -352,7 +376,7 @@ class Session:
         self._arm()
 
     def _total_gradient(self) -> Tensor:
-        _, gradients = self._gradients()
+        _, gradients = self._gradients(range(len(self._blueprint.tensors)))
         if not gradients:
             return torch.zeros(())
         return torch.linalg.vector_norm(torch.stack(norms(gradients)))
@@ -437,11 +461,11 @@ class Session:
             optimizers=self._book.infos(),
             steps=tables.step.steps(),
             step=tables.step.columns(),
-            group=tables.group.columns(),
-            grad=_fit(tables.grad.columns(), len(self._blueprint.params)),
+            group=tables.group.columns(tables.group.width()),
+            grad=tables.grad.columns(len(self._blueprint.params)),
             sampled=tables.layer.steps(),
-            layer=_fit(tables.layer.columns(), len(self._blueprint.layers)),
-            param=_fit(tables.param.columns(), len(self._blueprint.params)),
+            layer=tables.layer.columns(len(self._blueprint.layers)),
+            param=tables.param.columns(len(self._blueprint.params)),
             losses=tuple(self._losses),
             occurrences=tuple(self._occurrences),
             unobserved=self._unobserved(),
@@ -506,19 +530,6 @@ class Session:
         if self.failed:
             out.append(Unobserved("the rest of the run", f"capture stopped: {self.failed}"))
         return tuple(out)
-
-
-def _fit(columns: dict[str, Any], width: int) -> dict[str, Any]:
-    """Widen columns to one cell per layer or parameter."""
-    out = {}
-    for name, column in columns.items():
-        short = width - column.values.shape[1]
-        pad = ((0, 0), (0, max(short, 0)))
-        out[name] = type(column)(
-            np.pad(column.values, pad)[:, :width],
-            np.pad(column.observed, pad)[:, :width],
-        )
-    return out
 
 
 def _scalar(tensors: Any) -> Tensor | None:

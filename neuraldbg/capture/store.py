@@ -1,6 +1,8 @@
-"""Growable columns: rows of float32 with an observed mask, in chunks."""
+"""Columns of numbers in compact arrays that grow with what was measured and nothing else."""
 
 from __future__ import annotations
+
+from array import array
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,24 +11,33 @@ from neuraldbg.records.recording import Column
 
 __all__ = ["Table"]
 
-FIRST_ROWS = 64
+
+class _Cells:
+    """Measured cells of one column: row, place in the row, value."""
+
+    __slots__ = ("places", "rows", "values")
+
+    def __init__(self) -> None:
+        self.rows = array("i")
+        self.places = array("i")
+        self.values = array("f")
 
 
 class Table:
     """Named float32 columns that share their rows; a row is open until the next one begins.
 
+    Only measured cells are kept; ``columns`` lays them out with an observed mask.
+
     Parameters
     ----------
-    width
-        Values per row of every column; None for one value per row. A wider row than before widens the
-        table: parameters and groups may appear during a run.
+    wide
+        Whether a row of a column holds many values (one per layer or parameter) or one.
     """
 
-    def __init__(self, width: int | None = None) -> None:
-        self._width = width
-        self._steps: list[int] = []
-        self._values: dict[str, NDArray[np.float32]] = {}
-        self._observed: dict[str, NDArray[np.bool_]] = {}
+    def __init__(self, *, wide: bool) -> None:
+        self._wide = wide
+        self._steps = array("q")
+        self._cells: dict[str, _Cells] = {}
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -35,56 +46,41 @@ class Table:
         """Begin the row of one optimizer step."""
         self._steps.append(step)
 
-    def put(self, name: str, value: float) -> None:
-        """Set one value of the open row."""
-        self._ensure(name)
-        self._values[name][len(self._steps) - 1] = value
-        self._observed[name][len(self._steps) - 1] = True
-
-    def put_at(self, name: str, index: int, value: float) -> None:
-        """Set one cell of the open row."""
-        self._ensure(name, index + 1)
-        self._values[name][len(self._steps) - 1, index] = value
-        self._observed[name][len(self._steps) - 1, index] = True
+    def put(self, name: str, value: float, place: int = 0) -> None:
+        """Set one cell of the open row; of two values for one cell the later counts."""
+        cells = self._cells.get(name)
+        if cells is None:
+            cells = self._cells[name] = _Cells()
+        cells.rows.append(len(self._steps) - 1)
+        cells.places.append(place)
+        cells.values.append(value)
 
     def put_row(self, name: str, values: NDArray[np.float32], where: NDArray[np.intp]) -> None:
         """Set the cells ``where`` of the open row."""
-        if where.size == 0:
-            return
-        self._ensure(name, int(where.max()) + 1)
-        self._values[name][len(self._steps) - 1, where] = values
-        self._observed[name][len(self._steps) - 1, where] = True
+        cells = self._cells.setdefault(name, _Cells())
+        row = np.full(where.size, len(self._steps) - 1, np.int32)
+        cells.rows.frombytes(row.tobytes())
+        cells.places.frombytes(where.astype(np.int32).tobytes())
+        cells.values.frombytes(values.astype(np.float32).tobytes())
 
     def steps(self) -> NDArray[np.int64]:
         """Return the step of every row."""
         return np.array(self._steps, np.int64)
 
-    def columns(self) -> dict[str, Column]:
-        """Return copies of all columns, each with one row per step."""
-        rows = len(self._steps)
-        for name in self._values:
-            self._ensure(name)
-        return {
-            name: Column(self._values[name][:rows].copy(), self._observed[name][:rows].copy())
-            for name in self._values
-        }
+    def columns(self, width: int = 1) -> dict[str, Column]:
+        """Return all columns, each with one row per step; ``width`` values a row where rows are wide."""
+        shape = (len(self._steps), width) if self._wide else (len(self._steps),)
+        return {name: _lay(cells, shape) for name, cells in self._cells.items()}
 
-    def _ensure(self, name: str, width: int = 0) -> None:
-        if self._width is not None and width > self._width:
-            self._width = width
-        rows = len(self._steps)
-        old = self._values.get(name)
-        if old is not None and old.shape[0] >= rows and old.shape[1:] == self._shape():
-            return
-        capacity = max(FIRST_ROWS, rows if old is None else max(rows, old.shape[0]))
-        if old is not None and rows > old.shape[0]:
-            capacity = max(capacity, int(old.shape[0] * 1.5))
-        values = np.zeros((capacity, *self._shape()), np.float32)
-        observed = np.zeros(values.shape, bool)
-        if old is not None:
-            place = tuple(slice(0, n) for n in old.shape)
-            values[place], observed[place] = old, self._observed[name]
-        self._values[name], self._observed[name] = values, observed
+    def width(self) -> int:
+        """Return one more than the largest place ever set."""
+        return max((max(c.places, default=-1) for c in self._cells.values()), default=-1) + 1
 
-    def _shape(self) -> tuple[int, ...]:
-        return () if self._width is None else (self._width,)
+
+def _lay(cells: _Cells, shape: tuple[int, ...]) -> Column:
+    values, observed = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    rows, places = np.array(cells.rows, np.intp), np.array(cells.places, np.intp)
+    place = rows if len(shape) == 1 else (rows, places)
+    values[place] = np.array(cells.values, np.float32)
+    observed[place] = True
+    return Column(values, observed)

@@ -34,11 +34,18 @@ def gradient_signals(recording: Recording) -> dict[str, Series]:
 
 
 def total_gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the total gradient norm of every step and whether any was seen, shape ``(T,)``."""
+    """Return a gradient norm comparable over all steps and whether it was seen, shape ``(T,)``.
+
+    Between sampled steps only the gradients of two probes are measured, so the norm is over those
+    parameters that were seen whenever any was.
+    """
     shape = (recording.steps.size, len(recording.topology.params))
     values, observed = column(recording.grad, "grad_norm", shape)
-    squares = np.where(observed, values.astype(np.float64), 0.0) ** 2
-    return np.sqrt(squares.sum(axis=1)), any_row(observed)
+    seen = any_row(observed)
+    always = observed[seen].mean(axis=0) > 0.9 if seen.any() else np.zeros(shape[1], bool)
+    squares = np.where(observed & always, values.astype(np.float64), 0.0) ** 2
+    bad = any_row(observed & ~np.isfinite(values))
+    return np.where(bad, np.nan, np.sqrt(squares.sum(axis=1))), seen
 
 
 def _depth(recording: Recording) -> dict[str, Series]:

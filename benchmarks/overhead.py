@@ -211,14 +211,12 @@ def import_time() -> dict[str, float]:
         "import time, torch; t = time.process_time(); from neuraldbg import NeuralDbg; "
         "print(time.process_time() - t)"
     )
-    times = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True
-            ).stdout
+    times = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-        for _ in range(3)
-    ]
+        times.append(float(done.stdout))
     return {"import_over_torch_s": round(statistics.median(times), 4)}
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.assemble import is_compiled, program_facts, topology, unobserved
 from neuraldbg.capture.functionmode import ModeStack
+from neuraldbg.capture.gradients import Gradients
+from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import loss_facts
 from neuraldbg.capture.optim import OptimizerBook
-from neuraldbg.capture.params import initial_numbers, norms, similarity
-from neuraldbg.capture.provenance import find_birth
+from neuraldbg.capture.params import initial_numbers, similarity
 from neuraldbg.capture.reduce import Numbers, float_tensors, in_full_precision, input_numbers
 from neuraldbg.capture.schedule import Schedule, is_sampled
 from neuraldbg.capture.tick import Tables, Tick
@@ -26,10 +26,7 @@ from neuraldbg.capture.trace import Tracer
 from neuraldbg.records.recording import (
     Fact,
     LossCall,
-    Occurrence,
     Recording,
-    Topology,
-    Unobserved,
 )
 
 __all__ = ["Session"]
@@ -37,8 +34,6 @@ __all__ = ["Session"]
 # Steps at which the similarity of units is measured (mechanisms.md section 9, 13).
 SIMILARITY_STEPS = frozenset({0, 5, 20})
 EDGE_STEPS = 2
-SPIKE_Z = 6.0
-HISTORY = 32
 
 
 class Session:
@@ -56,27 +51,23 @@ class Session:
         self.failed = ""
         self._schedule = schedule
         self._blueprint = draw(model)
-        self._facts: dict[str, Fact] = _facts(model)
+        self._grads = Gradients(self._blueprint)
+        self._facts: dict[str, Fact] = program_facts(model)
         self._book = OptimizerBook(self._blueprint.param_of)
         self._tables = Tables()
         self._waiting: deque[Tick] = deque()
         self._tick = Tick(step=0, sampled=True)
         self._armed_until = 0
         self._losses: list[LossCall] = []
-        self._occurrences: list[Occurrence] = []
-        self._happened: set[tuple[str, int]] = set()
+        self._incidents = Incidents(self._blueprint)
         self._functional: dict[int, str] = {}
-        self._recent: deque[float] = deque(maxlen=HISTORY)
         self._outputs: set[int] = set()
         self._inputs: set[int] = set()
-        self._reached = False
-        self._expects_reach = False
         self._pending: Tensor | None = None
-        self._in_step = False
-        self._seen_backward = False
-        self._probe: list[int] = []
+        # Whether a gradient reached the model's output, was expected to, and whether a step is under way.
+        self._reached = self._expects_reach = self._in_step = self._seen_backward = False
         self._modes = ModeStack()
-        compiled = _is_compiled(model)
+        compiled = is_compiled(model)
         self._tracer = None if compiled else Tracer(self)
         self._members = {id(m): m for m in model.modules()}
         layers = self._blueprint.layers
@@ -105,7 +96,7 @@ class Session:
         self._facts["finished"] = exception is None
         if exception is not None:
             self._facts["exception"] = type(exception).__name__
-            self._note("exception", -1, {"type": type(exception).__name__})
+            self._incidents.note(self.steps, "exception", -1, {"type": type(exception).__name__})
         if self._tick.backwards or self._tick.losses:
             self._close()
         self._flush()
@@ -136,7 +127,7 @@ class Session:
             with torch.no_grad(), in_full_precision(tensors[0].device):
                 numbers = dict(input_numbers(tensors, closely=self._tick.sampled))
             self._tick.run |= numbers
-            self._check_input(numbers)
+            self._incidents.judge_input(self.steps, numbers)
         if self._tick.sampled and self._tracer is not None:
             self._tracer.resting = False
             self._modes.push(self._tracer)
@@ -162,8 +153,9 @@ class Session:
         self._book.look_at_residue(on_device=False)
         loss = _scalar(tensors)
         self._pending = loss.detach() if loss is not None else None
-        if loss is not None and not loss.is_cuda:
-            self._judge_loss(loss)
+        near = loss is not None and not loss.is_cuda
+        if loss is not None and near and self._incidents.judge_loss(self.steps, loss):
+            self._arm()
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
@@ -179,7 +171,7 @@ class Session:
         if self._in_step:
             self._take_gradients()
         elif self._tick.sampled:
-            self._tick.run["grad_norm_raw"] = self._total_gradient()
+            self._tick.run["grad_norm_raw"] = self._grads.total()
         if not self._book.any_seen and self._tick.backwards > 1:
             self._count_without_optimizer()
 
@@ -195,7 +187,7 @@ class Session:
             self._take_gradients()
         if self._tick.sampled:
             if self._seen_backward:
-                self._tick.run["grad_norm_used"] = self._total_gradient()
+                self._tick.run["grad_norm_used"] = self._grads.total()
             self._measure_similarity()
             self._book.before(optimizer)
 
@@ -244,11 +236,11 @@ class Session:
 
     def on_detach(self, layer: int) -> None:
         """Take a cut of the graph inside the model."""
-        self._note("detached", layer, {})
+        self._incidents.note(self.steps, "detached", layer, {})
 
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at its singular point."""
-        self._note("risky_op", layer, {"op": name})
+        self._incidents.note(self.steps, "risky_op", layer, {"op": name})
 
     def _on_output_gradient(self, _gradient: Tensor) -> None:
         self._reached = True
@@ -261,58 +253,8 @@ class Session:
         for tensor in float_tensors(tensors):
             self._outputs |= self._tracer.layers_of(tensor)
 
-    def _note(self, kind: str, layer: int, facts: dict[str, Fact]) -> None:
-        if (kind, layer) not in self._happened:
-            self._happened.add((kind, layer))
-            self._occurrences.append(
-                Occurrence(step=self.steps, kind=kind, layer=layer, facts=facts)
-            )
-
-    def _has(self, kind: str) -> bool:
-        return any(k == kind for k, _ in self._happened)
-
-    def _check_input(self, numbers: dict[str, Tensor | float]) -> None:
-        found = numbers.get("input_nonfinite", 0.0)
-        if not (isinstance(found, Tensor) and found.is_cuda) and float(found) > 0:
-            self._note("nonfinite_input", -1, {})
-
-    def _judge_loss(self, loss: Tensor) -> None:
-        """Look at the loss before its graph is gone: a first NaN is traced, a spike arms the next steps."""
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            if not self._has("nonfinite_loss"):
-                self._trace_nonfinite(loss)
-                self._note("nonfinite_loss", -1, {"value": str(value)})
-            self._arm()
-            return
-        if len(self._recent) >= 8:
-            center = statistics.median(self._recent)
-            spread = 1.4826 * statistics.median(abs(x - center) for x in self._recent)
-            if abs(value - center) > SPIKE_Z * max(spread, 0.02 * abs(center), 1e-12):
-                self._arm()
-        self._recent.append(value)
-
     def _arm(self) -> None:
         self._armed_until = max(self._armed_until, self.steps + 1 + self._schedule.armed)
-
-    def _trace_nonfinite(self, loss: Tensor) -> None:
-        if self._has("nonfinite_input") or self._has("nonfinite_gradient"):
-            return
-        bad = [
-            i
-            for i, size in enumerate(norms([p.detach() for p in self._blueprint.tensors]))
-            if not math.isfinite(size.item())
-        ]
-        if bad:
-            self._note("nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
-            return
-        birth = find_birth(loss)
-        if birth is None:
-            return
-        near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
-        layer = self._blueprint.params[near[0]].layer if near else -1
-        facts: dict[str, Fact] = {"op": birth.op, "rows": birth.rows}
-        self._note("nonfinite_target" if birth.target else "nonfinite_forward", layer, facts)
 
     def _take_gradients(self) -> None:
         """Measure gradient norms: all on a sampled step, else those of two probes.
@@ -320,66 +262,19 @@ class Session:
         A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
         it; then all are measured in the same step.
         """
-        if self._tick.sampled or not self._measure(self._probes()):
-            self._measure(range(len(self._blueprint.tensors)))
-            if not self._on_device() and not self._has("nonfinite_gradient"):
-                self._check_gradients()
+        if self._tick.sampled or not self._measure(self._grads.probes(self._watch.order)):
+            self._measure(self._grads.everyone())
+            if self._tick.grad is not None and not self._on_device():
+                sizes = dict(zip(self._tick.grad_index, self._tick.grad.tolist(), strict=True))
+                if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
+                    self._arm()
 
     def _measure(self, chosen: Sequence[int]) -> bool:
         """Take the gradient norms of these parameters; return whether all were there and finite."""
-        indices, gradients = self._gradients(chosen)
-        self._tick.grad_index = indices
-        self._tick.grad = torch.stack(norms(gradients)) if gradients else None
+        self._tick.grad_index, self._tick.grad = self._grads.norms_of(chosen)
         if self._tick.grad is None or self._on_device():
-            return bool(gradients)
+            return self._tick.grad is not None
         return math.isfinite(sum(self._tick.grad.tolist()))
-
-    def _probes(self) -> list[int]:
-        """Return the parameters of the first and the last layer that hold a gradient."""
-        if not self._probe:
-            order = {layer: place for place, layer in enumerate(self._watch.order)}
-            held = [
-                (order.get(self._blueprint.params[i].layer, -1), i)
-                for i, p in enumerate(self._blueprint.tensors)
-                if p.grad is not None and p.dim() >= 2
-            ]
-            self._probe = sorted({min(held)[1], max(held)[1]}) if held else []
-        return self._probe
-
-    def _gradients(self, chosen: Sequence[int]) -> tuple[list[int], list[Tensor]]:
-        indices, gradients = [], []
-        for index in chosen:
-            gradient = self._blueprint.tensors[index].grad
-            if gradient is not None:
-                indices.append(index)
-                values = gradient.detach()
-                gradients.append(values.coalesce().values() if values.is_sparse else values)
-        return indices, gradients
-
-    def _check_gradients(self) -> None:
-        """Find where a gradient first became non-finite while the loss was finite."""
-        sizes = self._tick.grad.tolist() if self._tick.grad is not None else []
-        if math.isfinite(sum(sizes)):
-            return
-        bad = [i for i, v in zip(self._tick.grad_index, sizes, strict=True) if not math.isfinite(v)]
-        if self._has("nonfinite_loss"):
-            self._note("nonfinite_gradient_after_loss", -1, {})
-            return
-        order = {layer: place for place, layer in enumerate(self._watch.order)}
-        layers = [self._blueprint.params[i].layer for i in bad]
-        nearest = max(layers, key=lambda layer: order.get(layer, -1))
-        self._note(
-            "nonfinite_gradient",
-            nearest,
-            {"share": len(bad) / max(len(sizes), 1), "all": len(bad) == len(sizes)},
-        )
-        self._arm()
-
-    def _total_gradient(self) -> Tensor:
-        _, gradients = self._gradients(range(len(self._blueprint.tensors)))
-        if not gradients:
-            return torch.zeros(())
-        return torch.linalg.vector_norm(torch.stack(norms(gradients)))
 
     def _measure_similarity(self) -> None:
         if self.steps not in SIMILARITY_STEPS:
@@ -457,7 +352,9 @@ class Session:
                 "optimizers": len(self._book.infos()),
                 "disarmed": self.failed,
             },
-            topology=self._topology(),
+            topology=topology(
+                self._blueprint, self._watch, self._functional, self._book.groups(), self._outputs
+            ),
             optimizers=self._book.infos(),
             steps=tables.step.steps(),
             step=tables.step.columns(),
@@ -467,69 +364,18 @@ class Session:
             layer=tables.layer.columns(len(self._blueprint.layers)),
             param=tables.param.columns(len(self._blueprint.params)),
             losses=tuple(self._losses),
-            occurrences=tuple(self._occurrences),
-            unobserved=self._unobserved(),
+            occurrences=tuple(self._incidents.occurrences),
+            unobserved=unobserved(
+                self._blueprint,
+                self._watch,
+                steps=self.steps,
+                stepped=self._book.any_seen,
+                losses=bool(self._losses),
+                traced=self._tracer is not None,
+                on_device=self._on_device(),
+                failed=self.failed,
+            ),
         )
-
-    def _topology(self) -> Topology:
-        order = {layer: place for place, layer in enumerate(self._watch.order)}
-        layers = tuple(
-            replace(
-                layer,
-                order=order.get(i, -1),
-                activation=layer.activation or self._functional.get(i) or self._next_module(i),
-            )
-            for i, layer in enumerate(self._blueprint.layers)
-        )
-        edges = tuple(
-            sorted((a, b) for a, b in self._watch.edges if order.get(a, -1) < order.get(b, -1))
-        )
-        groups = self._book.groups()
-        params = tuple(
-            replace(p, group=groups.get(i, -1)) for i, p in enumerate(self._blueprint.params)
-        )
-        fed = {b for _, b in edges}
-        outputs = self._outputs or {i for i, x in enumerate(layers) if x.order == len(order) - 1}
-        inputs = tuple(i for i, x in enumerate(layers) if x.order >= 0 and i not in fed)
-        return Topology(
-            layers=layers,
-            params=params,
-            edges=edges,
-            inputs=inputs,
-            outputs=tuple(sorted(outputs)),
-        )
-
-    def _next_module(self, layer: int) -> str | None:
-        """Return the nonlinearity that is the only module reading a layer's output."""
-        readers = {b for a, b in self._watch.edges if a == layer}
-        names = {self._blueprint.layers[b].activation for b in readers}
-        kinds = {self._blueprint.layers[b].kind for b in readers}
-        return names.pop() if kinds == {"activation"} and len(names) == 1 else None
-
-    def _unobserved(self) -> tuple[Unobserved, ...]:
-        out = []
-        layers = self._blueprint.layers
-        seen = set(self._watch.order)
-        missing = [x.name for i, x in enumerate(layers) if i not in seen and x.kind != "loss"]
-        if missing and seen:
-            shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-            out.append(Unobserved(f"layers {shown}", "they were not called in the steps watched"))
-        if self.steps and not self._book.any_seen:
-            out.append(Unobserved("updates", "no optimizer of these parameters ever stepped"))
-        if self.steps and not self._losses:
-            out.append(
-                Unobserved(
-                    "labels and loss kind",
-                    "the loss was not computed by a known function",
-                )
-            )
-        if self._tracer is None:
-            out.append(Unobserved("functional activations", "the model is compiled"))
-        if self._on_device():
-            out.append(Unobserved("the exact first NaN", "it would stall the device every step"))
-        if self.failed:
-            out.append(Unobserved("the rest of the run", f"capture stopped: {self.failed}"))
-        return tuple(out)
 
 
 def _scalar(tensors: Any) -> Tensor | None:
@@ -537,21 +383,3 @@ def _scalar(tensors: Any) -> Tensor | None:
         return tensors if tensors.numel() == 1 else None
     found = [t for t in float_tensors(tensors) if t.numel() == 1]
     return found[0] if found else None
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    return any(type(m).__name__ == "OptimizedModule" for m in model.modules())
-
-
-def _facts(model: nn.Module) -> dict[str, Fact]:
-    first = next(model.parameters(), None)
-    return {
-        "model": type(model).__name__,
-        "torch": torch.__version__,
-        "device": "cpu" if first is None else first.device.type,
-        "dtype": "" if first is None else str(first.dtype).removeprefix("torch."),
-        "autocast": str(torch.get_autocast_dtype("cpu")).removeprefix("torch.")
-        if torch.is_autocast_enabled("cpu")
-        else "",
-        "compiled": _is_compiled(model),
-    }

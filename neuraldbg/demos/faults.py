@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuraldbg.demos import harms
 from neuraldbg.demos.case import Case, Truth
-from neuraldbg.demos.loop import Batch, Recipe, as_case
+from neuraldbg.demos.loop import Recipe, as_case
 from neuraldbg.demos.models import (
     AutoEncoder,
     ConvNet,
@@ -98,138 +98,6 @@ def _case(
     return as_case(slug, family, title, recipe, truth)
 
 
-def _broken(
-    build: Callable[[], nn.Module], harm: Callable[[nn.Module], None]
-) -> Callable[[bool], nn.Module]:
-    """Return a model factory that harms the model unless it is the healthy twin."""
-
-    def make(fixed: bool) -> nn.Module:
-        model = build()
-        if not fixed:
-            with torch.no_grad():
-                harm(model)
-        return model
-
-    return make
-
-
-def _dead_bias(model: nn.Module) -> None:
-    model.get_submodule("encoder.fc2").bias.fill_(-12.0)  # type: ignore[operator, union-attr]
-
-
-def _scaled(name: str, factor: float) -> Callable[[nn.Module], None]:
-    def harm(model: nn.Module) -> None:
-        model.get_submodule(name).weight.mul_(factor)  # type: ignore[operator, union-attr]
-
-    return harm
-
-
-def _scaled_all(factor: float) -> Callable[[nn.Module], None]:
-    def harm(model: nn.Module) -> None:
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
-                parameter.mul_(factor)
-
-    return harm
-
-
-def _constant(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        parameter.fill_(0.05 if parameter.dim() >= 2 else 0.0)
-
-
-def _nan_sample(batch: Batch, step: int, fixed: bool) -> Batch:
-    (x,), y = batch
-    if step != 70 or fixed:
-        return batch
-    x = x.clone()
-    x[3, 5] = math.nan
-    return (x,), y
-
-
-def _scaled_batches(batch: Batch, step: int, fixed: bool) -> Batch:
-    (x,), y = batch
-    return batch if fixed or step not in {100, 101, 102} else ((x * 60.0,), y)
-
-
-def _raw_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:
-    (x,), y = batch
-    return batch if fixed else ((x * 90.0 + 120.0,), y)
-
-
-def _raw_targets(batch: Batch, _step: int, fixed: bool) -> Batch:
-    inputs, y = batch
-    return (inputs, y) if fixed else (inputs, y * 80.0 + 150.0)
-
-
-def _shuffled_labels(batch: Batch, _step: int, fixed: bool) -> Batch:
-    inputs, y = batch
-    return (inputs, y) if fixed else (inputs, y.roll(7, 0))
-
-
-def _clip(value: float) -> Callable[[nn.Module, int, bool], None]:
-    def apply(model: nn.Module, _step: int, fixed: bool) -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0 if fixed else value)
-
-    return apply
-
-
-def _jump_at(step: int, factor: float) -> Callable[[torch.optim.Optimizer, bool], object]:
-    return lambda optimizer, fixed: torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: 1.0 if fixed or t < step else factor
-    )
-
-
-def _fast_decay(optimizer: torch.optim.Optimizer, fixed: bool) -> object:
-    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=10_000 if fixed else 4, gamma=0.5)
-
-
-def _softmax_twice(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
-    return F.cross_entropy(o if fixed else o.softmax(-1), y)
-
-
-def _broadcast(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
-    return F.mse_loss(o, y) if fixed else F.mse_loss(o.squeeze(1), y)
-
-
-def _root_loss(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
-    error = (o - y).abs()
-    masked = error * (error > 0.01)
-    return (masked + (1e-6 if fixed else 0.0)).sqrt().mean()
-
-
-def _head_only(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
-    head = list(model.head.parameters())  # type: ignore[operator, union-attr]
-    return torch.optim.Adam(list(model.parameters()) if fixed else head, lr=3e-3)
-
-
-def _decaying(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01 if fixed else 12.0)
-
-
-def _half_weights(model: nn.Module, fixed: bool) -> torch.optim.Optimizer:
-    if not fixed:
-        model.to(torch.bfloat16)
-    return torch.optim.Adam(model.parameters(), lr=1e-4)
-
-
-def _half_inputs(batch: Batch, _step: int, fixed: bool) -> Batch:
-    (x,), y = batch
-    return batch if fixed else ((x.bfloat16(),), y)
-
-
-def _sharp_attention(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if name.startswith("layers.0.attn") and (".q.weight" in name or ".k.weight" in name):
-            parameter.mul_(40.0)
-
-
-def _dropped(fixed: bool) -> nn.Module:
-    model = plain_mlp(nn.ReLU, 3)
-    model.insert(4, nn.Dropout(0.1 if fixed else 0.97))
-    return model
-
-
 FAULTS: tuple[Case, ...] = (
     _case(
         "mlp-learning-rate-too-high",
@@ -243,7 +111,7 @@ FAULTS: tuple[Case, ...] = (
         "mlp-dead-units",
         "mlp",
         "a hidden layer whose bias starts far below zero",
-        replace(MLP, model=_broken(Mlp, _dead_bias), optimizer=_sgd(0.1)),
+        replace(MLP, model=harms.broken(Mlp, harms.dead_bias), optimizer=_sgd(0.1)),
         ["dead_units"],
         layers=["encoder.fc2"],
         symptom="dead_units",
@@ -252,7 +120,7 @@ FAULTS: tuple[Case, ...] = (
         "tanh-saturated-activations",
         "tanh-mlp",
         "one tanh layer with weights fifty times too large",
-        replace(TANH, model=_broken(lambda: plain_mlp(nn.Tanh, 4), _scaled("4", 50.0))),
+        replace(TANH, model=harms.broken(lambda: plain_mlp(nn.Tanh, 4), harms.scaled("4", 50.0))),
         ["saturated_activations", "initialization_too_large"],
         layers=["4", "5"],
         symptom="saturated_activations",
@@ -274,7 +142,7 @@ FAULTS: tuple[Case, ...] = (
         "all weights a hundred times too small",
         replace(
             AUTO,
-            model=_broken(AutoEncoder, _scaled_all(0.01)),
+            model=harms.broken(AutoEncoder, harms.scaled_all(0.01)),
             optimizer=_sgd(0.5),
         ),
         ["initialization_too_small", "depth_attenuation"],
@@ -284,7 +152,7 @@ FAULTS: tuple[Case, ...] = (
         "resnet-learning-rate-jump",
         "resnet",
         "the scheduler multiplies the learning rate by 300 at step 60",
-        replace(RES, schedule=_jump_at(60, 300.0)),
+        replace(RES, schedule=harms.jump_at(60, 300.0)),
         ["learning_rate_schedule_bug", "learning_rate_too_high"],
         onset=60,
         symptom="loss_divergence",
@@ -293,7 +161,7 @@ FAULTS: tuple[Case, ...] = (
         "cnn-schedule-decays-too-fast",
         "cnn",
         "an epoch schedule that is stepped once per batch",
-        replace(CNN, optimizer=_sgd(0.02), schedule=_fast_decay, steps=200),
+        replace(CNN, optimizer=_sgd(0.02), schedule=harms.fast_decay, steps=200),
         ["learning_rate_schedule_bug", "learning_rate_too_low"],
         onset=(0, 60),
     ),
@@ -301,7 +169,7 @@ FAULTS: tuple[Case, ...] = (
         "cnn-nonfinite-data",
         "cnn",
         "one NaN in one image at step 70",
-        replace(CNN, batch=_nan_sample),
+        replace(CNN, batch=harms.nan_sample),
         ["nonfinite_data"],
         onset=70,
         symptom="nonfinite_values",
@@ -310,7 +178,7 @@ FAULTS: tuple[Case, ...] = (
         "resnet-unnormalized-inputs",
         "resnet",
         "pixels from 0 to 255 fed as they are",
-        replace(RES, optimizer=_sgd(0.05), batch=_raw_inputs),
+        replace(RES, optimizer=_sgd(0.05), batch=harms.raw_inputs),
         ["unnormalized_inputs"],
         symptom="data_anomaly",
     ),
@@ -318,7 +186,7 @@ FAULTS: tuple[Case, ...] = (
         "lstm-corrupted-batch",
         "lstm",
         "three batches of wrong scale from step 100",
-        replace(LSTM, batch=_scaled_batches),
+        replace(LSTM, batch=harms.scaled_batches),
         ["corrupted_batch"],
         onset=100,
         symptom="loss_spike",
@@ -327,7 +195,7 @@ FAULTS: tuple[Case, ...] = (
         "lstm-shuffled-labels",
         "lstm",
         "labels shifted against their inputs",
-        replace(LSTM, batch=_shuffled_labels),
+        replace(LSTM, batch=harms.shuffled_labels),
         ["label_noise"],
     ),
     _case(
@@ -342,7 +210,7 @@ FAULTS: tuple[Case, ...] = (
         "lstm-excessive-gradient-clipping",
         "lstm",
         "gradients clipped to a norm of 1e-4 under SGD",
-        replace(LSTM, optimizer=_sgd(0.5, momentum=0.9), before_step=_clip(1e-4)),
+        replace(LSTM, optimizer=_sgd(0.5, momentum=0.9), before_step=harms.clip(1e-4)),
         ["excessive_gradient_clipping"],
     ),
     _case(
@@ -361,7 +229,7 @@ FAULTS: tuple[Case, ...] = (
         "transformer-attention-collapse",
         "transformer",
         "queries and keys of the first layer start forty times too large",
-        replace(TEXT, model=_broken(Decoder, _sharp_attention)),
+        replace(TEXT, model=harms.broken(Decoder, harms.sharp_attention)),
         ["attention_entropy_collapse", "initialization_too_large"],
         layers=["layers.0.attn.q", "layers.0.attn.k", "layers.0.attn"],
     ),
@@ -369,28 +237,28 @@ FAULTS: tuple[Case, ...] = (
         "mlp-softmax-twice",
         "mlp",
         "probabilities given to cross_entropy",
-        replace(MLP, loss=_softmax_twice),
+        replace(MLP, loss=harms.softmax_twice),
         ["loss_output_mismatch"],
     ),
     _case(
         "regression-broadcast-loss",
         "regression",
         "predictions of shape [B] against targets of shape [B, 1]",
-        replace(TABLE, loss=_broadcast),
+        replace(TABLE, loss=harms.broadcast),
         ["loss_output_mismatch"],
     ),
     _case(
         "regression-unnormalized-targets",
         "regression",
         "targets in the hundreds",
-        replace(TABLE, batch=_raw_targets),
+        replace(TABLE, batch=harms.raw_targets),
         ["unnormalized_targets"],
     ),
     _case(
         "recommender-singular-root",
         "recommender",
         "a square root in the loss that meets zero",
-        replace(RATE, loss=_root_loss),
+        replace(RATE, loss=harms.root_loss),
         ["numerical_singularity"],
         onset=(0, 40),
         symptom="nonfinite_values",
@@ -399,7 +267,7 @@ FAULTS: tuple[Case, ...] = (
         "mlp-parameters-not-updated",
         "mlp",
         "an optimizer that owns the head only",
-        replace(MLP, optimizer=_head_only),
+        replace(MLP, optimizer=harms.head_only),
         ["parameters_not_updated"],
         layers=["encoder", "encoder.fc1", "encoder.fc2", "encoder.fc3"],
     ),
@@ -407,15 +275,15 @@ FAULTS: tuple[Case, ...] = (
         "autoencoder-excessive-weight-decay",
         "autoencoder",
         "AdamW with a weight decay of 12",
-        replace(AUTO, optimizer=_decaying),
+        replace(AUTO, optimizer=harms.decaying),
         ["excessive_weight_decay"],
         onset=(0, 20),
     ),
     _case(
         "mlp-excessive-dropout",
         "mlp",
-        "97 % of a layer dropped",
-        replace(MLP, model=_dropped),
+        "97 % of a layer harms.dropped",
+        replace(MLP, model=harms.dropped),
         ["excessive_dropout"],
         layers=["4"],
     ),
@@ -423,14 +291,14 @@ FAULTS: tuple[Case, ...] = (
         "mlp-low-precision-updates",
         "mlp",
         "bfloat16 weights at a learning rate of 1e-4",
-        replace(MLP, optimizer=_half_weights, batch=_half_inputs, steps=300),
+        replace(MLP, optimizer=harms.half_weights, batch=harms.half_inputs, steps=300),
         ["low_precision_update_absorption"],
     ),
     _case(
         "tanh-symmetric-initialization",
         "tanh-mlp",
         "all weights equal",
-        replace(TANH, model=_broken(lambda: plain_mlp(nn.Tanh, 4), _constant)),
+        replace(TANH, model=harms.broken(lambda: plain_mlp(nn.Tanh, 4), harms.constant)),
         ["symmetric_initialization"],
     ),
     _case(

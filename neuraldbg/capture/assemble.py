@@ -1,0 +1,119 @@
+"""From what was noted during a run to the facts and the module graph of its recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.topology import Blueprint
+from neuraldbg.records.recording import Fact, Topology, Unobserved
+
+__all__ = ["is_compiled", "program_facts", "topology", "unobserved"]
+
+MOST_NAMED = 5
+
+
+def topology(
+    blueprint: Blueprint,
+    watch: LayerWatch,
+    functional: Mapping[int, str],
+    groups: Mapping[int, int],
+    outputs: set[int],
+) -> Topology:
+    """Return the module graph with execution order, nonlinearities and dataflow as they were seen.
+
+    Parameters
+    ----------
+    blueprint
+        Layers and parameters before anything ran.
+    watch
+        Order of execution and dataflow.
+    functional
+        Layer index to the nonlinearity that a function applied to its output.
+    groups
+        Parameter index to optimizer group.
+    outputs
+        Layers whose output reached the loss.
+    """
+    order = {layer: place for place, layer in enumerate(watch.order)}
+    layers = tuple(
+        replace(
+            layer,
+            order=order.get(i, -1),
+            activation=layer.activation or functional.get(i) or _next_module(blueprint, watch, i),
+        )
+        for i, layer in enumerate(blueprint.layers)
+    )
+    # A loop (a cell that feeds itself) has no place in a graph of layers.
+    edges = sorted((a, b) for a, b in watch.edges if order.get(a, -1) < order.get(b, -1))
+    fed = {b for _, b in edges}
+    last = {i for i, x in enumerate(layers) if x.order == len(order) - 1}
+    return Topology(
+        layers=layers,
+        params=tuple(replace(p, group=groups.get(i, -1)) for i, p in enumerate(blueprint.params)),
+        edges=tuple(edges),
+        inputs=tuple(i for i, x in enumerate(layers) if x.order >= 0 and i not in fed),
+        outputs=tuple(sorted(outputs or last)),
+    )
+
+
+def _next_module(blueprint: Blueprint, watch: LayerWatch, layer: int) -> str | None:
+    """Return the nonlinearity that is the only module reading a layer's output."""
+    readers = [blueprint.layers[b] for a, b in watch.edges if a == layer]
+    names = {r.activation for r in readers}
+    only = len(names) == 1 and all(r.kind == "activation" for r in readers)
+    return names.pop() if only else None
+
+
+def unobserved(
+    blueprint: Blueprint,
+    watch: LayerWatch,
+    *,
+    steps: int,
+    stepped: bool,
+    losses: bool,
+    traced: bool,
+    on_device: bool,
+    failed: str,
+) -> tuple[Unobserved, ...]:
+    """Return what could not be looked at, and why."""
+    seen = set(watch.order)
+    missing = [x.name for i, x in enumerate(blueprint.layers) if i not in seen and x.kind != "loss"]
+    shown = ", ".join(missing[:MOST_NAMED]) + (" …" if len(missing) > MOST_NAMED else "")
+    checks = (
+        (bool(missing and seen), f"layers {shown}", "they were not called in the steps watched"),
+        (bool(steps and not seen), "all layers", "no module of the model was called in the loop"),
+        (bool(steps and not stepped), "updates", "no optimizer of these parameters ever stepped"),
+        (
+            bool(steps and not losses),
+            "labels and loss kind",
+            "the loss was not computed by a known function",
+        ),
+        (not traced, "functional activations", "the model is compiled"),
+        (on_device, "the exact first NaN", "it would stall the device every step"),
+        (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
+    )
+    return tuple(Unobserved(what, why) for holds, what, why in checks if holds)
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Return whether the model or a part of it was given to ``torch.compile``."""
+    return any(type(m).__name__ == "OptimizedModule" for m in model.modules())
+
+
+def program_facts(model: nn.Module) -> dict[str, Fact]:
+    """Return what is known of a program before it runs."""
+    first = next(model.parameters(), None)
+    mixed = torch.is_autocast_enabled("cpu")
+    return {
+        "model": type(model).__name__,
+        "torch": str(torch.__version__),
+        "device": "cpu" if first is None else first.device.type,
+        "dtype": "" if first is None else str(first.dtype).removeprefix("torch."),
+        "autocast": str(torch.get_autocast_dtype("cpu")).removeprefix("torch.") if mixed else "",
+        "compiled": is_compiled(model),
+    }

@@ -1,0 +1,112 @@
+"""What happened once: the first non-finite value and where it was born, spikes that call for a closer look."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from neuraldbg.capture.params import norms
+from neuraldbg.capture.provenance import find_birth
+from neuraldbg.capture.topology import Blueprint
+from neuraldbg.records.recording import Fact, Occurrence
+
+__all__ = ["Incidents"]
+
+# A loss this many robust deviations off its recent median arms the next steps (mechanisms.md L4).
+SPIKE_Z = 6.0
+HISTORY, SHORTEST = 32, 8
+
+
+class Incidents:
+    """Notes the first occurrence of every kind at every layer, in order of time."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.occurrences: list[Occurrence] = []
+        self._blueprint = blueprint
+        self._seen: set[tuple[str, int]] = set()
+        self._recent: deque[float] = deque(maxlen=HISTORY)
+
+    def note(self, step: int, kind: str, layer: int, facts: Mapping[str, Fact]) -> None:
+        """Note an occurrence unless the same was noted before."""
+        if (kind, layer) not in self._seen:
+            self._seen.add((kind, layer))
+            self.occurrences.append(
+                Occurrence(step=step, kind=kind, layer=layer, facts=dict(facts))
+            )
+
+    def has(self, kind: str) -> bool:
+        """Return whether something of this kind was noted."""
+        return any(k == kind for k, _ in self._seen)
+
+    def judge_input(self, step: int, numbers: Mapping[str, Tensor | float]) -> None:
+        """Note a non-finite input; one on a device is left to the recording, reading it would stall."""
+        found = numbers.get("input_nonfinite", 0.0)
+        if not (isinstance(found, Tensor) and found.is_cuda) and float(found) > 0:
+            self.note(step, "nonfinite_input", -1, {})
+
+    def judge_loss(self, step: int, loss: Tensor) -> bool:
+        """Look at a loss before its graph is gone; return whether it calls for a closer look."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            if not self.has("nonfinite_loss"):
+                self._trace(step, loss)
+                self.note(step, "nonfinite_loss", -1, {"value": str(value)})
+            return True
+        spike = self._is_spike(value)
+        self._recent.append(value)
+        return spike
+
+    def _is_spike(self, value: float) -> bool:
+        if len(self._recent) < SHORTEST:
+            return False
+        center = statistics.median(self._recent)
+        spread = 1.4826 * statistics.median(abs(x - center) for x in self._recent)
+        return abs(value - center) > SPIKE_Z * max(spread, 0.02 * abs(center), 1e-12)
+
+    def _trace(self, step: int, loss: Tensor) -> None:
+        """Say where the first non-finite loss came from: input, parameters, target or an operation."""
+        if self.has("nonfinite_input") or self.has("nonfinite_gradient"):
+            return
+        sizes = norms([p.detach() for p in self._blueprint.tensors])
+        bad = [i for i, size in enumerate(sizes) if not math.isfinite(size.item())]
+        if bad:
+            self.note(step, "nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
+            return
+        birth = find_birth(loss)
+        if birth is None:
+            return
+        near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
+        layer = self._blueprint.params[near[0]].layer if near else -1
+        kind = "nonfinite_target" if birth.target else "nonfinite_forward"
+        self.note(step, kind, layer, {"op": birth.op, "rows": birth.rows})
+
+    def judge_gradients(self, step: int, sizes: Mapping[int, float], order: Sequence[int]) -> bool:
+        """Find where a gradient first became non-finite while the loss was finite.
+
+        Parameters
+        ----------
+        step
+            Optimizer step.
+        sizes
+            Parameter index to gradient norm.
+        order
+            Layers in execution order.
+
+        Returns
+        -------
+        bool
+            Whether it calls for a closer look.
+        """
+        bad = [i for i, size in sizes.items() if not math.isfinite(size)]
+        if not bad or self.has("nonfinite_gradient") or self.has("nonfinite_loss"):
+            return False
+        place = {layer: i for i, layer in enumerate(order)}
+        layers = [self._blueprint.params[i].layer for i in bad]
+        nearest = max(layers, key=lambda layer: place.get(layer, -1))
+        share = len(bad) / max(len(sizes), 1)
+        self.note(step, "nonfinite_gradient", nearest, {"share": share, "all": share == 1.0})
+        return True

@@ -60,7 +60,8 @@ def joint_of_causes(network: Network) -> Array:
                 state_names={node: STATES} | dict.fromkeys(names, STATES),
             )
         )
-        evidence[node] = STATES[int(network.present[j])]
+        # The node says "seen as it was": its likelihood is what soft evidence weighs.
+        evidence[node] = "on"
     model.add_cpds(*tables)
     answer = engine_type(model).query(
         list(network.causes), evidence=evidence, joint=True, show_progress=False
@@ -71,17 +72,16 @@ def joint_of_causes(network: Network) -> Array:
 
 
 def _event_table(network: Network, j: int, parents: NDArray[np.intp]) -> Array:
-    """Return the leaky noisy-OR of one event as a table ``(2, 2^parents)``, tempered by its weight."""
+    """Return P(seen as it was | causes) as a table ``(2, 2^parents)``: the leaky noisy-OR to its weight."""
     quiet = np.full((2,) * len(parents), np.log1p(-network.leak[j]))
     for axis, i in enumerate(parents):
         shape = [1] * len(parents)
         shape[axis] = 2
         quiet = quiet + np.array([0.0, np.log1p(-network.links[i, j])]).reshape(shape)
-    bounded = np.minimum(quiet.reshape(-1), np.log1p(-CLIP))
-    absent = bounded * network.weight[j]
-    present = np.log(-np.expm1(bounded)) * network.weight[j]
-    total = np.logaddexp(absent, present)
-    return np.stack([np.exp(absent - total), np.exp(present - total)])
+    absent = np.minimum(quiet.reshape(-1), np.log1p(-CLIP))
+    seen = np.log(-np.expm1(absent)) if network.present[j] else absent
+    likelihood = np.exp(seen * network.weight[j])
+    return np.stack([1.0 - likelihood, likelihood])
 
 
 def posterior_of_origin(prior: Array, tables: Array, present: NDArray[np.bool_]) -> Array:

@@ -13,7 +13,7 @@ from neuraldbg.errors import PriorError, UnknownNameError
 from neuraldbg.records.catalogue import Catalogue, Detector, Mechanism
 from neuraldbg.records.evidence import Evidence
 
-__all__ = ["UNKNOWN", "Network", "build", "enumerate_sets", "event_log_odds"]
+__all__ = ["UNKNOWN", "Network", "build", "enumerate_sets", "event_log_likelihood"]
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] 
         events=tuple(column),
         links=np.clip(links, 0.0, 1 - CLIP),
         leak=np.clip(np.array([d.leak for d in observed]), CLIP, 1 - CLIP),
-        weight=np.array([f.weight for f in findings]),
+        weight=np.array([f.weight * catalogue.weights.get(f.event, 1.0) for f in findings]),
         present=np.array([f.present for f in findings], bool),
     )
 
@@ -106,6 +106,8 @@ def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
 
     It is known by what it does to the loss; it predicts no particular state of the network.
     """
+    if catalogue.unknown_links:
+        return catalogue.unknown_links.get(detector.name, 0.0)
     if detector.failure is None:
         return 0.0
     return (
@@ -136,10 +138,10 @@ def _refutation(mechanism: Mechanism, evidence: Evidence) -> float:
     return factor
 
 
-def event_log_odds(quiet: Array, network: Network) -> Array:
+def event_log_likelihood(quiet: Array, network: Network) -> Array:
     """Return the log-likelihood of the evidence from log P(every event absent).
 
-    An event of weight w below 1 is soft: its table is ``P(e | causes)^w``, renormalised.
+    An event of weight w counts as soft evidence: ``P(what was seen | causes)^w``.
 
     Parameters
     ----------
@@ -154,10 +156,8 @@ def event_log_odds(quiet: Array, network: Network) -> Array:
         Shape ``(N,)``.
     """
     absent = np.minimum(quiet, np.log1p(-CLIP))
-    present = np.log(-np.expm1(absent))
-    soft_absent, soft_present = absent * network.weight, present * network.weight
-    seen = np.where(network.present, soft_present, soft_absent)
-    return np.asarray((seen - np.logaddexp(soft_absent, soft_present)).sum(axis=1))
+    seen = np.where(network.present, np.log(-np.expm1(absent)), absent)
+    return np.asarray(seen @ network.weight)
 
 
 def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], Array]:
@@ -178,4 +178,4 @@ def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], A
     quiet = np.log1p(-network.leak) + members @ np.log1p(-network.links)
     log_odds = np.log(network.prior) - np.log1p(-network.prior)
     prior = members @ log_odds + np.log1p(-network.prior).sum()
-    return members, prior + event_log_odds(quiet, network)
+    return members, prior + event_log_likelihood(quiet, network)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Literal
 
 from neuraldbg.records.event import EventKind
+from neuraldbg.records.learned import Learned
 
 __all__ = ["Catalogue", "Detector", "Effect", "Mechanism", "Spread"]
 
@@ -164,15 +166,40 @@ class Mechanism:
 class Catalogue:
     """Detectors and mechanisms: a value that is passed in, never a global.
 
-    ``p_healthy`` is the prior that nothing is wrong, ``p_unknown`` that the cause is none of these and
-    ``unknown_link`` the probability with which an unlisted cause produces any one event.
+    Attributes
+    ----------
+    detectors, mechanisms
+        The knowledge; names and keys are unique.
+    p_unknown
+        Prior probability that the cause is none of these.
+    unknown_link
+        Probability with which an unlisted cause produces any one event of the loss.
+    weights
+        Event to the exponent that discounts it as evidence because it is correlated with others; 1 if absent.
+    unknown_links
+        Event to the link of an unlisted cause; replaces ``unknown_link`` where present.
+    version
+        Of the signals and the event stage: what a detector's threshold is compared with.
+    learned
+        What the numbers were learned from; None for the experts' own.
     """
 
     detectors: tuple[Detector, ...]
     mechanisms: tuple[Mechanism, ...]
     p_unknown: float = 0.02
     unknown_link: float = 0.25
-    version: str = field(default="0")
+    weights: Mapping[str, float] = field(default_factory=dict)
+    unknown_links: Mapping[str, float] = field(default_factory=dict)
+    version: str = "0"
+    learned: Learned | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the probabilities were learned for exactly these detectors and mechanisms."""
+        learned = self.learned
+        if learned is None or learned.detectors != self.fingerprint():
+            return False
+        return {m.key for m in self.mechanisms} == set(learned.priors) - {"unknown_cause"}
 
     def detector(self, name: str) -> Detector:
         """Return the detector with this name."""
@@ -196,3 +223,46 @@ class Catalogue:
         by_name = {d.name: d for d in (*self.detectors, *detectors)}
         by_slug = {m.key: m for m in (*self.mechanisms, *mechanisms)}
         return replace(self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values()))
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that decides when a detector fires."""
+        parts = [
+            (d.name, d.reads, d.threshold, d.side, d.scale, d.patience, d.until, d.since, d.limit)
+            for d in self.detectors
+        ]
+        text = repr(
+            (
+                self.version,
+                [(*part, d.reliability) for part, d in zip(parts, self.detectors, strict=True)],
+            )
+        )
+        return sha256(text.encode()).hexdigest()[:16]
+
+    def refined(self, learned: Learned) -> Catalogue:
+        """Return the catalogue with learned numbers in place of the experts' wherever there are any."""
+        return replace(
+            self,
+            detectors=tuple(
+                replace(d, leak=learned.leaks.get(d.name, d.leak)) for d in self.detectors
+            ),
+            mechanisms=tuple(_refined(m, learned) for m in self.mechanisms),
+            p_unknown=learned.priors.get("unknown_cause", self.p_unknown),
+            weights=learned.weights,
+            unknown_links=learned.links.get("unknown_cause", {}),
+            learned=learned,
+        )
+
+
+def _refined(mechanism: Mechanism, learned: Learned) -> Mechanism:
+    links = learned.links.get(mechanism.key)
+    if links is None:
+        return mechanism
+    local = {e.event for e in mechanism.effects if e.local}
+    factors = learned.factors.get(mechanism.key, {})
+    return replace(
+        mechanism,
+        prior=learned.priors.get(mechanism.key, mechanism.prior),
+        effects=tuple(Effect(event=e, link=p, local=e in local) for e, p in links.items()),
+        forbids=tuple(Effect(event=e, link=p) for e, p in factors.items()),
+        p_whole=learned.location.whole.get(mechanism.slug, mechanism.p_whole),
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.stats import median_abs_deviation
+from scipy.stats import norm
 
 __all__ = ["any_row", "first_true", "robust_z", "trailing_median"]
 
 Array = NDArray[np.float64]
+# Turns a median absolute deviation into the standard deviation of a normal distribution.
+NORMAL = float(1.0 / norm.ppf(0.75))
 
 
 def trailing_median(values: Array, window: int) -> Array:
@@ -50,9 +52,8 @@ def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: in
     padded = np.concatenate([np.full(window, np.nan), clean])[:-1]
     history = sliding_window_view(padded, window)[warmup:]
     center = _nanmedian(history)
-    spread = np.fmax(
-        median_abs_deviation(history, axis=1, scale="normal", nan_policy="omit"), floor
-    )
+    # scipy's median_abs_deviation warns on windows without a number; those are legitimately unknown here.
+    spread = np.fmax(NORMAL * _nanmedian(np.abs(history - center[:, None])), floor)
     z[warmup:] = np.nan_to_num((clean[warmup:] - center) / spread)
     return z
 

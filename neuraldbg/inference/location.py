@@ -9,7 +9,7 @@ leak. Onset and strength enter as soft evidence on the origin: consequences come
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +53,20 @@ class OriginNetwork(NamedTuple):
 
 
 def locate(
-    mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue
+    mechanism: Mechanism,
+    evidence: Evidence,
+    catalogue: Catalogue,
+    *,
+    engine: Literal["pgmpy", "numpy"] = "pgmpy",
 ) -> Mapping[str | None, float]:
     """Return P(origin | mechanism, evidence) over the candidate layers and None."""
     network = origin_network(mechanism, evidence, catalogue)
     if len(network.places) == 1:
         return {network.places[0]: 1.0}
-    values = posterior_of_origin(network.prior, network.tables, network.present)
+    if engine == "pgmpy":
+        values = posterior_of_origin(network.prior, network.tables, network.present)
+    else:
+        values = origin_posterior(network)
     return dict(zip(network.places, map(float, values), strict=True))
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuraldbg.inference.engine import joint_of_causes
 from neuraldbg.inference.location import locate
-from neuraldbg.inference.noisyor import UNKNOWN, Network, build, enumerate_sets
+from neuraldbg.inference.noisyor import (
+    UNKNOWN,
+    Network,
+    build,
+    enumerate_sets,
+    joint_by_enumeration,
+)
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.evidence import Evidence, Posterior
 
@@ -28,6 +35,7 @@ def infer(
     catalogue: Catalogue,
     *,
     priors: Mapping[str, float] | None = None,
+    engine: Literal["pgmpy", "numpy"] = "pgmpy",
 ) -> Posterior:
     """Return the probabilities of every mechanism, pair and place.
 
@@ -39,6 +47,8 @@ def infer(
         Mechanisms, detectors and their noisy-OR parameters.
     priors
         Replaces the prior of some mechanisms (``unknown_cause`` too).
+    engine
+        ``"pgmpy"`` answers; ``"numpy"`` sums the same tables directly, for benchmarks over thousands of runs.
 
     Raises
     ------
@@ -51,7 +61,7 @@ def infer(
     members, weights, surprise = screen(network)
     rough = weights @ members
     pruned = network.keep(_prune(rough))
-    joint = joint_of_causes(pruned)
+    joint = joint_of_causes(pruned) if engine == "pgmpy" else joint_by_enumeration(pruned)
     single = dict(zip(network.causes, map(float, rough), strict=True))
     single |= dict(zip(pruned.causes, map(float, marginals(joint)), strict=True))
     slugs = [s for s in catalogue.slugs() if any(_slug(c) == s for c in network.causes)]
@@ -66,7 +76,7 @@ def infer(
         variants=variants,
         pairs=_pairs(joint, pruned.causes),
         places={
-            slug: locate(catalogue.mechanism(variants[slug]), evidence, catalogue)
+            slug: locate(catalogue.mechanism(variants[slug]), evidence, catalogue, engine=engine)
             for slug in slugs
             if probability[slug] > LOCATE_ABOVE and catalogue.mechanism(variants[slug]).layered
         },

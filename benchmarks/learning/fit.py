@@ -1,0 +1,310 @@
+"""Conditional-likelihood refinement of the noisy-OR network: the experts' numbers are where it starts.
+
+Over sets S of at most two active causes, with links q, leaks l, event weights w, refutation factors f and prior
+log odds b,
+
+    log P(e absent | S)  = log(1 - l_e) + sum over m in S of log(1 - q_me)
+    score(S)             = sum over m in S of (b_m + sum over seen e of log f_me)
+                           + sum over judged e of w_e * log P(what was seen of e | S)
+    P(S | evidence)      = softmax of score over the sets that the context allows
+
+and what is maximised is ``log P(S true | evidence)`` over runs, with an L2 pull towards the experts. The result
+is still a noisy-OR network: every number goes back into the catalogue's records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.learning.table import Row
+from neuraldbg.records.catalogue import Catalogue
+from neuraldbg.records.learned import Learned
+
+__all__ = ["Batch", "Options", "encode", "fit", "learned"]
+
+UNKNOWN = "unknown_cause"
+# No link or leak leaves this interval: certainty cannot be argued with.
+LOW, HIGH = 1e-3, 0.995
+IMPOSSIBLE = -1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How far the experts' numbers may be moved.
+
+    Attributes
+    ----------
+    pull_links, pull_leaks, pull_priors, pull_factors
+        Weight of the squared distance from the experts' value (logit or log), a run.
+    pull_new
+        Pull towards none of links and factors that the experts did not declare.
+    weight_prior
+        Where the weights of correlated evidence begin.
+    pull_weights
+        Weight of the squared distance from that beginning (log).
+    epochs, rate
+        Of Adam over the whole table.
+    """
+
+    pull_links: float = 0.3
+    pull_leaks: float = 0.3
+    pull_priors: float = 0.1
+    pull_factors: float = 0.3
+    pull_new: float = 1.0
+    weight_prior: float = 0.6
+    pull_weights: float = 0.3
+    new: bool = True
+    epochs: int = 300
+    rate: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A table as arrays.
+
+    Attributes
+    ----------
+    causes, events
+        The axes M and E.
+    present, absent
+        Shape ``(N, E)``; reliability of what was seen, 0 where it was not seen so.
+    allowed
+        Shape ``(N, M)``; whether the context allows the cause.
+    sets
+        Shape ``(S, M)``; all sets of at most two causes.
+    right
+        Shape ``(N, S)``; sets that count as the truth.
+    importance
+        Shape ``(N,)``.
+    """
+
+    causes: tuple[str, ...]
+    events: tuple[str, ...]
+    present: Tensor
+    absent: Tensor
+    allowed: Tensor
+    sets: Tensor
+    right: Tensor
+    importance: Tensor
+
+
+def encode(rows: Sequence[Row], catalogue: Catalogue) -> Batch:
+    """Return the arrays of a table."""
+    causes = (*(m.key for m in catalogue.mechanisms), UNKNOWN)
+    events = tuple(d.name for d in catalogue.detectors)
+    column = {name: j for j, name in enumerate(events)}
+    shape = (len(rows), len(events))
+    present, absent = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for i, row in enumerate(rows):
+        for name, found in row.evidence.findings.items():
+            (present if found.present else absent)[i, column[name]] = found.weight
+    allowed = np.ones((len(rows), len(causes)), bool)
+    for i, row in enumerate(rows):
+        for j, mechanism in enumerate(catalogue.mechanisms):
+            allowed[i, j] = set(mechanism.requires) <= row.evidence.context
+    slugs = [c.split("/")[0] for c in causes]
+    sets = _sets(slugs)
+    right = np.stack([_right(row, slugs, sets) for row in rows])
+    return Batch(
+        causes=causes,
+        events=events,
+        present=torch.from_numpy(present),
+        absent=torch.from_numpy(absent),
+        allowed=torch.from_numpy(allowed),
+        sets=torch.from_numpy(sets),
+        right=torch.from_numpy(right),
+        importance=torch.from_numpy(_importance(rows)),
+    )
+
+
+def _sets(slugs: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    count = len(slugs)
+    pairs = [p for p in combinations(range(count), 2) if slugs[p[0]] != slugs[p[1]]]
+    out = np.zeros((1 + count + len(pairs), count), bool)
+    out[1 : 1 + count] = np.eye(count, dtype=bool)
+    for row, pair in enumerate(pairs, start=1 + count):
+        out[row, list(pair)] = True
+    return out
+
+
+def _right(row: Row, slugs: Sequence[str], sets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which sets count as the truth of a run."""
+    label = row.label
+    if not label.mechanisms:
+        return ~sets.any(axis=1)
+    primary = np.array([s in label.mechanisms for s in slugs])
+    second = np.array([s in label.second for s in slugs])
+    extra = np.array([s in (*label.also, *label.second, *label.mechanisms) for s in slugs])
+    inside = ~(sets & ~extra).any(axis=1)
+    if label.second:
+        both = (sets & primary).any(axis=1) & (sets & second).any(axis=1)
+        return np.asarray(inside & (both | (sets.sum(axis=1) == 1)))
+    found = (sets & primary).any(axis=1) & inside
+    # A fault that did no harm may be left unsaid.
+    return np.asarray(found | ~sets.any(axis=1)) if label.hurts is False else np.asarray(found)
+
+
+def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return weights that make mechanisms count alike (to the power of a half) and families too."""
+    first = [row.label.mechanisms[0] if row.label.mechanisms else "" for row in rows]
+    counts = {m: first.count(m) for m in set(first)}
+    typical = float(np.median([n for m, n in counts.items() if m])) if len(counts) > 1 else 1.0
+    weight = np.array([1.0 if not m else (typical / counts[m]) ** 0.5 for m in first])
+    harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
+    return (weight * harmless).astype(np.float32)
+
+
+class _Numbers:
+    """The parameters as unconstrained tensors, and the experts' values that they are tied to."""
+
+    def __init__(self, catalogue: Catalogue, batch: Batch, options: Options) -> None:
+        count, events = len(batch.causes), len(batch.events)
+        column = {name: j for j, name in enumerate(batch.events)}
+        link = np.full((count, events), np.nan)
+        factor = np.full((count, events), np.nan)
+        for i, mechanism in enumerate(catalogue.mechanisms):
+            for effect in mechanism.effects:
+                link[i, column[effect.event]] = effect.link
+            for effect in mechanism.forbids:
+                factor[i, column[effect.event]] = effect.link
+        for detector in catalogue.detectors:
+            if detector.failure is not None:
+                share = 1.0 if detector.kind == "loss_dynamics" else 0.25
+                link[-1, column[detector.name]] = catalogue.unknown_link * share
+        self.declared = torch.tensor(~np.isnan(link))
+        self.refuted = torch.tensor(~np.isnan(factor))
+        start = np.where(np.isnan(link), 0.004, np.clip(link, LOW, HIGH))
+        self.link0 = torch.logit(torch.tensor(start, dtype=torch.float32))
+        self.factor0 = torch.tensor(np.log(np.nan_to_num(factor, nan=1.0)), dtype=torch.float32)
+        leaks = [min(max(d.leak, 2e-3), 0.5) for d in catalogue.detectors]
+        self.leak0 = torch.logit(torch.tensor(leaks))
+        priors = [*(m.prior for m in catalogue.mechanisms), catalogue.p_unknown]
+        self.prior0 = torch.logit(torch.tensor(priors))
+        self.weight0 = torch.full((events,), float(np.log(options.weight_prior)))
+        self.link = self.link0.clone().requires_grad_()
+        self.factor = self.factor0.clone().requires_grad_()
+        self.leak = self.leak0.clone().requires_grad_()
+        self.prior = self.prior0.clone().requires_grad_()
+        self.weight = self.weight0.clone().requires_grad_()
+        self._options = options
+
+    def tensors(self) -> list[Tensor]:
+        return [self.link, self.factor, self.leak, self.prior, self.weight]
+
+    def links(self) -> Tensor:
+        q = torch.sigmoid(self.link).clamp(0.0, HIGH)
+        return q if self._options.new else q * self.declared
+
+    def factors(self) -> Tensor:
+        """Return log factors, never above 0: a refutation speaks against."""
+        log = self.factor.clamp(-6.0, 0.0)
+        return log if self._options.new else log * self.refuted
+
+    def pull(self) -> Tensor:
+        options = self._options
+        links = (self.link - self.link0) ** 2
+        factors = (self.factor - self.factor0) ** 2
+        return (
+            options.pull_links * links[self.declared].sum()
+            + options.pull_new * 0.3 * links[~self.declared].sum()
+            + options.pull_factors * factors[self.refuted].sum()
+            + options.pull_new * factors[~self.refuted].sum()
+            + options.pull_leaks * ((self.leak - self.leak0) ** 2).sum()
+            + options.pull_priors * ((self.prior - self.prior0) ** 2).sum()
+            + options.pull_weights * ((self.weight - self.weight0) ** 2).sum()
+        )
+
+
+def scores(numbers: _Numbers, batch: Batch) -> Tensor:
+    """Return the score of every set for every run, shape ``(N, S)``."""
+    members = batch.sets.float()
+    quiet = -torch.nn.functional.softplus(numbers.leak) + members @ torch.log1p(-numbers.links())
+    quiet = quiet.clamp_max(float(np.log1p(-1e-4)))
+    loud = torch.log(-torch.expm1(quiet))
+    weight = numbers.weight.exp().clamp_max(1.5)
+    evidence = (batch.present * weight) @ loud.T + (batch.absent * weight) @ quiet.T
+    single = numbers.prior + batch.present @ numbers.factors().T
+    prior = torch.where(batch.allowed, single, IMPOSSIBLE) @ members.T
+    return evidence + prior
+
+
+def fit(rows: Sequence[Row], catalogue: Catalogue, options: Options = Options()) -> _Numbers:
+    """Return the numbers that maximise the conditional likelihood of the labels."""
+    batch = encode(rows, catalogue)
+    numbers = _Numbers(catalogue, batch, options)
+    optimizer = torch.optim.Adam(numbers.tensors(), lr=options.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+    for _ in range(options.epochs):
+        optimizer.zero_grad()
+        log_p = torch.log_softmax(scores(numbers, batch), dim=1)
+        right = torch.logsumexp(log_p.masked_fill(~batch.right, IMPOSSIBLE), dim=1)
+        loss = -(batch.importance * right.clamp_min(-12.0)).sum() + numbers.pull()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return numbers
+
+
+def learned(
+    numbers: _Numbers,
+    catalogue: Catalogue,
+    *,
+    corpus: str,
+    temperature: float = 1.0,
+    least: float = 0.02,
+) -> Learned:
+    """Return the numbers as a record.
+
+    Parameters
+    ----------
+    numbers
+        What was fitted.
+    catalogue
+        The experts' catalogue.
+    corpus
+        Hash of the table.
+    temperature
+        Divides every weight, prior log odds and log factor, and so every score.
+    least
+        Links below it that the experts did not declare are dropped.
+    """
+    with torch.no_grad():
+        links, factors = numbers.links().numpy(), numbers.factors().numpy() / temperature
+        prior = torch.sigmoid(numbers.prior / temperature).numpy()
+        leak, weight = (
+            torch.sigmoid(numbers.leak).numpy(),
+            numbers.weight.exp().clamp_max(1.5).numpy(),
+        )
+    events = [d.name for d in catalogue.detectors]
+    keys = [*(m.key for m in catalogue.mechanisms), UNKNOWN]
+    declared = numbers.declared.numpy()
+    return Learned(
+        detectors=catalogue.fingerprint(),
+        corpus=corpus,
+        links={
+            key: {
+                event: round(float(links[i, j]), 4)
+                for j, event in enumerate(events)
+                if declared[i, j] or links[i, j] >= least
+            }
+            for i, key in enumerate(keys)
+        },
+        factors={
+            key: {
+                event: round(float(np.exp(factors[i, j])), 4)
+                for j, event in enumerate(events)
+                if factors[i, j] < -0.05
+            }
+            for i, key in enumerate(keys[:-1])
+        },
+        priors={key: round(float(p), 6) for key, p in zip(keys, prior, strict=True)},
+        leaks={e: round(float(p), 5) for e, p in zip(events, leak, strict=True)},
+        weights={e: round(float(w) / temperature, 4) for e, w in zip(events, weight, strict=True)},
+    )

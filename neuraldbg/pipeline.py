@@ -73,6 +73,7 @@ def diagnose(
         graph=graph,
         couplings=(*mechanism_couplings(posterior, claims), *event_couplings(graph)),
         coverage=_coverage(recording, len(evidence.findings)),
+        calibrated=catalogue.calibrated,
         facts={"surprise": posterior.surprise, **signals.numbers},
     )
     chains = {c.mechanism: _best_chain(c, graph) for c in claims[:TOLD]}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
+from neuraldbg.explain.claims import UNKNOWN, Claim, claims, telling
 from neuraldbg.explain.remedy import remedy_text
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.diagnosis import CausalHypothesis, Coupling
-from neuraldbg.records.event import SemanticEvent, StepSpan
+from neuraldbg.records.event import SemanticEvent
 from neuraldbg.records.evidence import Evidence, Posterior
 from neuraldbg.records.signals import Signals
 
 __all__ = ["mechanism_couplings", "rank"]
 
-UNKNOWN = "unknown_cause"
-FLOOR = 1e-3
 EXPECTED, WORTH_NAMING = 0.5, 0.4
 MAX_CLAUSES = 6
 
@@ -50,25 +47,18 @@ def rank(
     Returns
     -------
     tuple of CausalHypothesis
-        ``probability`` is that of the joint claim; ``calibrated`` is False until parameters are learned.
+        ``probability`` is that of the joint claim; ``calibrated`` is False unless the catalogue's numbers were
+        learned for exactly its detectors and mechanisms.
     """
     teller = _Teller(evidence, events, signals, catalogue)
-    chosen = sorted(posterior.mechanisms.items(), key=lambda item: (-item[1], item[0]))
-    claims = [
-        teller.claim(catalogue.mechanism(posterior.variants[slug]), posterior)
-        for slug, p in chosen
-        if p >= FLOOR
-    ]
-    if posterior.p_unknown >= FLOOR:
-        claims.append(teller.unknown(posterior))
-    return tuple(sorted(claims, key=lambda c: (-c.p_mechanism, c.mechanism)))
+    return tuple(teller.tell(claim, posterior) for claim in claims(posterior, evidence, catalogue))
 
 
 def mechanism_couplings(
-    posterior: Posterior, claims: tuple[CausalHypothesis, ...], *, least: float = 0.05
+    posterior: Posterior, hypotheses: tuple[CausalHypothesis, ...], *, least: float = 0.05
 ) -> list[Coupling]:
     """Return pairs of mechanisms that are likely active together, with lift over independence."""
-    onset = {c.mechanism: c.step for c in claims}
+    onset = {h.mechanism: h.step for h in hypotheses}
     single = {**posterior.mechanisms, UNKNOWN: posterior.p_unknown}
     found = []
     for (a, b), joint in posterior.pairs.items():
@@ -108,56 +98,56 @@ class _Teller:
             self._by_name.setdefault(event.name, []).append(event)
         self._present = frozenset(self._by_name)
 
-    def claim(self, mechanism: Mechanism, posterior: Posterior) -> CausalHypothesis:
-        """Return one mechanism's claim at its likeliest place."""
-        p = posterior.mechanisms[mechanism.slug]
-        places = posterior.places.get(mechanism.slug, {None: 1.0})
-        layer = max(places, key=lambda place: (places[place], place is not None))
+    def tell(self, claim: Claim, posterior: Posterior) -> CausalHypothesis:
+        """Return a claim with everything that speaks for and against it."""
+        if claim.mechanism == UNKNOWN:
+            return self._unknown(claim, posterior)
+        mechanism = self._catalogue.mechanism(claim.variant)
         seen = sorted(
             (e for e in mechanism.effects if e.event in self._present),
-            key=lambda e: (-self._weight(e), e.event),
+            key=lambda e: (-telling(e, self._catalogue), e.event),
         )
-        failure = self._failure(seen, layer)
-        step, span = self._onset(seen, layer)
+        failure = self._failure(seen, claim.layer)
         return CausalHypothesis(
-            mechanism=mechanism.slug,
-            layer=layer,
-            step=step,
-            steps=span,
-            probability=p * places[layer],
-            p_mechanism=p,
-            bayes_factor=posterior.bayes_factors.get(mechanism.slug, 1.0),
-            evidence_for=self._for(seen, layer),
+            mechanism=claim.mechanism,
+            layer=claim.layer,
+            step=claim.step,
+            steps=claim.steps,
+            probability=claim.probability,
+            p_mechanism=claim.p_mechanism,
+            bayes_factor=posterior.bayes_factors.get(claim.mechanism, 1.0),
+            evidence_for=self._for(seen, claim.layer),
             evidence_against=self._against(mechanism),
             not_observed=self._not_observed(mechanism),
-            remedy=remedy_text(mechanism, layer, step, self._signals, self._present),
+            remedy=remedy_text(mechanism, claim.layer, claim.step, self._signals, self._present),
             equivalent_to=tuple(slug for slug, _ in mechanism.equivalents),
             experiment="; ".join(text for _, text in mechanism.equivalents),
+            calibrated=self._catalogue.calibrated,
             symptom=SYMPTOMS.get(failure, "Trouble"),
             failure=failure,
             place=mechanism.place,
             look_alikes=mechanism.look_alikes,
             claim=mechanism.claim,
-            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, layer)),
+            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, claim.layer)),
         )
 
-    def unknown(self, posterior: Posterior) -> CausalHypothesis:
+    def _unknown(self, claim: Claim, posterior: Posterior) -> CausalHypothesis:
         """Return the claim that none of the listed mechanisms is the cause."""
         symptoms = [e for events in self._by_name.values() for e in events if e.failure]
-        step = min((e.span.first for e in symptoms), default=0)
         return CausalHypothesis(
             mechanism=UNKNOWN,
             layer=None,
-            step=step,
-            steps=StepSpan(step, step + 1),
-            probability=posterior.p_unknown,
-            p_mechanism=posterior.p_unknown,
+            step=claim.step,
+            steps=claim.steps,
+            probability=claim.probability,
+            p_mechanism=claim.p_mechanism,
             bayes_factor=posterior.bayes_factors.get(UNKNOWN, 1.0),
             evidence_for=tuple(
                 self._catalogue.detector(n).meaning
                 for n in sorted({e.name for e in symptoms})[:MAX_CLAUSES]
             ),
             remedy="compare with a run that worked, or overfit one batch to split data from model",
+            calibrated=self._catalogue.calibrated,
             symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"] if symptoms else "Trouble",
             claim="a cause that is not in the catalogue",
         )
@@ -168,30 +158,11 @@ class _Teller:
         here = [e for e in found if e.layer == layer]
         return here or found
 
-    def _weight(self, effect: Effect) -> float:
-        leak = self._catalogue.detector(effect.event).leak
-        return effect.link * max(math.log(effect.link / leak), 0.0)
-
-    def _onset(self, seen: list[Effect], layer: str | None) -> tuple[int, StepSpan]:
-        """Return the first step of the most telling evidence, and the interval it lies in.
-
-        The interval reaches back to the sampled step before, since a change between two sampled steps is
-        seen at the second.
-        """
-        if not seen:
-            return 0, StepSpan(0, 1)
-        top = max(self._weight(e) for e in seen)
-        telling = [e for e in seen if self._weight(e) >= 0.6 * top]
-        step = min(e.span.first for effect in telling for e in self._at(effect.event, layer))
-        sampled = self._signals.recording.sampled
-        before = sampled[sampled < step]
-        return step, StepSpan(int(before[-1]) + 1 if before.size else step, step + 1)
-
     def _failure(self, seen: list[Effect], layer: str | None) -> str:
         """Return the failure kind that the mechanism explains best; any that was seen if it explains none."""
         gravity = list(SYMPTOMS)
         mine = [
-            (-self._weight(effect), gravity.index(event.failure))
+            (-telling(effect, self._catalogue), gravity.index(event.failure))
             for effect in seen
             for event in self._at(effect.event, layer)
             if event.failure

@@ -18,17 +18,16 @@ from neuraldbg.inference.engine import posterior_of_origin
 from neuraldbg.inference.noisyor import CLIP
 from neuraldbg.records.catalogue import Catalogue, Mechanism
 from neuraldbg.records.evidence import Evidence, LocatedFinding
+from neuraldbg.records.learned import LocationWeights
 
 __all__ = ["OriginNetwork", "locate", "origin_network", "origin_posterior"]
 
 Array = NDArray[np.float64]
 
 MAX_PLACES = 24
-# Judgement, mechanisms.md section 5: a consequence shows with even odds, an unrelated layer rarely.
-PROPAGATED, ELSEWHERE, EVERYWHERE = 0.5, 0.05, 0.85
 MAX_QUIET = 24
-# Soft evidence: nats lost per tolerance of lateness, gained per decade of strength.
-LATENESS, STRENGTH = 1.0, 1.0
+# Judgement, mechanisms.md section 5: a consequence shows with even odds, an unrelated layer rarely.
+UNLEARNED = LocationWeights()
 
 
 class OriginNetwork(NamedTuple):
@@ -88,6 +87,7 @@ def origin_network(mechanism: Mechanism, evidence: Evidence, catalogue: Catalogu
     if not layers:
         return OriginNetwork((None,), np.ones(1), np.zeros((0, 1)), np.zeros(0, bool))
     reached = _reached(layers, evidence, mechanism.spread)
+    numbers = catalogue.learned.location if catalogue.learned is not None else UNLEARNED
     tables, present = [], []
     quiet = _quiet(found, layers, evidence)
     for event, link in local.items():
@@ -97,12 +97,16 @@ def origin_network(mechanism: Mechanism, evidence: Evidence, catalogue: Catalogu
             if layer not in judged:
                 continue
             row = [
-                link if layer == place else _elsewhere(layer, place, reached, spreads=spreads)
+                link
+                if layer == place
+                else numbers.propagated
+                if spreads and layer in reached[place]
+                else numbers.elsewhere
                 for place in layers
             ]
-            tables.append([*row, EVERYWHERE if link > 0.5 else link])
+            tables.append([*row, numbers.everywhere if link > 0.5 else link])
             present.append(layer in found[event])
-    prior = _prior(layers, found, mechanism.p_whole)
+    prior = _prior(layers, found, mechanism, numbers)
     return OriginNetwork(places, prior, np.array(tables), np.array(present, bool))
 
 
@@ -127,24 +131,30 @@ def _quiet(
     ]
 
 
-def _prior(layers: list[str], found: dict[str, dict[str, LocatedFinding]], whole: float) -> Array:
+def _prior(
+    layers: list[str],
+    found: dict[str, dict[str, LocatedFinding]],
+    mechanism: Mechanism,
+    numbers: LocationWeights,
+) -> Array:
     """Return the prior over origins, tilted by how early and how strong the findings there are."""
     first = min(f.onset for at in found.values() for f in at.values())
     last = max(f.onset for at in found.values() for f in at.values())
     tolerance = max(5.0, 0.1 * (last - first))
     tilt = []
-    for layer in layers:
+    for rank, layer in enumerate(layers):
         here = [at[layer] for at in found.values() if layer in at]
         late = min(f.onset for f in here) - first
         strong = max(min(f.strength, 3.0) for f in here)
-        tilt.append(STRENGTH * strong - LATENESS * min(late / tolerance, 8.0))
+        upstream = {"forward": -rank, "backward": rank}.get(mechanism.spread, 0)
+        tilt.append(
+            numbers.strength * strong
+            - numbers.lateness * min(late / tolerance, 8.0)
+            + numbers.flow * upstream / max(len(layers) - 1, 1)
+        )
     weights = np.exp(np.array(tilt) - max(tilt))
-    weights *= (1 - whole) / weights.sum()
-    return np.append(weights, whole)
-
-
-def _elsewhere(layer: str, place: str, reached: dict[str, set[str]], *, spreads: bool) -> float:
-    return PROPAGATED if spreads and layer in reached.get(place, ()) else ELSEWHERE
+    whole = mechanism.p_whole
+    return np.append(weights * ((1 - whole) / weights.sum()), whole)
 
 
 def _reached(layers: list[str], evidence: Evidence, spread: str) -> dict[str, set[str]]:

@@ -1,0 +1,163 @@
+"""From the posterior to claims: mechanism, layer, onset and probability, without words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from neuraldbg.records.catalogue import Catalogue, Effect, Mechanism
+from neuraldbg.records.event import StepSpan
+from neuraldbg.records.evidence import Evidence, Posterior
+from neuraldbg.records.learned import ClaimMap, OnsetError
+
+__all__ = ["UNKNOWN", "Claim", "claims", "stated_probability", "telling"]
+
+UNKNOWN = "unknown_cause"
+FLOOR = 1e-3
+# Evidence of at least this share of the most telling counts for the onset.
+TELLING = 0.6
+# A change between two sampled steps is seen at the second: steps are at most 3 % of the run apart.
+UNLEARNED = OnsetError(early=4, late=0, share=0.03)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One mechanism at its likeliest place.
+
+    Attributes
+    ----------
+    mechanism
+        Slug.
+    variant
+        Key of its most probable variant; the slug itself for an unknown cause.
+    layer
+        Dotted name; None for the whole network, the data, the loss or the optimizer.
+    step, steps
+        Onset, and the interval that it lies in.
+    p_mechanism
+        Posterior of the mechanism.
+    probability
+        Of mechanism and layer together, as stated to the user.
+    """
+
+    mechanism: str
+    variant: str
+    layer: str | None
+    step: int
+    steps: StepSpan
+    p_mechanism: float
+    probability: float
+
+
+def claims(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> tuple[Claim, ...]:
+    """Return the claims worth making, most probable mechanism first.
+
+    Parameters
+    ----------
+    posterior, evidence
+        Of the inference stage.
+    catalogue
+        Its learned claim map, where there is one, turns posteriors into stated probabilities.
+    """
+    found = [
+        _claim(catalogue.mechanism(posterior.variants[slug]), posterior, evidence, catalogue)
+        for slug, p in posterior.mechanisms.items()
+        if p >= FLOOR
+    ]
+    if posterior.p_unknown >= FLOOR:
+        found.append(_unknown(posterior, evidence, catalogue))
+    return tuple(sorted(found, key=lambda c: (-c.p_mechanism, c.mechanism)))
+
+
+def stated_probability(p: float, surprise: float, learned: ClaimMap) -> float:
+    """Return the probability of a claim as stated: the network's, corrected by what held-out runs showed.
+
+    Parameters
+    ----------
+    p
+        Posterior of mechanism and layer together.
+    surprise
+        Nats per event type under the best explanation; evidence unlike any seen lowers the claim.
+    learned
+        The map.
+    """
+    odds = math.log(max(p, 1e-9)) - math.log(max(1.0 - p, 1e-9))
+    excess = max(surprise - learned.usual, 0.0)
+    z = learned.slope * odds + learned.offset - learned.novelty * excess
+    return learned.cap / (1.0 + math.exp(-max(min(z, 50.0), -50.0)))
+
+
+def telling(effect: Effect, catalogue: Catalogue) -> float:
+    """Return how much an effect says for its mechanism: link times log of link over leak."""
+    leak = catalogue.detector(effect.event).leak
+    weight = catalogue.weights.get(effect.event, 1.0)
+    return weight * effect.link * max(math.log(effect.link / leak), 0.0)
+
+
+def _claim(
+    mechanism: Mechanism, posterior: Posterior, evidence: Evidence, catalogue: Catalogue
+) -> Claim:
+    p = posterior.mechanisms[mechanism.slug]
+    places = posterior.places.get(mechanism.slug, {None: 1.0})
+    layer = max(places, key=lambda place: (places[place], place is not None))
+    step = _onset(mechanism, layer, evidence, catalogue)
+    return Claim(
+        mechanism=mechanism.slug,
+        variant=mechanism.key,
+        layer=layer,
+        step=step,
+        steps=_interval(step, catalogue),
+        p_mechanism=p,
+        probability=_state(p * places[layer], posterior, catalogue),
+    )
+
+
+def _unknown(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> Claim:
+    failures = {d.name for d in catalogue.detectors if d.failure}
+    onsets = [
+        f.onset for n, f in evidence.findings.items() if n in failures and f.onset is not None
+    ]
+    step = min(onsets, default=0)
+    return Claim(
+        mechanism=UNKNOWN,
+        variant=UNKNOWN,
+        layer=None,
+        step=step,
+        steps=_interval(step, catalogue),
+        p_mechanism=posterior.p_unknown,
+        probability=_state(posterior.p_unknown, posterior, catalogue),
+    )
+
+
+def _state(p: float, posterior: Posterior, catalogue: Catalogue) -> float:
+    if catalogue.learned is None:
+        return p
+    return stated_probability(p, posterior.surprise, catalogue.learned.claim)
+
+
+def _onset(
+    mechanism: Mechanism, layer: str | None, evidence: Evidence, catalogue: Catalogue
+) -> int:
+    """Return the first step of the most telling evidence at the claim's layer."""
+    seen = [
+        (telling(e, catalogue), _first(e.event, layer, evidence))
+        for e in mechanism.effects
+        if e.event in evidence.findings and evidence.findings[e.event].present
+    ]
+    known = [(weight, step) for weight, step in seen if step is not None]
+    if not known:
+        return 0
+    top = max(weight for weight, _ in known)
+    return min(step for weight, step in known if weight >= TELLING * top)
+
+
+def _first(event: str, layer: str | None, evidence: Evidence) -> int | None:
+    found = evidence.findings[event]
+    here = [f.onset for f in found.at if f.layer == layer]
+    return min(here) if here else found.onset
+
+
+def _interval(step: int, catalogue: Catalogue) -> StepSpan:
+    error = catalogue.learned.onset if catalogue.learned is not None else UNLEARNED
+    early = max(error.early, math.ceil(error.share * step))
+    return StepSpan(max(step - early, 0), step + max(error.late, 0) + 1)

@@ -128,7 +128,9 @@ def _predicted(recording: Recording) -> dict[str, Series]:
         return {}
     start = abs(initial_loss(finite))
     rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
-    terms = cosine.astype(np.float64) * ratio * norm * grads[rows]
+    # Infinity times zero is NaN here, and NaN is left out below.
+    with np.errstate(invalid="ignore", over="ignore"):
+        terms = cosine.astype(np.float64) * ratio * norm * grads[rows]
     usable = seen & grads_seen[rows] & np.isfinite(terms)
     drop = np.where(usable, terms, 0.0).sum(axis=1) / max(start, 1e-12)
     known = any_row(usable) & np.isfinite(start)

@@ -27,7 +27,7 @@ from benchmarks.learning.table import Row
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.learned import Learned
 
-__all__ = ["Batch", "Options", "encode", "fit", "learned"]
+__all__ = ["Batch", "Numbers", "Options", "encode", "fit", "learned", "scores"]
 
 UNKNOWN = "unknown_cause"
 # No link or leak leaves this interval: certainty cannot be argued with.
@@ -61,7 +61,7 @@ class Options:
     weight_prior: float = 0.6
     pull_weights: float = 0.3
     new: bool = True
-    epochs: int = 300
+    epochs: int = 200
     rate: float = 0.05
 
 
@@ -161,7 +161,7 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (weight * harmless).astype(np.float32)
 
 
-class _Numbers:
+class Numbers:
     """The parameters as unconstrained tensors, and the experts' values that they are tied to."""
 
     def __init__(self, catalogue: Catalogue, batch: Batch, options: Options) -> None:
@@ -222,7 +222,7 @@ class _Numbers:
         )
 
 
-def scores(numbers: _Numbers, batch: Batch) -> Tensor:
+def scores(numbers: Numbers, batch: Batch) -> Tensor:
     """Return the score of every set for every run, shape ``(N, S)``."""
     members = batch.sets.float()
     quiet = -torch.nn.functional.softplus(numbers.leak) + members @ torch.log1p(-numbers.links())
@@ -235,10 +235,10 @@ def scores(numbers: _Numbers, batch: Batch) -> Tensor:
     return evidence + prior
 
 
-def fit(rows: Sequence[Row], catalogue: Catalogue, options: Options = Options()) -> _Numbers:
+def fit(rows: Sequence[Row], catalogue: Catalogue, options: Options = Options()) -> Numbers:
     """Return the numbers that maximise the conditional likelihood of the labels."""
     batch = encode(rows, catalogue)
-    numbers = _Numbers(catalogue, batch, options)
+    numbers = Numbers(catalogue, batch, options)
     optimizer = torch.optim.Adam(numbers.tensors(), lr=options.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
     for _ in range(options.epochs):
@@ -253,7 +253,7 @@ def fit(rows: Sequence[Row], catalogue: Catalogue, options: Options = Options())
 
 
 def learned(
-    numbers: _Numbers,
+    numbers: Numbers,
     catalogue: Catalogue,
     *,
     corpus: str,

@@ -1,0 +1,1 @@
+"""Fault injection: ordinary programs of many families, faults put into them, and twins without."""

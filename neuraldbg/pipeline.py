@@ -8,6 +8,7 @@ from dataclasses import replace
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.events import find_events, gather_evidence
 from neuraldbg.explain import (
+    about,
     explanations,
     healthy_reason,
     mechanism_couplings,
@@ -88,9 +89,9 @@ def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
 
 
 def _roots(claim: CausalHypothesis, graph: EventGraph) -> tuple[str, ...]:
-    """Return the claim's events at its onset: where its story begins."""
-    mine = set(claim.event_ids)
-    return tuple(e.id for e in graph.events if e.id in mine and e.span.first <= claim.step)
+    """Return the claim's events at its onset, the most telling first: where its story begins."""
+    onset = {e.id: e.span.first for e in graph.events}
+    return tuple(i for i in claim.event_ids if onset[i] <= claim.step)
 
 
 def _coverage(recording: Recording, judged: int) -> Coverage:
@@ -124,5 +125,11 @@ def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Ex
         "unknown_cause"
     }
     claims = tuple(c for c in diagnosis.hypotheses if c.mechanism in can and c.p_mechanism >= 0.05)
-    chain = chain_to(diagnosis, failure)
-    return [tell(claim, diagnosis.hypotheses, chain) for claim in claims]
+    return [
+        tell(
+            about(claim, failure),
+            diagnosis.hypotheses,
+            trace(diagnosis.graph, failure, roots=_roots(claim, diagnosis.graph)),
+        )
+        for claim in claims
+    ]

@@ -178,7 +178,7 @@ MECHANISMS = (
             layered=True,
             p_whole=0.05,
             spread="backward",
-            remedy="guard the operation: add an epsilon inside the root or logarithm, or clamp its input",
+            remedy="guard {operation}: add an epsilon inside the root or logarithm, or clamp its input",
             look_alikes=(
                 "nonfinite_data",
                 "half_precision_overflow",

@@ -61,7 +61,7 @@ MECHANISMS = (
         layered=True,
         p_whole=0.05,
         spread="both",
-        remedy="re-initialise '{layer}' (He, zero bias) or use LeakyReLU or GELU after it",
+        remedy="re-initialise '{layer}' with gain {gain:.2f} (He) and zero bias, or use LeakyReLU or GELU after it",
         look_alikes=("depth_attenuation", "learning_rate_too_high"),
         source="Lu et al. 2019, Dying ReLU and Initialization; Sokar et al. 2023",
     ),
@@ -206,7 +206,7 @@ MECHANISMS = (
             ),
             forbids=effects(initialization_tiny=0.3, loss_solved=0.2),
             role="state",
-            remedy="add residual connections or normalization, or replace the saturating nonlinearity by ReLU",
+            remedy="add residual connections or normalization, or replace the saturating nonlinearity by ReLU{gradient_loss}",
             look_alikes=(
                 "initialization_too_small",
                 "dead_units",

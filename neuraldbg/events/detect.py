@@ -108,46 +108,52 @@ def _judge(detector: Detector, signals: Signals) -> _Judged | None:
 
 
 def _badness(detector: Detector, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    # A measured NaN or infinity is beyond every upper threshold and below none.
+    # A measured NaN or infinity of either sign is beyond every upper threshold and below none.
     sign = 1.0 if detector.side == "above" else -1.0
-    with np.errstate(invalid="ignore"):
-        if detector.scale == "log":
-            size = np.log10(np.clip(np.nan_to_num(values, nan=np.inf), 1e-38, 1e38))
-            return sign * (size - math.log10(detector.threshold))
-        unit = max(abs(detector.threshold), 1e-12)
-        finite = np.nan_to_num(values, nan=np.inf, posinf=1e38, neginf=-1e38)
-        return np.clip(sign * (finite - detector.threshold) / unit, -1e6, 1e6)
+    numbers = np.where(np.isfinite(values), values, 1e38)
+    if detector.scale == "log":
+        size = np.log10(np.clip(numbers, 1e-38, 1e38))
+        return np.asarray(sign * (size - math.log10(detector.threshold)), dtype=np.float64)
+    unit = max(abs(detector.threshold), 1e-12)
+    return np.clip(sign * (numbers - detector.threshold) / unit, -1e6, 1e6)
 
 
 def _events(detector: Detector, judged: _Judged, signals: Signals) -> list[SemanticEvent]:
-    hits = lasting((judged.badness >= 0) & judged.usable, detector.patience)
-    columns = hits.reshape(hits.shape[0], -1)
-    return [
-        _event(detector, judged, columns[:, k], int(k), signals)
-        for k in np.flatnonzero(columns.any(axis=0))
-    ]
+    length = judged.series.steps.size
+    usable = judged.usable.reshape(length, -1)
+    abnormal = (judged.badness.reshape(length, -1) >= 0) & usable
+    # A series shorter than the patience is judged as a whole: a short run can show a lasting regime too.
+    need = min(detector.patience, length)
+    found = []
+    for k in np.flatnonzero(abnormal.sum(axis=0) >= need):
+        # Patience counts measured points: what was not measured neither breaks a regime nor prolongs it.
+        measured = np.flatnonzero(usable[:, k])
+        rows = measured[lasting(abnormal[measured, k], need)]
+        if rows.size:
+            found.append(_event(detector, judged, rows, int(k), signals))
+    return found
 
 
 def _event(
     detector: Detector,
     judged: _Judged,
-    hit: NDArray[np.bool_],
+    rows: NDArray[np.intp],
     k: int,
     signals: Signals,
 ) -> SemanticEvent:
-    rows = np.flatnonzero(hit)
     steps = judged.series.steps
-    first, last = int(steps[rows[0]]), int(steps[rows[-1]])
-    badness = judged.badness.reshape(hit.size, -1)[rows, k]
-    values = judged.series.values.reshape(hit.size, -1)[rows, k]
+    first, last = int(steps[rows[0]]), _last(detector, judged.series, rows, signals)
+    badness = judged.badness.reshape(steps.size, -1)[rows, k]
+    values = judged.series.values.reshape(steps.size, -1)[rows, k]
     worst = int(np.argmax(badness))
     layer = _layer_name(judged.series, k, signals.recording.topology)
-    opening = steps[judged.usable.reshape(hit.size, -1)[:, k]][0]
+    measured = np.flatnonzero(judged.usable.reshape(steps.size, -1)[:, k])
+    breaks = np.diff(np.searchsorted(measured, rows)) > 1
     return SemanticEvent(
-        id=f"{detector.name}@{layer or 'run'}#{first}",
+        id=f"{detector.name}@{'run' if layer is None else layer or 'model'}#{first}",
         name=detector.name,
         kind=detector.kind,
-        before="start" if first <= int(opening) else detector.before,
+        before="start" if rows[0] == measured[0] else detector.before,
         after=detector.after,
         layer=layer,
         span=StepSpan(first, last + 1),
@@ -155,8 +161,26 @@ def _event(
         confidence=_weight(detector, float(badness[worst])),
         value=float(values[worst]) if math.isfinite(values[worst]) else None,
         failure=detector.failure,
-        facts={"times": int(np.count_nonzero(np.diff(rows) > 1)) + 1},
+        facts={
+            "times": int(np.count_nonzero(breaks)) + 1,
+            "signal": detector.reads,
+            "threshold": detector.threshold,
+            "whole_run": _is_of_whole_run(detector, judged.series),
+        },
     )
+
+
+def _is_of_whole_run(detector: Detector, series: Series) -> bool:
+    """Return whether a series is one number about the run, and not something that happened at a step."""
+    return series.steps.size == 1 and series.layers is None and detector.kind != "numerics"
+
+
+def _last(detector: Detector, series: Series, rows: NDArray[np.intp], signals: Signals) -> int:
+    """Return the last abnormal step: that of the run for a number about the whole of it."""
+    last = int(series.steps[rows[-1]])
+    if _is_of_whole_run(detector, series) and signals.recording.steps.size:
+        return max(last, int(signals.recording.steps[-1]))
+    return last
 
 
 def _layer_name(series: Series, k: int, topology: Topology) -> str | None:

@@ -10,10 +10,12 @@ from neuraldbg.records.event import SemanticEvent
 from neuraldbg.records.evidence import Evidence, Posterior
 from neuraldbg.records.signals import Signals
 
-__all__ = ["mechanism_couplings", "rank"]
+__all__ = ["SYMPTOMS", "mechanism_couplings", "rank"]
 
 EXPECTED, WORTH_NAMING = 0.5, 0.4
 MAX_CLAUSES = 6
+# Lift from which two mechanisms go together; less is rounding around independence.
+COUPLED = 1.05
 
 # The failure that opens a sentence: the gravest first where several are equally well explained.
 SYMPTOMS = {
@@ -25,8 +27,31 @@ SYMPTOMS = {
     "loss_divergence": "Loss divergence",
     "loss_spike": "Loss spike",
     "optimizer_instability": "Optimizer instability",
-    "data_anomaly": "Data anomaly",
     "loss_plateau": "Loss plateau",
+    "data_anomaly": "Data anomaly",
+}
+# What opens a sentence where nothing that was seen is a failure in itself.
+ANOMALIES = {
+    "gradient_health": "Gradient anomaly",
+    "activation_regime": "Activation anomaly",
+    "optimizer_stability": "Optimizer anomaly",
+    "data_anomaly": "Data anomaly",
+    "loss_dynamics": "Loss anomaly",
+    "parameter_health": "Parameter anomaly",
+    "numerics": "Numerical anomaly",
+}
+ALL_AT_ONCE = "all layers at once"
+DIRECTIONS = {
+    "forward": "forward: what it does to the layer is carried towards the loss",
+    "backward": "backward: the layers before it get its damaged gradient",
+    "both": "both ways: activations after the layer, gradients before it",
+    "none": "it stays in its layer",
+}
+FROM_INPUT, FROM_LOSS = "forward from the input", "backward from the loss"
+TRAVELS = {
+    "gradient_health": FROM_LOSS,
+    "activation_regime": FROM_INPUT,
+    "parameter_health": FROM_INPUT,
 }
 
 
@@ -57,15 +82,20 @@ def rank(
 def mechanism_couplings(
     posterior: Posterior, hypotheses: tuple[CausalHypothesis, ...], *, least: float = 0.05
 ) -> list[Coupling]:
-    """Return pairs of mechanisms that are likely active together, with lift over independence."""
+    """Return pairs of mechanisms that are active together more often than independence gives.
+
+    Two likely mechanisms that have nothing to do with one another have a lift of 1 and are left out.
+    """
     onset = {h.mechanism: h.step for h in hypotheses}
     single = {**posterior.mechanisms, UNKNOWN: posterior.p_unknown}
     found = []
     for (a, b), joint in posterior.pairs.items():
         if joint < least or a not in onset or b not in onset:
             continue
-        first, second = (a, b) if onset[a] <= onset[b] else (b, a)
         lift = joint / max(single[a] * single[b], 1e-12)
+        if lift < COUPLED:
+            continue
+        first, second = (a, b) if onset[a] <= onset[b] else (b, a)
         lag = onset[second] - onset[first]
         found.append(
             Coupling(
@@ -96,17 +126,13 @@ class _Teller:
         self._by_name: dict[str, list[SemanticEvent]] = {}
         for event in events:
             self._by_name.setdefault(event.name, []).append(event)
-        self._present = frozenset(self._by_name)
 
     def tell(self, claim: Claim, posterior: Posterior) -> CausalHypothesis:
         """Return a claim with everything that speaks for and against it."""
         if claim.mechanism == UNKNOWN:
             return self._unknown(claim, posterior)
         mechanism = self._catalogue.mechanism(claim.variant)
-        seen = sorted(
-            (e for e in mechanism.effects if e.event in self._present),
-            key=lambda e: (-telling(e, self._catalogue), e.event),
-        )
+        seen = self._seen(mechanism)
         failure = self._failure(seen, claim.layer)
         return CausalHypothesis(
             mechanism=claim.mechanism,
@@ -119,21 +145,36 @@ class _Teller:
             evidence_for=self._for(seen, claim.layer),
             evidence_against=self._against(mechanism),
             not_observed=self._not_observed(mechanism),
-            remedy=remedy_text(mechanism, claim.layer, claim.step, self._signals, self._present),
+            remedy=remedy_text(mechanism, claim.layer, claim.step, self._signals, self._by_name),
             equivalent_to=tuple(slug for slug, _ in mechanism.equivalents),
             experiment="; ".join(text for _, text in mechanism.equivalents),
             calibrated=self._catalogue.calibrated,
-            symptom=SYMPTOMS.get(failure, "Trouble"),
+            symptom=self._symptom(failure, seen),
             failure=failure,
             place=mechanism.place,
             look_alikes=mechanism.look_alikes,
             claim=mechanism.claim,
             event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, claim.layer)),
+            story=mechanism.story,
+            role=mechanism.role,
+            direction=self._direction(mechanism, seen, claim.layer),
         )
+
+    def _seen(self, mechanism: Mechanism) -> list[Effect]:
+        """Return the effects of a mechanism that were seen and speak for it, the most telling first."""
+        found = [
+            (telling(effect, self._catalogue), effect)
+            for effect in mechanism.effects
+            if effect.event in self._by_name
+        ]
+        ranked = sorted(found, key=lambda item: (-item[0], item[1].event))
+        return [effect for weight, effect in ranked if weight > 0]
 
     def _unknown(self, claim: Claim, posterior: Posterior) -> CausalHypothesis:
         """Return the claim that none of the listed mechanisms is the cause."""
         symptoms = [e for events in self._by_name.values() for e in events if e.failure]
+        failure = self._failure([], None)
+        names = dict.fromkeys(e.name for e in sorted(symptoms, key=lambda e: -e.strength))
         return CausalHypothesis(
             mechanism=UNKNOWN,
             layer=None,
@@ -142,14 +183,14 @@ class _Teller:
             probability=claim.probability,
             p_mechanism=claim.p_mechanism,
             bayes_factor=posterior.bayes_factors.get(UNKNOWN, 1.0),
-            evidence_for=tuple(
-                self._catalogue.detector(n).meaning
-                for n in sorted({e.name for e in symptoms})[:MAX_CLAUSES]
-            ),
+            evidence_for=tuple(self._clause(n, None) for n in names)[:MAX_CLAUSES],
             remedy="compare with a run that worked, or overfit one batch to split data from model",
             calibrated=self._catalogue.calibrated,
-            symptom=SYMPTOMS[symptoms[0].failure or "loss_plateau"] if symptoms else "Trouble",
+            symptom=self._symptom(failure, []),
+            failure=failure,
             claim="a cause that is not in the catalogue",
+            story="What was seen fits no listed mechanism.",
+            direction=ALL_AT_ONCE,
         )
 
     def _at(self, event: str, layer: str | None) -> list[SemanticEvent]:
@@ -159,31 +200,68 @@ class _Teller:
         return here or found
 
     def _failure(self, seen: list[Effect], layer: str | None) -> str:
-        """Return the failure kind that the mechanism explains best; any that was seen if it explains none."""
+        """Return the failure that opens the sentence: the one that the mechanism explains best.
+
+        A consequence is preferred to what defines the mechanism ("dead units from dead units" says nothing),
+        and anything to an anomaly of the data, which is a cause before it is a failure.
+        """
         gravity = list(SYMPTOMS)
         mine = [
-            (-telling(effect, self._catalogue), gravity.index(event.failure))
+            (
+                e.failure == "data_anomaly",
+                effect.local,
+                -telling(effect, self._catalogue),
+                e.failure,
+            )
             for effect in seen
-            for event in self._at(effect.event, layer)
-            if event.failure
-        ]
-        others = [
-            (0.0, gravity.index(e.failure))
-            for events in self._by_name.values()
-            for e in events
+            for e in self._at(effect.event, layer)
             if e.failure
         ]
-        found = min(mine or others, default=None)
-        return gravity[found[1]] if found else ""
+        if mine:
+            return min(mine, key=lambda m: (*m[:3], gravity.index(m[3])))[3]
+        others = {e.failure for events in self._by_name.values() for e in events if e.failure}
+        return min(others, key=gravity.index, default="")
+
+    def _symptom(self, failure: str, seen: list[Effect]) -> str:
+        if failure:
+            return SYMPTOMS[failure]
+        kinds = [event.kind for effect in seen for event in self._by_name[effect.event]]
+        return ANOMALIES[kinds[0]] if kinds else "Poor training"
+
+    def _direction(self, mechanism: Mechanism, seen: list[Effect], layer: str | None) -> str:
+        """Return the way in which the consequences travel."""
+        if layer is not None:
+            return DIRECTIONS[mechanism.spread]
+        if mechanism.place == "the loss":
+            return FROM_LOSS
+        first = self._by_name[seen[0].event][0] if seen else None
+        if mechanism.place == "the data":
+            # Inputs act through the activations, labels and targets through the loss.
+            signal = "" if first is None else str(first.facts.get("signal"))
+            return FROM_INPUT if signal.startswith("input") else FROM_LOSS
+        if mechanism.place != "the whole network" or first is None:
+            return ALL_AT_ONCE
+        return TRAVELS.get(first.kind, ALL_AT_ONCE)
 
     def _for(self, seen: list[Effect], layer: str | None) -> tuple[str, ...]:
-        return tuple(self._clause(e.event, layer) for e in seen[:MAX_CLAUSES])
+        """Return clauses, one for each signal: of two thresholds passed the farther one says more."""
+        best: dict[object, str] = {}
+        for effect in seen:
+            event = self._at(effect.event, layer)[0]
+            signal = event.facts.get("signal", event.name)
+            before = best.get(signal)
+            if before is None or event.strength < self._at(before, layer)[0].strength:
+                best[signal] = effect.event
+        return tuple(self._clause(name, layer) for name in best.values())[:MAX_CLAUSES]
 
     def _clause(self, name: str, layer: str | None) -> str:
-        event = self._at(name, layer)[0]
-        detector = self._catalogue.detector(name)
+        events = self._at(name, layer)
+        event, detector = events[0], self._catalogue.detector(name)
         where = f" in '{event.layer}'" if event.layer else ""
-        return f"{detector.meaning}{where} (step {event.span.first}{_value(event, detector)})"
+        if event.layer and event.layer != layer and len(events) > 1:
+            others = len(events) - 1
+            where += f" and {others} other layer{'s' if others > 1 else ''}"
+        return f"{detector.meaning}{where}{_measured(event, detector)}"
 
     def _against(self, mechanism: Mechanism) -> tuple[str, ...]:
         missing = [
@@ -191,13 +269,13 @@ class _Teller:
             for e in mechanism.effects
             if e.link >= EXPECTED
             and e.event in self._evidence.findings
-            and e.event not in self._present
+            and e.event not in self._by_name
         ]
         refuting = [
-            self._catalogue.detector(e.event) for e in mechanism.forbids if e.event in self._present
+            self._catalogue.detector(e.event) for e in mechanism.forbids if e.event in self._by_name
         ]
-        clauses = [f"not seen: {d.meaning}" for d in missing]
-        clauses += [f"speaks against it: {d.meaning}" for d in refuting]
+        clauses = [f"speaks against it: {d.meaning}" for d in refuting]
+        clauses += [f"not seen: {d.meaning}" for d in missing]
         return tuple(clauses[:MAX_CLAUSES])
 
     def _not_observed(self, mechanism: Mechanism) -> tuple[str, ...]:
@@ -208,7 +286,11 @@ class _Teller:
         )[:MAX_CLAUSES]
 
 
-def _value(event: SemanticEvent, detector: Detector) -> str:
-    if event.value is None or detector.reliability >= 1.0:
-        return ""
-    return f", {event.value:.3g}"
+def _measured(event: SemanticEvent, detector: Detector) -> str:
+    """Return step, value and threshold in brackets, as far as they mean something."""
+    # A number about the whole run has no step, unless it is an exact fact that holds from one on.
+    exact = detector.reliability >= 1.0
+    parts = [] if event.facts.get("whole_run") and not exact else [f"step {event.span.first}"]
+    if event.value is not None and not exact:
+        parts.append(f"{event.value:.3g}, threshold {detector.threshold:.3g}")
+    return f" ({': '.join(parts)})" if parts else ""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from neuraldbg.records.catalogue import Mechanism
+from neuraldbg.records.event import SemanticEvent
 from neuraldbg.records.signals import Signals
 
 __all__ = ["remedy_text"]
 
 # Karpathy's rule of thumb for the ratio of update to weight.
 IDEAL_RATIO = 1e-3
+# A rate that the rule would hardly change is moved by one decade: the customary next experiment.
+DECADE = 10.0
+EARLY = 20
+SHORTEST_HISTORY = 8
 GAINS = {
     "relu": 2**0.5,
     "relu6": 2**0.5,
@@ -27,13 +38,31 @@ MISMATCHES = {
     "loss_sum": "use reduction='mean', or divide the learning rate by the batch size",
 }
 NOT_UPDATED = {
-    "parameters_orphaned": "pass the parameters of '{layer}' to the optimizer (build it after the model is final)",
-    "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after '{layer}'",
-    "parameters_frozen": "set requires_grad=True on '{layer}', unless it is frozen on purpose",
-    "parameters_unmoved": "check the learning rate of the parameter group of '{layer}'",
+    "parameters_orphaned": "pass the parameters of {layers} to the optimizer (build it after the model is final)",
+    "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after {layers}",
+    "parameters_frozen": "set requires_grad=True on {layers}, unless that is frozen on purpose",
+    "parameters_unmoved": "check the learning rate of the parameter group of {layers}",
     "step_missing": "call optimizer.step() after backward()",
     "lr_zero": "give the optimizer a learning rate above zero",
 }
+
+
+Events = Mapping[str, Sequence[SemanticEvent]]
+
+
+class _Number(float):
+    """A number of this run that is said in words where it is not known."""
+
+    words: str
+
+    def __new__(cls, value: float, words: str) -> Self:
+        """Return the number with its words."""
+        self = super().__new__(cls, value)
+        self.words = words
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return super().__format__(spec) if math.isfinite(self) else self.words
 
 
 def remedy_text(
@@ -41,7 +70,7 @@ def remedy_text(
     layer: str | None,
     step: int,
     signals: Signals,
-    present: frozenset[str],
+    events: Events,
 ) -> str:
     """Return the remedy of a mechanism with this run's numbers filled in.
 
@@ -53,75 +82,182 @@ def remedy_text(
         Of the claim.
     signals
         Source of the numbers.
-    present
-        Event names that were seen.
+    events
+        What was seen, by event name.
     """
+    where = f"'{layer}'" if layer else "all layers"
     values = {
         "layer": layer or "the network",
-        "where": f"'{layer}'" if layer else "all layers",
+        "where": where,
         "step": step,
-        "mismatch": _first(MISMATCHES, present, "make head and loss agree"),
-        "not_updated": _first(
-            NOT_UPDATED, present, "check which parameters the optimizer owns"
-        ).format(layer=layer or "the model"),
+        "mismatch": _first(MISMATCHES, events, "make head and loss agree"),
+        "not_updated": _not_updated(events, layer),
         **_rates(signals, mechanism.slug),
-        **_clips(signals),
+        **_clips(signals, step),
+        **_optimizer(signals),
+        "schedule": _schedule(signals, events),
+        "operation": _operation(signals),
+        "gradient_loss": _gradient_loss(signals),
         "gain": _gain(signals, layer),
-        "dropout": _config(signals, layer, "p"),
-        "input_scale": _number(signals, "input_scale"),
-        "target_scale": _number(signals, "target_scale"),
+        "dropout": _Number(_config(signals, layer, "p"), "its present value"),
+        "input_scale": _number(signals, "input_scale", "far from 1"),
+        "target_scale": _number(signals, "target_scale", "far from 1"),
     }
-    return mechanism.remedy.format(**values)
+    template = mechanism.remedy if layer else mechanism.remedy.replace("'{layer}'", "{where}")
+    return template.format(**values)
 
 
-def _first(table: dict[str, str], present: frozenset[str], default: str) -> str:
-    return next((text for event, text in table.items() if event in present), default)
+def _first(table: dict[str, str], events: Events, default: str) -> str:
+    return next((text for event, text in table.items() if event in events), default)
 
 
-def _number(signals: Signals, name: str) -> float:
+def _not_updated(events: Events, layer: str | None) -> str:
+    """Return what keeps parameters from moving, with every layer that it concerns."""
+    text = _first(NOT_UPDATED, events, "check which parameters the optimizer owns")
+    event = next((name for name in NOT_UPDATED if name in events), "")
+    named = [e.layer for e in events.get(event, ()) if e.layer] or ([layer] if layer else [])
+    quoted = [f"'{name}'" for name in named]
+    shown = ", ".join(quoted[:3]) + (f" and {len(quoted) - 3} more" if len(quoted) > 3 else "")
+    return text.format(layers=shown or "the model")
+
+
+def _number(signals: Signals, name: str, words: str) -> _Number:
     value = signals.numbers.get(name)
-    return float(value) if isinstance(value, (int, float)) else float("nan")
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return _Number(float(value) if known and value is not None else math.nan, words)
 
 
-def _rates(signals: Signals, slug: str) -> dict[str, float | str]:
-    rate = _number(signals, "learning_rate")
-    ratio = signals.series.get("update_ratio")
-    worst = float("nan")
-    if ratio is not None and ratio.observed.any():
-        seen = np.where(ratio.observed & np.isfinite(ratio.values), ratio.values, 0.0)
-        early = seen[: max(1, min(20, seen.shape[0]))]
-        worst = float(np.median(early, axis=0).max())
-    if slug == "learning_rate_too_low":
-        worst = _number(signals, "update_ratio_best")
-    better = rate * IDEAL_RATIO / worst if worst > 0 else rate
+def _rates(signals: Signals, slug: str) -> dict[str, _Number]:
+    rate = _number(signals, "learning_rate", "its present value")
+    low = slug == "learning_rate_too_low"
+    better = rate * IDEAL_RATIO / (_best_ratio(signals) if low else _worst_ratio(signals))
+    if low and not better > 2 * rate:
+        better = rate * DECADE
+    elif not low and not better < rate / 2:
+        better = rate / DECADE
     decay = signals.recording.group.get("weight_decay")
-    strength = float(decay.values[decay.observed].max()) if decay and decay.observed.any() else 0.0
+    seen = decay.values[decay.observed] if decay is not None else np.zeros(0)
+    strength = float(seen.max()) if seen.size else math.nan
+    words = "ten times as much" if low else "a tenth of it"
     return {
         "learning_rate": rate,
-        "better_rate": better,
-        "weight_decay": strength,
-        "better_decay": min(strength / 100.0, 0.01),
+        "better_rate": _Number(better, words),
+        "weight_decay": _Number(strength, "its present value"),
+        "better_decay": _Number(min(strength / 100.0, 0.01), "0.01"),
     }
 
 
-def _clips(signals: Signals) -> dict[str, float | str]:
-    raw, used = (signals.recording.step.get(n) for n in ("grad_norm_raw", "grad_norm_used"))
-    sizes = raw.values[raw.observed & np.isfinite(raw.values)] if raw else np.zeros(0)
-    now = used.values[used.observed & np.isfinite(used.values)] if used else np.zeros(0)
-    top = float(np.quantile(sizes, 0.9)) if sizes.size else float("nan")
-    text = f", and clip the gradient norm at {np.quantile(sizes, 0.5):.2g}" if sizes.size else ""
+def _best_ratio(signals: Signals) -> float:
+    best = signals.numbers.get("update_ratio_best")
+    return float(best) if isinstance(best, float) and best > 0 else math.nan
+
+
+def _worst_ratio(signals: Signals) -> float:
+    """Return the update ratio of the worst layer: its early level, or its peak if the early one is fine."""
+    ratio = signals.series.get("update_ratio")
+    if ratio is None or not ratio.observed.any():
+        return math.nan
+    seen = np.where(ratio.observed & np.isfinite(ratio.values), ratio.values, 0.0)
+    early = float(np.median(seen[:EARLY], axis=0).max())
+    worst = early if early > 2 * IDEAL_RATIO else float(seen.max())
+    return worst if worst > 0 else math.nan
+
+
+def _clips(signals: Signals, step: int) -> dict[str, _Number | str]:
+    """Return the clip value in use and the one to use: the 90th percentile of the norms before the trouble.
+
+    With too few norms before it the median over the run has to serve: it is not moved by an explosion.
+    """
+    sizes, steps = _sampled(signals, "grad_norm_raw")
+    now, _ = _sampled(signals, "grad_norm_used")
+    quiet = sizes[steps < step]
+    enough = quiet.size >= SHORTEST_HISTORY
+    size = math.nan
+    if sizes.size:
+        size = float(np.quantile(quiet, 0.9)) if enough else float(np.median(sizes))
     return {
-        "clip_90": top,
-        "clip_now": float(np.median(now)) if now.size else float("nan"),
-        "clip": text,
+        "clip_90": _Number(
+            float(np.quantile(sizes, 0.9)) if sizes.size else math.nan, "its usual size"
+        ),
+        "clip_now": _Number(float(np.median(now)) if now.size else math.nan, "its present value"),
+        "clip": f", and clip the gradient norm at {size:.2g}" if math.isfinite(size) else "",
     }
+
+
+def _sampled(signals: Signals, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    column = signals.recording.step.get(name)
+    if column is None:
+        return np.zeros(0, np.float32), np.zeros(0, np.int64)
+    usable = column.observed & np.isfinite(column.values)
+    return column.values[usable], signals.recording.steps[usable]
+
+
+def _optimizer(signals: Signals) -> dict[str, _Number]:
+    """Return momentum, the rate that it would stand at the usual effective step, and beta2."""
+    momentum, beta2 = (_default(signals, key) for key in ("momentum", "beta2"))
+    rate = _number(signals, "learning_rate", "its present value")
+    # lr / (1 - beta) is the effective step; 0.9 is the momentum that rates are usually tuned for.
+    return {
+        "momentum": _Number(momentum, "its present value"),
+        "momentum_rate": _Number(rate * (1.0 - momentum) / 0.1, "less"),
+        "beta2": _Number(beta2, "its present value"),
+    }
+
+
+def _default(signals: Signals, key: str) -> float:
+    found = [o.defaults.get(key) for o in signals.recording.optimizers]
+    return max((float(v) for v in found if isinstance(v, (int, float))), default=math.nan)
+
+
+def _schedule(signals: Signals, events: Events) -> str:
+    """Return what the schedule did, with its numbers, to follow the remedy; empty if nothing stands out."""
+    rates = signals.recording.group.get("lr")
+    if rates is None or not rates.observed.any():
+        return ""
+    rate = np.where(rates.observed, rates.values, 0.0).max(axis=1)
+    steps = signals.recording.steps
+    for name, verb in (("lr_jumped", "rose"), ("lr_collapsed", "had fallen")):
+        if name in events:
+            row = int(np.searchsorted(steps, events[name][0].span.first))
+            before = rate[max(row - 1, 0)] if name == "lr_jumped" else rate.max()
+            step = int(steps[row])
+            return f": at step {step} the learning rate {verb} from {before:.2g} to {rate[row]:.2g}"
+    if "lr_still_warming" in events:
+        return f": the learning rate rose from {rate[0]:.2g} to {rate[-1]:.2g} until the run ended"
+    return ""
+
+
+def _operation(signals: Signals) -> str:
+    """Return the operation that met its singular point, where it is known."""
+    kinds = ("nonfinite_forward", "nonfinite_gradient", "risky_op")
+    for kind in kinds:
+        for occurrence in signals.recording.occurrences:
+            name = occurrence.facts.get("op")
+            if occurrence.kind == kind and name:
+                return f"the operation '{name}'"
+    return "the operation"
+
+
+def _gradient_loss(signals: Signals) -> str:
+    """Return by how much the gradient falls over the network at its start; empty if unknown."""
+    series = signals.series.get("gradient_decades_below")
+    if series is None or not series.observed[:1].any():
+        return ""
+    decades = float(np.where(series.observed[0], series.values[0], 0.0).max())
+    layers = int(series.observed[0].sum())
+    return (
+        f": the gradient falls {decades:.1f} decades over {layers} layers" if decades >= 1 else ""
+    )
 
 
 def _gain(signals: Signals, layer: str | None) -> float:
-    for info in signals.recording.topology.layers:
-        if info.name == layer:
-            return GAINS.get(info.activation or "", 1.0)
-    return GAINS["relu"] if "has_rectifier" in signals.context else 1.0
+    """Return the gain for a layer's nonlinearity, or for the commonest of the network."""
+    layers = signals.recording.topology.layers
+    mine = [info.activation for info in layers if info.name == layer]
+    if layer is None:
+        counts = Counter(info.activation for info in layers if info.params and info.activation)
+        mine = [name for name, _ in counts.most_common(1)]
+    return GAINS.get((mine[0] if mine else None) or "", 1.0)
 
 
 def _config(signals: Signals, layer: str | None, key: str) -> float:
@@ -129,4 +265,4 @@ def _config(signals: Signals, layer: str | None, key: str) -> float:
         value = info.config.get(key)
         if info.name == layer and isinstance(value, (int, float)):
             return float(value)
-    return float("nan")
+    return math.nan

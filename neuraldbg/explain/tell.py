@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from neuraldbg.explain.rank import SYMPTOMS
 from neuraldbg.records.diagnosis import (
     CausalChain,
     CausalHypothesis,
@@ -9,7 +12,7 @@ from neuraldbg.records.diagnosis import (
     Explanation,
 )
 
-__all__ = ["explanations", "healthy_reason", "tell"]
+__all__ = ["about", "explanations", "healthy_reason", "tell"]
 
 MAX_LINES = 25
 RULED_OUT_BELOW = 0.1
@@ -32,8 +35,15 @@ def explanations(
     # One failure gets one explanation: rivals are told only where they are as likely as not, or where the
     # first is itself unsure.
     least = SURE if claims[0].p_mechanism >= SURE else RIVAL
-    told = [c for i, c in enumerate(claims[:MAX_TOLD]) if i == 0 or c.p_mechanism >= least]
-    return tuple(tell(c, claims, chains.get(c.mechanism)) for c in told)
+    rivals = [
+        c for c in claims[1:MAX_TOLD] if c.p_mechanism >= least and not _is_state_of(c, claims[0])
+    ]
+    return tuple(tell(c, claims, chains.get(c.mechanism)) for c in (claims[0], *rivals))
+
+
+def _is_state_of(rival: CausalHypothesis, first: CausalHypothesis) -> bool:
+    """Return whether a rival is a state that a root was there to bring about: part of its story."""
+    return rival.role == "state" and first.role == "root" and rival.step >= first.step
 
 
 def tell(
@@ -45,46 +55,55 @@ def tell(
     return Explanation(
         hypothesis=claim,
         sentence=str(claim),
-        details="\n".join(_details(claim, rivals, chain)[:MAX_LINES]),
+        details="\n".join(_details(claim, rivals)[:MAX_LINES]),
         chain=chain,
     )
 
 
-def _details(
-    claim: CausalHypothesis,
-    rivals: tuple[CausalHypothesis, ...],
-    chain: CausalChain | None,
-) -> list[str]:
+def about(claim: CausalHypothesis, failure: str) -> CausalHypothesis:
+    """Return the same claim as the answer to why one failure kind happened."""
+    return replace(claim, failure=failure, symptom=SYMPTOMS[failure])
+
+
+def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> list[str]:
     where = f"layer '{claim.layer}'" if claim.layer else claim.place
     kind = "calibrated" if claim.calibrated else "not calibrated"
+    first, last = claim.steps.first, claim.steps.stop - 1
+    between = f" (between {first} and {last})" if first < last else ""
+    joint = f", p of mechanism and place = {claim.probability:.2f}" if claim.layer else ""
     lines = [
-        f"what        {claim.claim} ({claim.mechanism}), p = {claim.p_mechanism:.2f}, {kind}",
-        f"where       {where}, p of mechanism and place = {claim.probability:.2f}",
-        f"when        step {claim.step} (between {claim.steps.first} and {claim.steps.stop - 1})",
+        *_block(
+            "what", (f"{claim.claim} ({claim.mechanism}), p = {claim.p_mechanism:.2f}, {kind}",)
+        ),
+        *_block("where", (f"{where}{joint}",)),
+        *_block("when", (f"step {claim.step}{between}",)),
+        *_block("direction", (claim.direction,)),
+        *_block("how", (claim.story,)),
     ]
-    if chain is not None and len(chain) > 1:
-        ways = [e.direction for e in chain.edges if e.direction in {"forward", "backward"}]
-        lines.append(f"direction   {ways[0] if ways else 'all layers at once'}")
-    lines += _block("because", claim.evidence_for, 6)
-    lines += _block("against", claim.evidence_against, 3)
-    lines += _block("ruled out", _ruled_out(claim, rivals), 3)
+    lines += _block("because", claim.evidence_for[:6])
+    lines += _block("against", claim.evidence_against[:3])
+    lines += _block("ruled out", _ruled_out(claim, rivals)[:3])
     if claim.equivalent_to:
         names = ", ".join(claim.equivalent_to)
-        lines.append(f"not told    passive evidence cannot tell it from {names}")
-        lines.append(f"experiment  {claim.experiment}")
-    lines.append(f"try this    {claim.remedy}")
-    return lines + _block("unobserved", claim.not_observed, 3)
+        lines += _block("cannot tell", (f"passive evidence does not separate it from {names}",))
+        lines += _block("experiment", (claim.experiment,))
+    lines += _block("try this", (claim.remedy,))
+    return lines + _block("not observed", claim.not_observed[:3])
 
 
-def _block(title: str, clauses: tuple[str, ...], most: int) -> list[str]:
-    return [f"{title if i == 0 else '':<12}{clause}" for i, clause in enumerate(clauses[:most])]
+def _block(title: str, clauses: tuple[str, ...]) -> list[str]:
+    kept = [clause for clause in clauses if clause]
+    return [f"{title if i == 0 else '':<14}{clause}" for i, clause in enumerate(kept)]
 
 
 def _ruled_out(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> tuple[str, ...]:
     """Return the look-alikes that the evidence speaks against, and why."""
+    # What passive evidence cannot tell from the claim is not ruled out by it either.
     known = {r.mechanism: r for r in rivals}
     out = []
     for slug in claim.look_alikes:
+        if slug in claim.equivalent_to:
+            continue
         rival = known.get(slug)
         if rival is None:
             out.append(f"{slug} (p < 0.001)")
@@ -99,10 +118,13 @@ def healthy_reason(diagnosis: Diagnosis) -> str:
     coverage = diagnosis.coverage
     if coverage.steps == 0:
         return "no optimizer step was seen, so there is nothing to judge"
+    failures = dict.fromkeys(e.failure for e in diagnosis.events if e.failure)
+    named = [SYMPTOMS[f].lower() for f in sorted(failures, key=list(SYMPTOMS).index)]
     if diagnosis.healthy:
-        signs = "no sign of failure" if not diagnosis.events else "no failure that hurts"
+        signs = f"{' and '.join(named[:2])} did not hurt" if named else "no sign of failure"
         return (
             f"the run looks healthy (p = {diagnosis.p_healthy:.2f}): {signs} in "
             f"{coverage.steps} steps and {coverage.layers_seen} layers"
         )
-    return f"{len(diagnosis.events)} events in {coverage.steps} steps need an explanation"
+    seen = ", ".join(named[:3]) if named else f"{len(diagnosis.events)} unusual events"
+    return f"the run needs an explanation (p of healthy = {diagnosis.p_healthy:.2f}): {seen}"

@@ -13,9 +13,11 @@ from neuraldbg.records.event import SemanticEvent
 
 __all__ = ["event_couplings", "to_networkx", "trace"]
 
-# Nats that a path may lose by starting at a root of the leading hypothesis instead of anywhere.
-ROOT_BONUS = 4.0
+# Nats that a path to one symptom may lose against one to another by starting at the leading hypothesis.
+STRANGER = 4.0
 MAX_COUPLINGS = 20
+# Lift from which two event types go together; three layers that show everything reach 1.14 by counting alone.
+COUPLED = 1.2
 
 
 def to_networkx(graph: EventGraph) -> nx.DiGraph:
@@ -56,7 +58,7 @@ def trace(graph: EventGraph, failure: str, *, roots: Sequence[str] = ()) -> Caus
     failure
         Failure kind, one of ``FAILURE_KINDS``.
     roots
-        Event ids to start from by preference: evidence of the leading hypothesis.
+        Event ids to start from by preference, the most telling first: evidence of a hypothesis.
 
     Returns
     -------
@@ -91,15 +93,15 @@ def _path(
     roots: Sequence[str],
 ) -> tuple[float, list[str]]:
     costs, paths = nx.single_source_dijkstra(net.reverse(copy=False), symptom.id, weight="cost")
-    wanted = set(roots)
-
-    def price(source: str) -> float:
-        # An event that something precedes is no root unless the leading hypothesis says so.
-        return float(costs[source]) + (0.0 if source in wanted else ROOT_BONUS)
-
-    starts = [s for s in costs if s in wanted or net.in_degree(s) == 0]
-    start = min(starts, key=lambda s: (s not in wanted, by_id[s].span.first, price(s), s))
-    return price(start), list(reversed(paths[start]))
+    # Evidence of the leading hypothesis is where its story begins; without any, what nothing precedes.
+    wanted = [s for s in costs if s in roots and s != symptom.id]
+    if not wanted and symptom.id in roots:
+        wanted = [symptom.id]
+    starts = wanted or [s for s in costs if net.in_degree(s) == 0]
+    rank = {event: place for place, event in enumerate(roots)}
+    start = min(starts, key=lambda s: (by_id[s].span.first, rank.get(s, 0), costs[s], s))
+    price = float(costs[start]) + (0.0 if wanted else STRANGER)
+    return price, list(reversed(paths[start]))
 
 
 def _chain(
@@ -116,8 +118,9 @@ def _chain(
 
 
 def event_couplings(graph: EventGraph) -> list[Coupling]:
-    """Return pairs of event types that occur in the same layers at nearly the same steps.
+    """Return pairs of event types that occur in the same layers, more often than independence gives.
 
+    Two thresholds on one signal are one event type here.
     ``joint`` is the share of places that show both, ``lift`` that share over what independence gives,
     with half a count added to every cell (Haldane 1956) so that few places claim little.
     """
@@ -127,11 +130,13 @@ def event_couplings(graph: EventGraph) -> list[Coupling]:
             onsets = places.setdefault(event.name, {})
             onsets[event.layer] = min(onsets.get(event.layer, event.span.first), event.span.first)
     total = len({layer for onsets in places.values() for layer in onsets})
+    signal = {event.name: event.facts.get("signal", event.name) for event in graph.events}
     found = []
     for a, b in ((a, b) for a in places for b in places if a < b):
         shared = places[a].keys() & places[b].keys()
-        if len(shared) >= 2:
+        if len(shared) >= 2 and signal[a] != signal[b]:
             found.append(_coupling(a, b, places, shared, total))
+    found = [c for c in found if c.lift >= COUPLED]
     return sorted(found, key=lambda c: (-c.lift, -c.joint, c.first, c.second))[:MAX_COUPLINGS]
 
 

@@ -68,14 +68,18 @@ class CausalChain:
             return f"no causal chain to {self.failure}: {self.reason}"
         lines = [_event_line(self.events[0])]
         for edge, event in zip(self.edges, self.events[1:], strict=True):
-            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} steps─▶ "
+            unit = "step" if edge.lag == 1 else "steps"
+            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} {unit}─▶ "
             lines.append(arrow + _event_line(event))
         return "\n".join(lines)
 
 
 def _event_line(event: SemanticEvent) -> str:
     where = f" in '{event.layer}'" if event.layer else ""
-    return f"step {event.span.first}: {event.after}{where} ({event.name})"
+    # A plateau is known when the run ends; what led to it may have begun at any step before.
+    ends = event.failure == "loss_plateau" and event.span.length > 1
+    when = f"until step {event.span.stop - 1}" if ends else f"step {event.span.first}"
+    return f"{when}: {event.after}{where} ({event.name})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,12 @@ class CausalHypothesis:
         Events that speak for it, the most telling first.
     claim
         Clause that completes "likely due to".
+    story
+        What happens, in which order.
+    direction
+        The way in which its consequences travel, in words.
+    role
+        ``root`` (something a person did) or ``state`` (which others can cause).
     """
 
     mechanism: str
@@ -138,6 +148,9 @@ class CausalHypothesis:
     look_alikes: tuple[str, ...] = ()
     claim: str = ""
     event_ids: tuple[str, ...] = ()
+    story: str = ""
+    direction: str = ""
+    role: str = "root"
 
     def __str__(self) -> str:
         where = f"layer '{self.layer}'" if self.layer else self.place
@@ -186,10 +199,12 @@ class Coupling:
     lag: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.first} leads {self.second} by {self.lag} steps "
-            f"(joint {self.joint:.2f}, lift {self.lift:.1f})"
-        )
+        if self.lag == 0:
+            order = f"{self.first} together with {self.second}"
+        else:
+            unit = "step" if self.lag == 1 else "steps"
+            order = f"{self.first} leads {self.second} by {self.lag} {unit}"
+        return f"{order} (joint {self.joint:.2f}, lift {self.lift:.1f})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,12 +111,14 @@ def _level(recording: Recording) -> dict[str, Series]:
 
 def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> Series:
     """Return decades between the late and the early gradient norm."""
-    usable = logs[seen & np.isfinite(logs)]
+    rows = np.flatnonzero(seen & np.isfinite(logs))
+    usable = logs[rows]
     if usable.size < 16:
         return scalar_series(int(steps[0]), 0.0)._replace(observed=np.array([False]))
     k = max(4, usable.size // 10)
     rise = float(np.median(usable[-k:]) - np.median(usable[:k])) / np.log(10.0)
-    return scalar_series(int(steps[0]), rise)
+    # Known at the late end: it must not look like something that was there from the start.
+    return scalar_series(int(steps[rows[-k]]), rise)
 
 
 def _clipping(recording: Recording) -> dict[str, Series]:

@@ -211,7 +211,10 @@ def _stillness(recording: Recording) -> dict[str, Series]:
             recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
         ),
         "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
-        "no_gradient": layer_max(start, silent.astype(float), always & matrix[None, :], owner),
+        # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
+        "no_gradient": layer_max(
+            start, silent.astype(float), always & matrix[None, :] & gradient_seen.any(), owner
+        ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "unmoved": layer_max(
             recording.sampled,

@@ -1,0 +1,93 @@
+"""Onset, interval and stated probability of a claim."""
+
+from dataclasses import replace
+
+import pytest
+
+from neuraldbg.explain.claims import claims, stated_probability, telling
+from neuraldbg.records.catalogue import Effect
+from neuraldbg.records.learned import ClaimMap, Learned, OnsetError
+from tests.unit.explain.conftest import CATALOGUE
+
+
+def learned(**parts) -> Learned:
+    empty = {k: {} for k in ("links", "factors", "priors", "leaks", "weights")}
+    return Learned(detectors="", corpus="", **empty, **parts)
+
+
+def first(world, catalogue=CATALOGUE):
+    return claims(world.posterior, world.evidence, catalogue)[0]
+
+
+def test_the_onset_is_that_of_the_most_telling_evidence(world) -> None:
+    # The loss is stuck from step 0 on, but that tells little: it leaks often.
+    assert first(world).step == 10
+
+
+def test_the_onset_at_the_layer_counts_and_not_one_elsewhere(world) -> None:
+    dead = claims(world.posterior, world.evidence, CATALOGUE)[1]
+    assert (dead.mechanism, dead.layer, dead.step) == ("dead_units", "fc1", 12)
+
+
+def test_without_evidence_the_onset_is_the_start(world) -> None:
+    world.events = ()
+    assert first(world).step == 0
+
+
+def test_the_interval_reaches_back_to_the_sample_before(world) -> None:
+    assert tuple(first(world).steps) == (6, 11)
+
+
+def test_the_interval_does_not_begin_before_the_run(world) -> None:
+    world.events = ()
+    assert tuple(first(world).steps) == (0, 1)
+
+
+def test_learned_errors_of_the_onset_widen_the_interval(world) -> None:
+    catalogue = replace(CATALOGUE, learned=learned(onset=OnsetError(early=2, late=3, share=0.5)))
+    assert tuple(first(world, catalogue).steps) == (5, 14)
+
+
+def test_an_unlearned_claim_states_the_posterior(world) -> None:
+    assert first(world).probability == 0.9
+
+
+def test_a_learned_map_corrects_the_statement(world) -> None:
+    catalogue = replace(CATALOGUE, learned=learned(claim=ClaimMap(slope=0.5, cap=1.0)))
+    # By hand: sigmoid(0.5 logit(0.9)) = 3 / (1 + 3)
+    assert first(world, catalogue).probability == pytest.approx(0.75)
+
+
+class TestStatedProbability:
+    def test_the_identity_map_changes_nothing_but_the_cap(self) -> None:
+        assert stated_probability(0.3, 0.0, ClaimMap(cap=1.0)) == pytest.approx(0.3)
+        assert stated_probability(1.0, 0.0, ClaimMap(cap=0.97)) == pytest.approx(0.97)
+
+    def test_surprise_within_the_usual_costs_nothing(self) -> None:
+        shape = ClaimMap(novelty=2.0, usual=1.0, cap=1.0)
+        assert stated_probability(0.8, 0.9, shape) == pytest.approx(0.8)
+
+    def test_surprise_beyond_the_usual_lowers_the_claim(self) -> None:
+        shape = ClaimMap(novelty=2.0, usual=1.0, cap=1.0)
+        assert stated_probability(0.8, 1.5, shape) < 0.7
+
+    @pytest.mark.parametrize("p", [0.0, 1.0])
+    def test_a_certain_posterior_gives_a_number(self, p: float) -> None:
+        assert stated_probability(p, 50.0, ClaimMap(novelty=100.0)) == pytest.approx(
+            0.99 * p, abs=0.99
+        )
+
+
+def test_an_effect_tells_more_the_likelier_it_is_and_the_rarer_without() -> None:
+    # leak 0.02: 0.9 log 45 against 0.4 log 20
+    strong = telling(Effect(event="dead", link=0.9), CATALOGUE)
+    weak = telling(Effect(event="dead", link=0.4), CATALOGUE)
+    assert strong == pytest.approx(3.4260, abs=1e-4)
+    assert weak == pytest.approx(1.1983, abs=1e-4)
+    assert telling(Effect(event="stuck", link=0.05), CATALOGUE) == 0.0
+
+
+def test_correlated_evidence_tells_less() -> None:
+    discounted = replace(CATALOGUE, weights={"dead": 0.25})
+    effect = Effect(event="dead", link=0.9)
+    assert telling(effect, discounted) == pytest.approx(0.25 * telling(effect, CATALOGUE))

@@ -1,0 +1,169 @@
+"""What kind of program it is, and all signals together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuraldbg.records.recording import LayerInfo, LossCall, OptimizerInfo, Recording, Topology
+from neuraldbg.signals import derive
+from neuraldbg.signals.context import context_flags, is_adversarial
+from tests import builders
+
+NAN = float("nan")
+
+
+def kinds(*names: str) -> Topology:
+    return Topology(
+        layers=tuple(LayerInfo(name=n, type="X", kind=n, order=i) for i, n in enumerate(names))
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "flag"),
+    [
+        pytest.param(builders.recording(kinds("norm")), "has_norm", id="normalization"),
+        pytest.param(builders.recording(kinds("attention")), "has_attention", id="attention"),
+        pytest.param(builders.recording(kinds("dropout")), "has_dropout", id="dropout"),
+        pytest.param(builders.recording(kinds("recurrent")), "has_recurrent", id="recurrent"),
+        pytest.param(
+            builders.recording(layer={"attn_entropy_min": {"a": 0.5}}),
+            "has_attention",
+            id="attention by function",
+        ),
+        pytest.param(
+            builders.recording(builders.chain("a", "b", activation="relu")),
+            "has_rectifier",
+            id="rectifier",
+        ),
+        pytest.param(
+            builders.recording(builders.chain("a", "b", activation="tanh")),
+            "has_bounded",
+            id="bounded",
+        ),
+        pytest.param(
+            builders.recording(optimizers=(builders.sgd(momentum=0.9),)), "momentum", id="momentum"
+        ),
+        pytest.param(
+            builders.recording(group={"weight_decay": 0.1}), "weight_decay", id="weight decay"
+        ),
+        pytest.param(
+            builders.recording(builders.chain("a", dtype="float16")), "fp16", id="half weights"
+        ),
+        pytest.param(builders.recording(facts={"autocast": "float16"}), "fp16", id="autocast"),
+        pytest.param(
+            builders.recording(losses=(LossCall(step=0, function="mse_loss"),)),
+            "regression",
+            id="regression",
+        ),
+        pytest.param(
+            builders.recording(step={"input_std": [1.0] * 40}), "float_input", id="float input"
+        ),
+        pytest.param(builders.recording(builders.chain(*"abcdef")), "deep", id="deep"),
+    ],
+)
+def test_a_flag_holds_where_its_program_has_the_thing_and_not_in_a_bare_one(run, flag) -> None:
+    assert flag in context_flags(run)
+    assert flag not in context_flags(builders.recording(builders.chain("a", activation=None)))
+
+
+def test_bfloat16_is_half_precision_but_not_fp16() -> None:
+    flags = context_flags(builders.recording(builders.chain("a", dtype="bfloat16")))
+    assert {"half_parameters", "half_precision"} <= flags
+    assert "fp16" not in flags
+
+
+def test_two_optimizers_play_against_one_another() -> None:
+    two = (builders.sgd(), OptimizerInfo(type="Adam", family="adam", groups=(1,)))
+    assert is_adversarial(builders.recording(optimizers=two))
+    assert not is_adversarial(builders.recording(optimizers=two[:1]))
+
+
+class TestNumbers:
+    def test_they_are_those_that_explanations_quote(self) -> None:
+        run = builders.recording(
+            steps=40,
+            step={
+                "loss": [2.0] * 20 + [1.0] * 20,
+                "input_mean": [0.0] * 40,
+                "input_std": [5.0] * 40,
+            },
+            group={"lr": [0.1] * 39 + [0.01]},
+            optimizers=(builders.sgd(),),
+            losses=(LossCall(step=0, function="cross_entropy", facts={"label_entropy": 2.2}),),
+        )
+        numbers = derive(run).numbers
+        assert numbers["initial_loss"] == 2.0
+        assert numbers["final_loss"] == 1.0
+        assert numbers["learning_rate"] == pytest.approx(0.1)
+        assert numbers["learning_rate_last"] == pytest.approx(0.01)
+        assert numbers["label_entropy"] == pytest.approx(2.2)
+        assert numbers["input_scale"] == pytest.approx(5.0)
+        assert numbers["steps"] == 40
+
+    def test_what_is_not_known_is_absent(self) -> None:
+        assert dict(derive(builders.recording(steps=3)).numbers) == {"steps": 3}
+
+
+class TestDerive:
+    def test_an_empty_recording_gives_no_signal_and_no_error(self) -> None:
+        found = derive(Recording())
+        assert dict(found.series) == {}
+
+    def test_a_run_in_which_nothing_was_measured_shows_only_what_was_watched_for(self) -> None:
+        found = derive(builders.recording(steps=30))
+        assert {n for n, s in found.series.items() if (s.values * s.observed).any()} == set()
+
+    def test_every_series_has_matching_shapes(self) -> None:
+        run = builders.recording(
+            builders.chain("a", "b", "c", "d"),
+            steps=30,
+            step={"loss": list(np.linspace(2, 1, 30))},
+            layer={
+                "out_grad_norm": dict.fromkeys("abcd", 1.0),
+                "act_std": dict.fromkeys("abcd", 1.0),
+            },
+            grad={"a.weight": 1.0},
+        )
+        for name, series in derive(run).series.items():
+            assert series.values.shape == series.observed.shape, name
+            assert series.values.shape[0] == series.steps.size, name
+            if series.layers is not None:
+                assert series.values.shape[1] == len(series.layers), name
+
+    def test_a_run_that_is_all_nan_is_neither_healthy_nor_vanishing(self) -> None:
+        names = [f"{n}.weight" for n in "abcd"]
+        run = builders.recording(
+            builders.chain("a", "b", "c", "d"),
+            steps=30,
+            step={"loss": [NAN] * 30},
+            layer={
+                "out_grad_norm": dict.fromkeys("abcd", NAN),
+                "act_std": dict.fromkeys("abcd", NAN),
+            },
+            grad=dict.fromkeys(names, NAN),
+            param={"update_ratio": dict.fromkeys(names, NAN)},
+        )
+        series = derive(run).series
+        assert series["loss_nonfinite"].values.all()
+        assert series["gradient_nonfinite"].values.all()
+        claims_health = {
+            "loss_remaining",
+            "gradient_decades_below",
+            "gradient_zero",
+            "gradient_decay",
+        }
+        assert not claims_health & set(series)
+
+    def test_recordings_are_not_changed(self) -> None:
+        loss = [float(v) for v in np.linspace(2, 1, 30)]
+        run = builders.recording(steps=30, step={"loss": loss})
+        derive(run)
+        assert run.step["loss"].values.tolist() == pytest.approx(loss)
+
+    def test_a_layer_without_a_name_does_not_matter(self) -> None:
+        topology = builders.chain("a", "b")
+        root = replace(topology.layers[0], name="")
+        unnamed = replace(topology, layers=(root, topology.layers[1]))
+        found = derive(builders.recording(unnamed, steps=5, layer={"dead_share": {"": 1.0}}))
+        assert found.series["dead_share"].values[0, 0] == 1.0

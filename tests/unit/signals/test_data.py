@@ -1,0 +1,167 @@
+"""Inputs, targets, odd batches, and how the loss was called."""
+
+import numpy as np
+import pytest
+
+from neuraldbg.records.recording import LossCall
+from neuraldbg.signals.data import data_signals
+from tests import builders
+
+NAN = float("nan")
+
+
+def inputs(**columns):
+    steps = len(next(iter(columns.values())))
+    return data_signals(
+        builders.recording(steps=steps, step={f"input_{k}": v for k, v in columns.items()})
+    )
+
+
+def calls(*facts, function="cross_entropy"):
+    losses = tuple(LossCall(step=i, function=function, facts=f) for i, f in enumerate(facts))
+    return data_signals(builders.recording(steps=max(len(facts), 1), losses=losses))
+
+
+def flags(function, **facts):
+    found = calls(facts, function=function)
+    return {k for k, v in found.items() if k.startswith("loss_") and v.values[0] == 1.0}
+
+
+class TestScale:
+    def test_the_scale_is_the_root_mean_square(self) -> None:
+        found = inputs(mean=[3.0] * 5, std=[4.0] * 5)
+        assert found["input_scale"].values[0] == pytest.approx(5.0)
+        assert found["input_scale_small"].values[0] == pytest.approx(0.2)
+
+    def test_the_offset_is_in_standard_deviations(self) -> None:
+        assert inputs(mean=[-6.0] * 5, std=[2.0] * 5)["input_offset"].values[0] == pytest.approx(
+            3.0
+        )
+
+    def test_a_constant_input_has_no_offset(self) -> None:
+        assert inputs(mean=[1.0] * 5, std=[0.0] * 5)["input_offset"].values[0] == 0.0
+
+    def test_one_bad_batch_is_not_the_scale(self) -> None:
+        found = inputs(mean=[0.0] * 5, std=[1.0, 1.0, 900.0, 1.0, NAN])
+        assert found["input_scale"].values[0] == pytest.approx(1.0)
+
+    def test_the_spread_of_features_is_typical_of_the_run(self) -> None:
+        found = inputs(mean=[0.0] * 3, std=[1.0] * 3, feature_spread=[10.0, 500.0, 20.0])
+        assert found["input_feature_spread"].values[0] == pytest.approx(20.0)
+
+    def test_integers_have_no_scale(self) -> None:
+        assert data_signals(builders.recording(steps=5)) == {}
+
+    def test_non_finite_inputs_are_exact(self) -> None:
+        found = inputs(nonfinite=[0.0, 0.25])
+        assert found["input_nonfinite"].values.tolist() == [0.0, 0.25]
+
+
+class TestAnomaly:
+    def noise(self, steps=60):
+        return list(np.random.default_rng(1).normal(1.0, 0.05, steps))
+
+    def test_a_batch_of_another_scale_stands_out(self) -> None:
+        std = self.noise()
+        std[40] = 30.0
+        found = inputs(mean=[0.0] * 60, std=std)["input_anomaly"]
+        assert int(np.argmax(found.values)) == 40
+        assert found.values[40] > 8.0
+
+    def test_batches_as_they_come_do_not(self) -> None:
+        found = inputs(mean=[0.0] * 60, std=self.noise())["input_anomaly"]
+        assert found.values.max() < 6.0
+
+    def test_a_short_run_has_no_usual_batch(self) -> None:
+        assert "input_anomaly" not in inputs(mean=[0.0] * 8, std=[1.0] * 7 + [90.0])
+
+    def test_a_share_that_is_usually_zero_is_judged_by_its_own_spread(self) -> None:
+        share = [0.0] * 50 + [0.9] + [0.0] * 9
+        found = inputs(zero_share=share)["input_anomaly"]
+        assert int(np.argmax(found.values)) == 50
+
+    def test_a_nan_batch_is_not_an_odd_batch(self) -> None:
+        std = self.noise()
+        std[40] = NAN
+        assert inputs(mean=[0.0] * 60, std=std)["input_anomaly"].values[40] == 0.0
+
+
+class TestTargets:
+    def test_the_scale_of_regression_targets(self) -> None:
+        found = calls({"target_mean": 30.0, "target_std": 40.0}, function="mse_loss")
+        assert found["target_scale"].values[0] == pytest.approx(50.0)
+        assert found["target_scale_small"].values[0] == pytest.approx(0.02)
+
+    def test_labels_have_no_scale(self) -> None:
+        assert "target_scale" not in calls({"target_mean": 4.5, "target_std": 2.9})
+
+    def test_a_shift_of_the_labels_is_a_deviation_from_the_labels_before(self) -> None:
+        facts = [{"label_entropy": 2.2}] * 20 + [{"label_entropy": 0.1}]
+        found = calls(*facts)["label_anomaly"]
+        assert found.values[20] == pytest.approx(21.0)
+
+    def test_a_few_calls_show_no_shift(self) -> None:
+        assert "label_anomaly" not in calls(*[{"label_entropy": 2.2}] * 11)
+
+    def test_confident_errors_are_judged_at_the_end(self) -> None:
+        facts = [{"confident_wrong": 0.5}] * 3 + [{"confident_wrong": 0.1}] * 5
+        assert calls(*facts)["confident_wrong"].values[0] == pytest.approx(0.1)
+
+    def test_contradicting_labels_are_judged_at_their_worst(self) -> None:
+        facts = [{"label_conflict": 0.0}, {"label_conflict": 0.4}]
+        assert calls(*facts)["label_conflict"].values[0] == pytest.approx(0.4)
+
+    def test_non_finite_targets(self) -> None:
+        found = calls({"target_nonfinite": 0.0}, {"target_nonfinite": 1.0})["target_nonfinite"]
+        assert found.values.tolist() == [0.0, 1.0]
+
+
+class TestFingerprint:
+    @pytest.mark.parametrize(
+        ("function", "facts", "expected"),
+        [
+            pytest.param(
+                "cross_entropy",
+                {"input_rows_sum_to_one": True, "input_min": 0.0},
+                {"loss_softmax_twice"},
+                id="probabilities into cross entropy",
+            ),
+            pytest.param("nll_loss", {}, {"loss_nll_on_raw"}, id="raw scores into nll"),
+            pytest.param(
+                "nll_loss", {"input_log_probabilities": True}, set(), id="log probabilities"
+            ),
+            pytest.param(
+                "binary_cross_entropy_with_logits",
+                {"input_min": 0.1, "input_max": 0.9},
+                {"loss_sigmoid_twice"},
+                id="probabilities as logits",
+            ),
+            pytest.param(
+                "binary_cross_entropy_with_logits",
+                {"input_min": -3.0, "input_max": 3.0},
+                set(),
+                id="free logits",
+            ),
+            pytest.param(
+                "cross_entropy",
+                {"input_min": 0.0, "input_max": 7.0},
+                {"loss_rectified"},
+                id="rectified logits",
+            ),
+            pytest.param(
+                "mse_loss", {"shape_mismatch": True}, {"loss_broadcast"}, id="broadcast shapes"
+            ),
+            pytest.param("mse_loss", {"reduction": "sum"}, {"loss_sum"}, id="summed"),
+            pytest.param("mse_loss", {"reduction": "mean"}, set(), id="averaged"),
+            pytest.param("cross_entropy", {}, set(), id="nothing known of the logits"),
+        ],
+    )
+    def test_each_misuse_has_its_own_flag(self, function, facts, expected) -> None:
+        assert flags(function, **facts) == expected
+
+    def test_a_flag_is_the_share_of_calls(self) -> None:
+        found = calls({"shape_mismatch": True}, {}, function="mse_loss")["loss_broadcast"]
+        assert found.values[0] == 0.5
+
+    def test_without_a_loss_call_nothing_is_said(self) -> None:
+        assert data_signals(builders.recording(steps=3)) == {}

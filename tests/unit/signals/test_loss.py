@@ -1,0 +1,148 @@
+"""Shapes of the loss curve."""
+
+import math
+
+import numpy as np
+import pytest
+
+from neuraldbg.records.recording import LossCall
+from neuraldbg.signals.loss import initial_loss, label_entropy, loss_signals
+from tests import builders
+
+NAN, INF = float("nan"), float("inf")
+
+
+def derived(loss, *, adversarial=False, losses=()):
+    run = builders.recording(steps=len(loss), step={"loss": loss}, losses=losses)
+    return loss_signals(run, adversarial=adversarial)
+
+
+def falling(steps=100, start=2.0, end=0.5):
+    return list(np.linspace(start, end, steps))
+
+
+def call(function="cross_entropy", step=0, **facts) -> LossCall:
+    return LossCall(step=step, function=function, facts=facts)
+
+
+class TestInitialLoss:
+    def test_it_is_the_first_one(self) -> None:
+        assert initial_loss(np.array([2.0, 2.1, 2.2])) == 2.0
+
+    def test_a_lucky_first_batch_is_tempered_by_the_next_only_downward(self) -> None:
+        assert initial_loss(np.array([5.0, 2.0, 2.0])) == 2.0
+
+    def test_a_run_that_begins_with_nan_has_none(self) -> None:
+        assert math.isnan(initial_loss(np.array([NAN, 2.0, 2.0])))
+
+
+class TestNotMeasured:
+    def test_without_a_loss_there_is_no_signal(self) -> None:
+        assert loss_signals(builders.recording(steps=20), adversarial=False) == {}
+
+    def test_gaps_are_skipped(self) -> None:
+        loss = [2.0, None] * 20
+        found = derived(loss)["loss_nonfinite"]
+        assert found.steps.tolist() == list(range(0, 40, 2))
+
+    def test_a_short_run_shows_neither_progress_nor_its_absence(self) -> None:
+        assert "loss_remaining" not in derived(falling(15))
+        assert "loss_remaining" in derived(falling(16))
+
+    def test_games_of_several_objectives_have_no_curve_to_judge(self) -> None:
+        assert set(derived([2.0] * 40, adversarial=True)) == {"loss_nonfinite"}
+
+    def test_a_curve_that_begins_with_nan_is_not_judged(self) -> None:
+        assert set(derived([NAN] + [1.0] * 30)) == {"loss_nonfinite"}
+
+
+class TestProgress:
+    def test_what_is_left_is_a_share_of_the_start(self) -> None:
+        loss = [2.0] * 10 + [0.5] * 90
+        assert derived(loss)["loss_remaining"].values[0] == pytest.approx(0.25)
+
+    def test_a_flat_curve_has_everything_left(self) -> None:
+        assert derived([2.3] * 50)["loss_remaining"].values[0] == pytest.approx(1.0)
+
+    def test_a_loss_that_crosses_zero_is_judged_by_how_far_it_fell(self) -> None:
+        loss = list(np.linspace(2.0, -4.0, 50))
+        assert derived(loss)["loss_remaining"].values[0] == 0.0
+
+    def test_a_nan_at_the_end_does_not_count_as_progress(self) -> None:
+        loss = [2.0] * 40 + [NAN] * 20
+        assert derived(loss)["loss_remaining"].values[0] == pytest.approx(1.0)
+
+
+class TestDivergence:
+    def test_rise_is_in_units_of_the_start(self) -> None:
+        loss = [2.0] * 30 + [6.0] * 30
+        assert derived(loss)["loss_rise"].values[-1] == pytest.approx(2.0)
+
+    def test_a_falling_curve_does_not_rise(self) -> None:
+        assert derived(falling())["loss_rise"].values.max() < 0.02
+
+    def test_progress_given_back_is_in_units_of_the_progress(self) -> None:
+        loss = falling(60, 2.0, 0.5) + [1.25] * 30
+        assert derived(loss)["loss_regressed"].values[-1] == pytest.approx(0.5, abs=0.1)
+
+    def test_nothing_is_given_back_where_nothing_was_achieved(self) -> None:
+        assert derived([2.0] * 30 + [2.1] * 30)["loss_regressed"].values.max() == 0.0
+
+
+class TestSpike:
+    def test_a_sudden_rise_is_in_units_of_the_progress(self) -> None:
+        loss = falling(20, 2.0, 0.5) + [0.5] * 40
+        loss[55] = 2.0
+        found = derived(loss)["loss_jump"]
+        assert int(np.argmax(found.values)) == 55
+        # From 0.5 back to 2.0: all of the progress since the start.
+        assert found.values[55] == pytest.approx(1.0, rel=0.1)
+
+    def test_noise_of_the_usual_size_is_no_spike(self) -> None:
+        noise = np.random.default_rng(0).normal(1.0, 0.1, 200)
+        assert derived(list(noise))["loss_jump"].values.max() == 0.0
+
+    def test_a_nan_is_not_a_spike(self) -> None:
+        loss = falling(60)
+        loss[50] = NAN
+        found = derived(loss)
+        assert found["loss_jump"].values[50] == 0.0
+        assert found["loss_nonfinite"].values[50] == 1.0
+
+    def test_a_loss_that_can_be_negative_is_judged_in_its_own_unit(self) -> None:
+        loss = list(np.linspace(1.0, -2.0, 60))
+        loss[50] = 4.0
+        assert int(np.argmax(derived(loss)["loss_jump"].values)) == 50
+
+
+class TestNonFinite:
+    @pytest.mark.parametrize("bad", [NAN, INF, -INF])
+    def test_nan_and_infinity_are_exact(self, bad) -> None:
+        found = derived([1.0, bad, 1.0])["loss_nonfinite"]
+        assert found.values.tolist() == [0.0, 1.0, 0.0]
+        assert found.observed.all()
+
+
+class TestAgainstLabels:
+    def test_the_first_loss_is_compared_with_chance(self) -> None:
+        found = derived([4.605] * 20, losses=(call(classes=10),))
+        assert found["loss_over_chance"].values[0] == pytest.approx(2.0, abs=1e-3)
+
+    def test_the_end_is_compared_with_the_entropy_of_the_labels(self) -> None:
+        calls = (call(classes=10, label_entropy=2.0), call(classes=10, label_entropy=2.2))
+        found = derived([2.1] * 20, losses=calls)
+        assert found["loss_above_prior"].values[0] == pytest.approx(0.0, abs=1e-6)
+
+    def test_a_regression_has_no_chance_level(self) -> None:
+        found = derived([1.0] * 20, losses=(call("mse_loss", target_mean=0.0),))
+        assert "loss_over_chance" not in found
+        assert "loss_above_prior" not in found
+
+    def test_labels_of_one_class_have_no_prior_to_sit_at(self) -> None:
+        found = derived([0.1] * 20, losses=(call(classes=2, label_entropy=0.0),))
+        assert "loss_above_prior" not in found
+
+
+def test_the_entropy_of_labels_is_a_mean_over_calls() -> None:
+    assert label_entropy((call(label_entropy=1.0), call(label_entropy=2.0), call())) == 1.5
+    assert label_entropy((call(),)) is None

@@ -1,0 +1,89 @@
+"""Where and how the first non-finite value was born."""
+
+import pytest
+
+from neuraldbg.records.recording import Occurrence, Recording
+from neuraldbg.signals.numerics import numeric_signals
+from tests import builders
+
+NAN = float("nan")
+
+
+def derived(*occurrences, loss=None, absmax=None, **facts):
+    steps = 20
+    return numeric_signals(
+        builders.recording(
+            builders.chain("a", "b"),
+            steps=steps,
+            step={"loss": loss} if loss else {},
+            layer={"act_absmax": {"a": absmax}} if absmax else {},
+            occurrences=occurrences,
+            facts=facts,
+        )
+    )
+
+
+def born(kind, step=10, layer=-1, **facts) -> Occurrence:
+    return Occurrence(step=step, kind=kind, layer=layer, facts=facts)
+
+
+def test_what_was_watched_for_and_did_not_happen_is_a_zero_and_not_unknown() -> None:
+    found = derived()
+    assert found["nonfinite_forward"].values.tolist() == [0.0]
+    assert found["risky_op"].observed.tolist() == [True]
+
+
+def test_what_was_not_watched_for_is_unknown() -> None:
+    assert derived(exact_numerics=False) == {}
+
+
+def test_an_empty_recording_says_nothing() -> None:
+    assert numeric_signals(Recording()) == {}
+
+
+def test_a_birth_in_a_layer_is_told_there() -> None:
+    found = derived(born("nonfinite_forward", layer=1, op="add"))["nonfinite_forward"]
+    assert (found.steps.tolist(), found.values.tolist(), found.layers) == ([10], [[1.0]], (1,))
+
+
+def test_a_birth_without_a_layer_is_told_of_the_run() -> None:
+    assert derived(born("nonfinite_input"))["nonfinite_input"].layers is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "singular"),
+    [("log", 1.0), ("sqrt", 1.0), ("div", 1.0), ("Log_Softmax", 1.0), ("add", 0.0), ("mm", 0.0)],
+)
+def test_singular_operations_are_known_by_name(operation: str, singular: float) -> None:
+    found = derived(born("nonfinite_forward", op=operation))["nonfinite_singular_op"]
+    assert found.values.reshape(-1).tolist() == [singular]
+
+
+def test_a_birth_in_the_backward_pass_counts_where_the_forward_pass_was_clean() -> None:
+    found = derived(born("nonfinite_gradient", layer=0))
+    assert found["growth_before_nonfinite"].steps.tolist() == [10]
+
+
+class TestGrowth:
+    def grown(self, **more) -> float:
+        found = derived(born("nonfinite_forward"), **more)["growth_before_nonfinite"]
+        return float(found.values[0])
+
+    def test_a_loss_that_climbed_to_its_overflow_grew_by_decades(self) -> None:
+        assert self.grown(loss=[1.0] * 7 + [10.0, 1e3, 1e5] + [NAN] * 10) == pytest.approx(5.0)
+
+    def test_a_nan_out_of_nothing_did_not_grow(self) -> None:
+        assert self.grown(loss=[1.0] * 10 + [NAN] * 10) == 0.0
+
+    def test_activations_count_where_the_loss_was_quiet(self) -> None:
+        grown = self.grown(loss=[1.0] * 20, absmax=[1.0] * 8 + [1e4, 1e6] + [NAN] * 10)
+        assert grown == pytest.approx(6.0, abs=1e-5)
+
+    def test_with_nothing_measured_before_nothing_grew(self) -> None:
+        assert self.grown() == 0.0
+
+
+def test_risky_and_detached_operations_are_told_where_they_were() -> None:
+    found = derived(born("risky_op", layer=0, op="sqrt"), born("detached", layer=1))
+    assert found["risky_op"].layers == (0,)
+    assert found["detached"].layers == (1,)

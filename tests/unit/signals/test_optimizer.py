@@ -1,0 +1,138 @@
+"""Schedule, momentum, decay, and what a step was predicted to do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuraldbg.records.recording import OptimizerInfo
+from neuraldbg.signals.optimizer import optimizer_signals
+from tests import builders
+
+NAN = float("nan")
+
+
+def rates(*values, optimizer=None):
+    run = builders.recording(
+        steps=len(values), group={"lr": list(values)}, optimizers=(optimizer or builders.sgd(),)
+    )
+    return optimizer_signals(run)
+
+
+class TestSchedule:
+    def test_a_jump_beyond_the_peak_is_a_ratio(self) -> None:
+        found = rates(0.1, 0.1, 30.0, 30.0)["lr_jump"]
+        assert found.values.tolist() == pytest.approx([1.0, 1.0, 300.0, 1.0])
+
+    def test_a_restart_does_not_pass_the_peak(self) -> None:
+        assert rates(0.1, 0.01, 0.001, 0.1)["lr_jump"].values.tolist() == [1.0] * 4
+
+    def test_a_slow_warm_up_is_no_jump(self) -> None:
+        found = rates(*np.linspace(0.001, 0.1, 100))["lr_jump"]
+        assert found.values[10:].max() < 3.0
+
+    def test_a_rate_of_zero_throughout_is_exact(self) -> None:
+        assert rates(0.0, 0.0)["lr_zero"].values[0] == 1.0
+        assert rates(0.0, 0.1)["lr_zero"].values[0] == 0.0
+
+    def test_a_rate_that_is_gone_counts_its_share_of_the_run(self) -> None:
+        found = rates(*[0.1] * 5, *[1e-6] * 15)["lr_collapsed"]
+        assert found.values[4] == 0.0
+        assert found.values[10] == pytest.approx(0.75)
+
+    def test_a_warm_up_that_never_ended_is_told(self) -> None:
+        assert rates(*np.linspace(1e-6, 1e-3, 64))["lr_still_warming"].values[0] == 1.0
+        assert rates(*[0.1] * 64)["lr_still_warming"].values[0] == 0.0
+
+    def test_without_an_optimizer_nothing_is_said(self) -> None:
+        run = builders.recording(steps=4, group={"lr": 0.1})
+        assert optimizer_signals(run) == {}
+
+
+class TestMomentum:
+    def test_the_gain_is_the_memory_in_steps(self) -> None:
+        found = rates(0.1, optimizer=builders.sgd(momentum=0.98))["momentum_gain"]
+        assert found.values[0] == pytest.approx(50.0)
+
+    def test_an_adaptive_optimizer_is_not_judged_by_it(self) -> None:
+        adam = OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults={"beta1": 0.9})
+        assert "momentum_gain" not in rates(0.1, optimizer=adam)
+
+
+def test_a_missing_step_is_exact_and_an_unseen_one_is_not_judged() -> None:
+    run = builders.recording(steps=3, step={"stepped": [1.0, 0.0, None]})
+    found = optimizer_signals(run)["step_missing"]
+    assert found.values[:2].tolist() == [0.0, 1.0]
+    assert found.observed.tolist() == [True, True, False]
+
+
+class TestDecay:
+    def share(self, decay, ratio, norm=1.0):
+        run = builders.recording(
+            builders.chain("a", "b"),
+            steps=4,
+            sampled=[0, 2],
+            group={"lr": 0.1, "weight_decay": decay},
+            param={"update_ratio": {"a.weight": [ratio] * 2}},
+            optimizers=(builders.sgd(),),
+        )
+        return optimizer_signals(run)
+
+    def test_it_is_the_part_of_the_update_that_pulls_to_zero(self) -> None:
+        # lr 0.1 times decay 0.5 over a ratio of 0.1: half of the update
+        assert self.share(0.5, 0.1)["decay_share"].values.tolist() == pytest.approx([0.5, 0.5])
+
+    def test_a_weight_that_does_not_move_has_no_share(self) -> None:
+        assert "decay_share" not in self.share(0.5, 0.0)
+
+    def test_without_decay_the_share_is_zero(self) -> None:
+        assert self.share(0.0, 0.1)["decay_share"].values.tolist() == [0.0, 0.0]
+
+
+class TestPredicted:
+    def predicted(
+        self, *, cosine=1.0, ratio=0.01, norm=10.0, gradient=2.0, loss=4.0, sampled=(0, 1, 2, 3)
+    ):
+        names = ("a.weight", "b.weight")
+        rows = len(sampled)
+        run = builders.recording(
+            builders.chain("a", "b"),
+            steps=4,
+            sampled=sampled,
+            step={"loss": [loss] * 4},
+            param={
+                "update_cos_grad": {n: [cosine] * rows for n in names},
+                "update_ratio": {n: [ratio] * rows for n in names},
+                "weight_norm": {n: [norm] * rows for n in names},
+            },
+            grad=dict.fromkeys(names, gradient),
+        )
+        return optimizer_signals(run)
+
+    def test_a_step_is_predicted_to_remove_gradient_times_update(self) -> None:
+        # Two layers, each cos 1 x update 0.1 x gradient 2, over a loss of 4
+        found = self.predicted()["predicted_change"]
+        assert found.values.tolist() == pytest.approx([0.1] * 4)
+
+    def test_early_and_best_leave_out_the_very_first_step(self) -> None:
+        found = self.predicted()
+        assert found["predicted_change_early"].values[0] == pytest.approx(0.1)
+        assert found["predicted_change_best"].values[0] == pytest.approx(0.1)
+
+    def test_one_sample_at_the_start_is_not_judged(self) -> None:
+        assert "predicted_change_early" not in self.predicted(sampled=(0,))
+
+    def test_a_nan_gradient_predicts_nothing(self) -> None:
+        assert "predicted_change_early" not in self.predicted(gradient=NAN)
+
+
+def test_a_group_that_is_no_longer_there_does_not_break_the_decay() -> None:
+    topology = builders.chain("a", "b", group=3)
+    run = builders.recording(
+        replace(topology),
+        steps=2,
+        group={"lr": 0.1, "weight_decay": 0.1},
+        param={"update_ratio": {"a.weight": [0.1, 0.1]}},
+        optimizers=(builders.sgd(),),
+    )
+    assert optimizer_signals(run)["decay_share"].values.tolist() == pytest.approx([0.1, 0.1])

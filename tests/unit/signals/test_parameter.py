@@ -1,0 +1,257 @@
+"""Update ratios, initial scales, symmetry, and what never moves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuraldbg.records.recording import LayerInfo, OptimizerInfo, ParamInfo, Topology
+from neuraldbg.signals.parameter import parameter_signals
+from tests import builders
+
+NAN = float("nan")
+TWO = builders.chain("a", "b", activation=None)
+
+
+def derived(param, *, topology=TWO, sampled=None, steps=40, **more):
+    rows = len(next(v for q in param.values() for v in q.values() if isinstance(v, list)))
+    at = list(range(rows)) if sampled is None else sampled
+    return parameter_signals(
+        builders.recording(topology, steps=steps, sampled=at, param=param, **more)
+    )
+
+
+def ratio(*values, norm=1.0, **more):
+    rows = len(values)
+    return derived(
+        {
+            "update_ratio": {"a.weight": list(values), "b.weight": list(values)},
+            "weight_norm": {"a.weight": [norm] * rows, "b.weight": [norm] * rows},
+        },
+        **more,
+    )
+
+
+class TestUpdateRatio:
+    def test_the_median_is_over_layers(self) -> None:
+        three = builders.chain("a", "b", "c", activation=None)
+        found = derived(
+            {
+                "update_ratio": {"a.weight": [0.1], "b.weight": [0.2], "c.weight": [0.9]},
+                "weight_norm": {n: [1.0] for n in ("a.weight", "b.weight", "c.weight")},
+            },
+            topology=three,
+        )
+        assert found["update_ratio_median"].values[0] == pytest.approx(0.2)
+        assert found["update_ratio"].values[0].tolist() == pytest.approx([0.1, 0.2, 0.9])
+
+    def test_a_matrix_born_at_zero_is_left_out_until_it_has_a_size(self) -> None:
+        found = derived(
+            {
+                "update_ratio": {"a.weight": [50.0, 5.0, 0.1]},
+                "weight_norm": {"a.weight": [1e-9, 0.1, 1.0]},
+            }
+        )
+        assert found["update_ratio"].observed[:, 0].tolist() == [False, False, True]
+
+    def test_a_nan_is_not_an_update_ratio(self) -> None:
+        found = ratio(0.01, NAN, 0.01)["update_ratio_median"]
+        assert found.observed.tolist() == [True, False, True]
+
+    def test_a_quasi_newton_step_has_no_healthy_range(self) -> None:
+        lbfgs = OptimizerInfo(type="LBFGS", family="lbfgs", groups=(0,))
+        assert "update_ratio" not in ratio(0.5, 0.5, optimizers=(lbfgs,))
+
+    def test_the_early_level_leaves_out_the_very_first_step(self) -> None:
+        found = ratio(1.0, 0.1, 0.1, 0.1, 0.1, 0.1)["update_ratio_early"]
+        assert found.values[0] == pytest.approx(0.1)
+
+    def test_the_best_level_is_that_of_a_window_and_not_of_one_step(self) -> None:
+        found = ratio(0.0001, 0.4, 0.0001, 0.0001, 0.0001)["update_ratio_best"]
+        assert found.values[0] == pytest.approx((0.4 + 3 * 0.0001) / 4)
+
+    def test_without_samples_nothing_is_said(self) -> None:
+        assert parameter_signals(builders.recording(TWO, sampled=[])) == {}
+
+    def test_without_matrices_nothing_is_said(self) -> None:
+        assert parameter_signals(builders.recording(Topology())) == {}
+
+
+class TestNorms:
+    def norms(self, *values):
+        return derived({"weight_norm": {"a.weight": list(values), "b.weight": list(values)}})
+
+    def test_growth_and_shrinking_are_factors_since_the_start(self) -> None:
+        found = self.norms(2.0, 3.0, 6.0)
+        assert found["weight_growth"].values.tolist() == pytest.approx([1.0, 1.5, 3.0])
+        assert found["weight_shrink"].values.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3])
+
+    def test_weights_that_became_nan_are_not_judged(self) -> None:
+        assert self.norms(1.0, NAN)["weight_growth"].observed.tolist() == [True, False]
+
+    def test_weights_that_begin_at_zero_have_no_factor(self) -> None:
+        assert "weight_growth" not in self.norms(0.0, 1.0)
+
+    def test_a_zero_matrix_is_exact(self) -> None:
+        found = self.norms(0.0, 0.0)["weights_zero"]
+        assert found.values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+class TestInitialScale:
+    def gain(self, *, activation="relu", kinds=("linear", "linear"), edges=None, **gains):
+        topology = builders.chain("a", "b", activation=[activation, None])
+        layers = tuple(replace(x, kind=k) for x, k in zip(topology.layers, kinds, strict=True))
+        topology = replace(topology, layers=layers)
+        cells = {f"{n}.weight": [g, g] for n, g in gains.items()}
+        return derived({"init_gain": cells}, topology=topology)
+
+    @pytest.mark.parametrize(
+        ("activation", "recommended"),
+        [
+            pytest.param("relu", 2**0.5, id="He"),
+            pytest.param("tanh", 5 / 3, id="Xavier tanh"),
+            pytest.param(None, 1.0, id="linear"),
+            pytest.param("softsign", 1.0, id="not in the table"),
+        ],
+    )
+    def test_a_recommended_gain_is_one(self, activation, recommended) -> None:
+        found = self.gain(activation=activation, a=recommended, b=1.0)["init_gain"]
+        assert found.values[0].tolist() == pytest.approx([1.0, 1.0])
+
+    def test_only_the_untouched_weights_are_judged(self) -> None:
+        found = self.gain(a=1.0, b=1.0)["init_gain"]
+        assert found.steps.tolist() == [0]
+
+    def test_small_is_the_inverse(self) -> None:
+        found = self.gain(activation=None, a=0.01, b=1.0)["init_gain_small"]
+        assert found.values[0].tolist() == pytest.approx([100.0, 1.0])
+
+    def test_a_layer_unlike_its_peers_stands_out_against_their_median(self) -> None:
+        three = builders.chain("a", "b", "c", activation=None)
+        found = derived(
+            {"init_gain": {"a.weight": [1.0], "b.weight": [1.0], "c.weight": [50.0]}},
+            topology=three,
+        )
+        assert found["init_outlier_large"].values[0].tolist() == pytest.approx([1.0, 1.0, 50.0])
+        assert found["init_outlier_small"].values[0, 2] == pytest.approx(1 / 50)
+
+    def test_in_front_of_a_normalization_a_small_scale_does_not_matter(self) -> None:
+        found = self.gain(activation=None, kinds=("linear", "norm"), a=0.01, b=1.0)
+        small = found["init_gain_small"]
+        assert small.values[0, small.layers.index(0)] == 0.0
+
+    def test_an_embedding_has_no_recommended_scale(self) -> None:
+        found = self.gain(kinds=("embedding", "linear"), a=0.01, b=1.0)["init_gain"]
+        assert found.observed[0].tolist() == [False, True]
+
+
+class TestSymmetry:
+    def similar(self, weights, gradients, sampled):
+        return derived(
+            {
+                "unit_weight_similarity": {"a.weight": weights},
+                "unit_grad_similarity": {"a.weight": gradients},
+            },
+            sampled=sampled,
+        )
+
+    def test_units_with_equal_weights_and_gradients_are_alike(self) -> None:
+        found = self.similar([1.0, 1.0], [1.0, 1.0], [0, 5])
+        assert found["unit_similarity"].values[:, 0].tolist() == [1.0, 1.0]
+        assert found["unit_similarity_late"].steps.tolist() == [5]
+
+    def test_units_with_different_gradients_are_about_to_part(self) -> None:
+        found = self.similar([1.0, 1.0], [0.2, 0.2], [0, 5])
+        assert found["unit_similarity"].values[:, 0].tolist() == [0.0, 0.0]
+
+    def test_without_a_gradient_the_weights_decide(self) -> None:
+        found = self.similar([1.0, 1.0], [None, None], [0, 5])
+        assert found["unit_similarity"].values[:, 0].tolist() == [1.0, 1.0]
+
+
+class TestAdaptive:
+    def test_the_second_moment_needs_time_to_settle(self) -> None:
+        found = derived({"grad_rms_over_v": {"a.weight": [9.0, 9.0]}}, sampled=[9, 10])
+        assert found["second_moment_surprise"].observed[:, 0].tolist() == [False, True]
+
+    def test_steps_against_the_gradient_are_a_share_of_the_layers(self) -> None:
+        found = derived({"update_cos_grad": {"a.weight": [-0.5, 0.5], "b.weight": [-0.1, 0.1]}})
+        assert found["update_against_gradient"].values.tolist() == [1.0, 0.0]
+
+
+class TestStillness:
+    def still(
+        self, *, trainable=True, group=0, dtype="float32", gradient=1.0, unchanged=1.0, steps=8
+    ):
+        param = ParamInfo(
+            name="a.weight",
+            layer=0,
+            shape=(2, 2),
+            trainable=trainable,
+            group=group,
+            dtype=dtype,
+        )
+        other = ParamInfo(name="b.weight", layer=1, shape=(2, 2), group=0)
+        topology = replace(TWO, params=(param, other))
+        run = builders.recording(
+            topology,
+            steps=steps,
+            sampled=[0, 1],
+            param={"unchanged_share": {"a.weight": [unchanged, unchanged]}},
+            grad={"a.weight": gradient, "b.weight": 1.0},
+        )
+        found = parameter_signals(run)
+        return {
+            name: float(found[name].values[0, found[name].layers.index(0)])
+            for name in ("orphan", "no_gradient", "frozen", "unmoved", "rounded_away")
+            if name in found and found[name].observed[0, found[name].layers.index(0)]
+        }
+
+    def test_a_trainable_weight_with_a_gradient_that_no_optimizer_owns_is_an_orphan(self) -> None:
+        assert self.still(group=-1)["orphan"] == 1.0
+        assert self.still(group=0)["orphan"] == 0.0
+
+    def test_an_unused_weight_that_no_optimizer_owns_is_no_orphan(self) -> None:
+        assert self.still(group=-1, gradient=0.0)["orphan"] == 0.0
+
+    def test_a_weight_without_any_gradient_is_silent(self) -> None:
+        assert self.still(gradient=0.0)["no_gradient"] == 1.0
+        assert self.still(gradient=None)["no_gradient"] == 1.0
+        assert self.still(gradient=0.5)["no_gradient"] == 0.0
+
+    def test_a_few_steps_do_not_show_that_a_gradient_is_missing(self) -> None:
+        assert self.still(gradient=0.0, steps=3)["no_gradient"] == 0.0
+
+    def test_a_frozen_weight_is_frozen_and_nothing_else(self) -> None:
+        found = {k: v for k, v in self.still(trainable=False, gradient=None).items() if v}
+        assert found == {"frozen": 1.0}
+
+    def test_a_full_precision_weight_that_does_not_change_is_unmoved(self) -> None:
+        found = self.still()
+        assert found["unmoved"] == 1.0
+        assert "rounded_away" not in found
+
+    def test_a_half_precision_weight_that_does_not_change_is_rounded(self) -> None:
+        found = self.still(dtype="bfloat16", unchanged=0.9)
+        assert found["rounded_away"] == pytest.approx(0.9, abs=1e-6)
+        assert "unmoved" not in found
+
+
+def test_matrices_of_one_layer_fold_into_it() -> None:
+    params = (
+        ParamInfo(name="rnn.ih", layer=0, shape=(2, 2)),
+        ParamInfo(name="rnn.hh", layer=0, shape=(2, 2)),
+    )
+    topology = Topology(
+        layers=(LayerInfo(name="rnn", type="LSTM", kind="recurrent", order=0, params=(0, 1)),),
+        params=params,
+    )
+    found = derived(
+        {
+            "update_ratio": {"rnn.ih": [0.1], "rnn.hh": [0.3]},
+            "weight_norm": {"rnn.ih": [1.0], "rnn.hh": [1.0]},
+        },
+        topology=topology,
+    )
+    assert found["update_ratio"].layers == (0,)
+    assert found["update_ratio"].values[0, 0] == pytest.approx(np.float32(0.3))

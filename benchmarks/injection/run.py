@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,25 +18,15 @@ import torch
 
 from benchmarks.injection.families import FAMILIES
 from benchmarks.injection.faults import FAULTS, Wrong
+from benchmarks.injection.kept import CACHE, Kept
 from benchmarks.injection.odd import ODD
 from benchmarks.injection.program import Program, Result, train, worse
 from benchmarks.learning.table import Label
 
-__all__ = ["CACHE", "Kept", "cached", "jobs", "main"]
+__all__ = ["jobs", "main"]
 
-CACHE = Path(".cache/injection")
 # A twin that does no better than this knows nothing, and its faults cannot be seen to hurt.
 LEARNS = 0.93
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """One finished run."""
-
-    label: Label
-    result: Result
-    recording: Any
-    optimizer: str
 
 
 @dataclass(frozen=True)
@@ -147,12 +136,6 @@ def _pair(job: Job, program: Program, wrong: Wrong, seed: int) -> list[Kept]:
         Kept(label=label, result=faulty, recording=recording, optimizer=program.optimizer),
         Kept(label=calm, result=twin, recording=quiet, optimizer=program.optimizer),
     ]
-
-
-def cached() -> Iterator[Kept]:
-    """Yield every run of the cache, in order of name."""
-    for path in sorted(CACHE.glob("*.pkl")):
-        yield from pickle.loads(path.read_bytes())  # noqa: S301 - our own local cache
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,8 @@ __all__ = [
     "unit_sample",
 ]
 
-# Entries of a tensor that stand for it: sizes up to 4096 cost the same, operations are what counts.
-ENTRIES = 1024
+# Entries of a tensor that stand for it: each is a cache miss, and the error of a norm is 1/sqrt(2 n), 3 %.
+ENTRIES = 512
 MIN_OBSERVATIONS = 16
 
 
@@ -44,15 +45,25 @@ class Rows(NamedTuple):
 
 
 def flat_view(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
-    """Return at most ``entries`` entries, evenly spread, as a flat view where the layout allows one.
+    """Return ``entries`` entries, evenly spread, as a flat view where the layout allows one.
 
-    The stride is odd, so that it does not fall on one column of a power-of-two layout again and again.
+    All of a smaller tensor. The stride shares no large factor with the last axis, so that it does not fall
+    on one column again and again.
     """
     x, size = tensor.detach(), tensor.numel()
-    stride = (size // entries) | 1 if size > entries else 1
+    stride = _stride(size, entries, tensor.shape[-1]) if size > entries else 1
+    length = min(size, entries)
     if x.is_contiguous():
-        return x.as_strided((-(-size // stride),), (stride,), x.storage_offset())
-    return x.reshape(-1)[::stride]
+        return x.as_strided((length,), (stride,), x.storage_offset())
+    return x.reshape(-1)[::stride][:length]
+
+
+@lru_cache(maxsize=4096)
+def _stride(size: int, entries: int, width: int) -> int:
+    stride = (size - 1) // max(1, entries - 1)
+    while stride > 2 and gcd(stride, width) > 2:
+        stride -= 1
+    return stride
 
 
 def memory_sample(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
@@ -130,6 +141,8 @@ def lay(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """
     lengths = tuple(s.numel() for s in samples)
     width, pads, counts = _padding(lengths, samples[0].device)
+    if pads is None:
+        return torch.stack(tuple(samples)).float(), counts
     pieces = [piece for pair in zip(samples, pads, strict=True) for piece in pair]
     return torch.cat(pieces).float().view(len(samples), width), counts
 
@@ -137,11 +150,13 @@ def lay(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=64)
 def _padding(
     lengths: tuple[int, ...], device: torch.device
-) -> tuple[int, tuple[Tensor, ...], Tensor]:
+) -> tuple[int, tuple[Tensor, ...] | None, Tensor]:
     width = max(lengths)
+    counts = torch.tensor(lengths, dtype=torch.float32, device=device)
+    if min(lengths) == width:
+        return width, None, counts
     zeros = torch.zeros(width, device=device)
-    pads = tuple(zeros[: width - length] for length in lengths)
-    return width, pads, torch.tensor(lengths, dtype=torch.float32, device=device)
+    return width, tuple(zeros[: width - length] for length in lengths), counts
 
 
 def by_shape(

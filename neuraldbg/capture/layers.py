@@ -31,7 +31,7 @@ from neuraldbg.capture.trace import Tracer
 
 __all__ = ["LayerWatch"]
 
-OUTPUT_ENTRIES = 4096
+OUTPUT_ENTRIES = 2048
 MAX_TIME_STEPS = 64
 # Kinds whose outputs and output gradients are measured; others only tell their regime.
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention", "embedding", "norm"})

@@ -68,7 +68,10 @@ class Updates:
 
     def __init__(self, indices: Sequence[int], params: Sequence[nn.Parameter]) -> None:
         pairs = [(i, p) for i, p in zip(indices, params, strict=True) if p.numel()]
-        self.indices = [i for i, _ in pairs]
+        # Matrices tell everything that is asked; vectors count where there is nothing else.
+        pairs = [(i, p) for i, p in pairs if p.dim() >= 2] or pairs
+        self.indices = list(indices)
+        self._measured = [i for i, _ in pairs]
         self._params = [p for _, p in pairs]
         self._views = _Views()
         self._moments = _Views()
@@ -91,7 +94,7 @@ class Updates:
                 samples.append(flat_view(gradient))
         bank, _ = lay(samples)
         self._before = _Before(
-            self.indices, self._params, self._weights(), bank, missing, self._surprise(optimizer)
+            self._measured, self._params, self._weights(), bank, missing, self._surprise(optimizer)
         )
 
     def _weights(self) -> Tensor:
@@ -137,7 +140,7 @@ class Updates:
         surprise = ((relative * relative).sum(1) / count).sqrt_()
         # Padding counts as below epsilon and is taken off again.
         tiny = ((root < eps).sum(1) - (bank.shape[1] - count)) / count
-        indices = [self.indices[i] for i in places]
+        indices = [self._measured[i] for i in places]
         return Rows(indices, ("grad_rms_over_v", "eps_share"), torch.stack((surprise, tiny)))
 
     @torch.no_grad()

@@ -14,20 +14,16 @@ from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients, together
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.inputs import InputLog
-from neuraldbg.capture.layers import LayerWatch, unit_axis
-from neuraldbg.capture.losses import loss_facts
+from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import OptimizerBook
 from neuraldbg.capture.params import initial_gains, similarity
-from neuraldbg.capture.reduce import Numbers, float_tensors
+from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.tick import Tables, Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
-from neuraldbg.records.recording import (
-    Fact,
-    LossCall,
-    Recording,
-)
+from neuraldbg.records.recording import Fact, Recording
 
 __all__ = ["Session"]
 
@@ -44,9 +40,7 @@ class Session:
     """The state of one watched run; every public method is one point of the user's loop."""
 
     def __init__(self, model: nn.Module, schedule: Schedule, guard: Callable[..., None]) -> None:
-        self.guard = guard
         self.steps = 0
-        self.inside = 0
         self.failed = ""
         self._model: nn.Module | None = model
         self._blueprint = draw(model)
@@ -57,7 +51,6 @@ class Session:
         self._settings: tuple[float, ...] = ()
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
-        self._losses: list[LossCall] = []
         self._incidents = Incidents(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
@@ -68,9 +61,10 @@ class Session:
         self._modes = ModeStack()
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self._tables = Tables(far=self._far)
-        self._tracer = None if is_compiled(model) else Tracer(self)
+        self.notes = Notes(self._incidents, guard)
+        self._tracer = None if is_compiled(model) else Tracer(self.notes)
         self._members = {id(m): m for m in model.modules()}
-        self._watch = LayerWatch(self._blueprint, self._tracer, self.guard)
+        self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
 
     @property
     def entries(self) -> set[int]:
@@ -128,8 +122,8 @@ class Session:
         tick = self._tick
         if tick.sampled:
             # Only then are the ends of forward passes seen as well.
-            self.inside += 1
-        if self.inside > 1 or not torch.is_grad_enabled():
+            self.notes.inside += 1
+        if self.notes.inside > 1 or not torch.is_grad_enabled():
             return
         if not tick.inputs_seen:
             self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
@@ -141,7 +135,7 @@ class Session:
 
     def forward_ends(self) -> None:
         """An entry module returned, or raised, in a sampled step."""
-        self.inside = max(0, self.inside - 1)
+        self.notes.inside = max(0, self.notes.inside - 1)
 
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is still whole."""
@@ -233,44 +227,6 @@ class Session:
         elif self._book.leads(mine):
             self._close()
 
-    # -- what the tracer tells ------------------------------------------------------------------
-
-    def latest(self, layers: frozenset[int]) -> int:
-        """Return the layer among these that ran last in this step."""
-        if len(layers) == 1:
-            return next(iter(layers))
-        place = self._watch.place
-        return max(layers, key=lambda layer: place.get(layer, -1))
-
-    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
-        """Take the input of a functional nonlinearity."""
-        if direct:
-            known = self._watch.functional.setdefault(layer, name)
-            if known == name and self._watch.reads(layer):
-                return
-        axis = unit_axis("", tensor)
-        self._watch.regimes.take(layer, tensor.detach(), axis, name, is_input=True)
-
-    def on_loss(
-        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
-    ) -> None:
-        """Take the call of a loss function."""
-        if len(self._losses) < 4096:
-            facts = loss_facts(name, prediction, target, reduction)
-            self._losses.append(LossCall(step=self.steps, function=name, layer=layer, facts=facts))
-
-    def on_attention(self, layer: int, numbers: Numbers) -> None:
-        """Take attention numbers of one call."""
-        self._watch.add(layer, numbers)
-
-    def on_detach(self, layer: int) -> None:
-        """Take a cut of the graph inside the model."""
-        self._incidents.note(self.steps, "detached", layer, {})
-
-    def on_risky(self, layer: int, name: str) -> None:
-        """Take an operation at its singular point."""
-        self._incidents.note(self.steps, "risky_op", layer, {"op": name})
-
     # -- details --------------------------------------------------------------------------------
 
     def _outputs_from(self, tensors: Any) -> None:
@@ -342,6 +298,7 @@ class Session:
             tick.layer = tuple(self._watch.finish())
         self._waiting.append(tick)
         self.steps += 1
+        self.notes.step = self.steps
         self._seen_backward = False
         if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
@@ -353,7 +310,7 @@ class Session:
         sampled, traced = self._rhythm.next(self.steps)
         self._tick = Tick(self.steps, sampled=sampled, traced=traced)
         self._watch.live = False
-        self.inside = 0
+        self.notes.inside = 0
         if sampled or tick.sampled:
             self._switch()
         if sampled or (not self._far and len(self._waiting) >= WRITTEN_TOGETHER):
@@ -409,14 +366,14 @@ class Session:
             sampled=tables.layer.steps(),
             layer=tables.layer.columns(len(self._blueprint.layers)),
             param=tables.param.columns(len(self._blueprint.params)),
-            losses=tuple(self._losses),
+            losses=tuple(self.notes.losses),
             occurrences=tuple(sorted(self._incidents.occurrences, key=lambda x: x.step)),
             unobserved=unobserved(
                 self._blueprint,
                 self._watch,
                 steps=self.steps,
                 stepped=self._book.any_seen,
-                losses=bool(self._losses),
+                losses=bool(self.notes.losses),
                 traced=self._tracer is not None,
                 on_device=self._far,
                 failed=self.failed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -13,6 +12,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
+from neuraldbg.capture import engine
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.session import Session
@@ -20,9 +20,6 @@ from neuraldbg.errors import CaptureWarning, ModelError, UsageError
 from neuraldbg.records.recording import Recording
 
 __all__ = ["Capture"]
-
-# What `torch.autograd.backward` and `torch.autograd.grad` call by this name in their own module.
-ENGINE = "_engine_run_backward"
 
 _watched: set[int] = set()
 
@@ -55,8 +52,6 @@ class Capture:
         self._session = Session(model, schedule or Schedule(), self._guarded)
         self._steps: list[RemovableHandle] = []
         self._entries: list[RemovableHandle] = []
-        self._engine: Callable[..., Any] | None = None
-        self._patched: Callable[..., Any] | None = None
 
     @property
     def steps(self) -> int:
@@ -107,7 +102,7 @@ class Capture:
             torch_optimizer.register_optimizer_step_pre_hook(self._optimizer_before),
             torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after),
         ]
-        self._patch_backward()
+        engine.join(self)
         self._session.resume()
         self._armed = True
 
@@ -116,7 +111,7 @@ class Capture:
         self._armed = False
         # Every callback runs, whatever another one raises.
         with ExitStack() as stack:
-            stack.callback(self._unpatch_backward)
+            stack.callback(engine.leave, self)
             while self._steps:
                 stack.callback(self._steps.pop().remove)
             stack.callback(self._session.pause)
@@ -174,8 +169,11 @@ class Capture:
             return
         session.entries.add(id(module))
 
-        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._guarded(session.forward_begins, args, kwargs)
+        # Without keywords where another hook of ours disarmed us in this very call.
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+        ) -> None:
+            self._guarded(session.forward_begins, args, kwargs or {})
 
         self._entries.append(
             module.register_forward_pre_hook(InertHook(before), with_kwargs=True)  # type: ignore[arg-type]
@@ -187,31 +185,16 @@ class Capture:
     def _optimizer_after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._guarded(self._session.optimizer_ends, optimizer)
 
-    def _patch_backward(self) -> None:
-        """Take the place of the function through which ``backward`` and ``grad`` enter the engine.
+    # -- what the engine tells ------------------------------------------------------------------
 
-        One level below ``torch.autograd.backward``: so a loop that imported that name before is seen too.
-        """
-        original = getattr(torch.autograd, ENGINE)
-        session = self._session
+    def backward_begins(self, outputs: Any) -> None:
+        """A backward pass of the loop begins."""
+        self._guarded(self._session.backward_begins, outputs)
 
-        @functools.wraps(original)
-        def run(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if torch._C._current_graph_task_id() != -1:  # noqa: SLF001 - a backward within a backward: not the loop's
-                return original(outputs, *args, **kwargs)
-            if not kwargs.get("accumulate_grad", True):
-                self._guarded(session.grad_called, outputs)
-                return original(outputs, *args, **kwargs)
-            self._guarded(session.backward_begins, outputs)
-            result = original(outputs, *args, **kwargs)
-            self._guarded(session.backward_ends)
-            return result
+    def backward_ends(self) -> None:
+        """It returned."""
+        self._guarded(self._session.backward_ends)
 
-        self._engine, self._patched = original, run
-        setattr(torch.autograd, ENGINE, run)
-
-    def _unpatch_backward(self) -> None:
-        # If somebody patched on top of us meanwhile, theirs stays and ours becomes a plain call-through.
-        if self._engine is not None and getattr(torch.autograd, ENGINE) is self._patched:
-            setattr(torch.autograd, ENGINE, self._engine)
-        self._engine = None
+    def grad_called(self, outputs: Any) -> None:
+        """``autograd.grad`` was called."""
+        self._guarded(self._session.grad_called, outputs)

@@ -118,7 +118,7 @@ class LayerWatch:
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self.entry is not None and not self.live and torch.is_grad_enabled():
             # Called from outside any entry module known so far: it becomes one.
-            self.entry(module)
+            self._guard(self.entry, module)
         if not self.tracing or not self.live:
             return
         layer = self._blueprint.layer_of.get(id(module))

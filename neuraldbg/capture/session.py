@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -101,10 +102,11 @@ class Session:
     def pause(self) -> None:
         """Take hooks and modes away."""
         self._watch.live = False
-        self._watch.switch_off()
-        if self._tracer is not None:
-            self._tracer.clear()
-            self._modes.remove(self._tracer)
+        with ExitStack() as stack:
+            if self._tracer is not None:
+                stack.callback(self._modes.remove, self._tracer)
+                stack.callback(self._tracer.clear)
+            stack.callback(self._watch.switch_off)
 
     def release(self) -> None:
         """Let go of the model."""

@@ -1,9 +1,10 @@
 """What watching costs: step time with and without, interleaved, beside an A/A control.
 
-``python -m benchmarks.overhead`` prints ratios of medians and writes ``results/overhead.json``. Blocks of
-plain, watched and again plain steps alternate in one process; process CPU time, one thread. The watched
-blocks run in two rhythms of the default schedule: every 10th step sampled (steps 160 to 660), and every 80th
-(from step 2,670 on).
+``python -m benchmarks.overhead`` prints ratios of medians and writes ``results/overhead.json``. One capture
+is attached once and taken away and put back between blocks of plain, watched and again plain steps of one
+model; process CPU time, one thread. The watched blocks run in two rhythms of the default schedule: every
+10th step sampled (steps 160 to 660), and every 80th (from step 2,670 on: the steady state). A whole run of
+1,000 steps, with its dense start, is timed against a plain one as well.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from neuraldbg.records.recording import (
 )
 
 RHYTHMS = {"every 10": 10, "every 80": 80}
-BLOCKS, STEPS = 10, 80
+BLOCKS, STEPS, WHOLE_RUNS = 10, 80, 3
 
 
 class _Wide(nn.Module):
@@ -76,22 +77,19 @@ def _loss(output: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(output.flatten(0, -2), target.flatten())
 
 
-def _block(model: nn.Module, optimizer: Any, inputs: tuple[Tensor, ...], target: Tensor) -> float:
+def _block(
+    model: nn.Module,
+    optimizer: Any,
+    inputs: tuple[Tensor, ...],
+    target: Tensor,
+    steps: int = STEPS,
+) -> float:
     start = time.process_time()
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         _loss(model(*inputs), target).backward()
         optimizer.step()
-    return (time.process_time() - start) / STEPS
-
-
-def _watched(model: nn.Module, every: int, run: Callable[[], float]) -> float:
-    capture = Capture(model, schedule=Schedule(dense=0, early=0, every=every, sparsest=every))
-    capture.start()
-    try:
-        return run()
-    finally:
-        capture.stop()
+    return (time.process_time() - start) / steps
 
 
 def measure(
@@ -106,18 +104,53 @@ def measure(
     run()
     row: dict[str, Any] = {"program": name}
     for rhythm, every in RHYTHMS.items():
-        plain, watched, control = [], [], []
-        for _ in range(BLOCKS):
-            plain.append(run())
-            watched.append(_watched(model, every, run))
-            control.append(run())
+        plain, watched, control = _interleaved(model, every, run)
         pairs = [w / ((a + b) / 2) for w, a, b in zip(watched, plain, control, strict=True)]
         row["step_ms"] = round(1e3 * statistics.median(plain), 3)
         row[rhythm] = round(statistics.median(pairs), 4)
         row[f"{rhythm}, quartiles"] = [round(float(q), 4) for q in np.quantile(pairs, [0.25, 0.75])]
         control_pairs = [b / a for a, b in zip(plain, control, strict=True)]
         row[f"{rhythm}, control"] = round(statistics.median(control_pairs), 4)
+    row["first 1,000 steps"] = _whole_run(model, optimizer, inputs, target)
     return row
+
+
+def _interleaved(
+    model: nn.Module, every: int, run: Callable[[], float]
+) -> tuple[list[float], list[float], list[float]]:
+    """Return seconds a step of plain, watched and again plain blocks, one capture throughout."""
+    capture = Capture(model, schedule=Schedule(dense=3, early=0, every=every, sparsest=every))
+    capture.start()
+    run()
+    plain, watched, control = [], [], []
+    for _ in range(BLOCKS):
+        capture.pause()
+        plain.append(run())
+        capture.resume()
+        watched.append(run())
+        capture.pause()
+        control.append(run())
+        capture.resume()
+    capture.stop()
+    return plain, watched, control
+
+
+def _whole_run(
+    model: nn.Module, optimizer: Any, inputs: tuple[Tensor, ...], target: Tensor
+) -> float:
+    """Return the median ratio of 1,000 steps watched from the start to as many plain ones."""
+    ratios = []
+    for _ in range(WHOLE_RUNS):
+        plain = _block(model, optimizer, inputs, target, 500)
+        capture = Capture(model)
+        start = time.process_time()
+        capture.start()
+        _block(model, optimizer, inputs, target, 1000)
+        capture.stop()
+        watched = (time.process_time() - start) / 1000
+        plain += _block(model, optimizer, inputs, target, 500)
+        ratios.append(2 * watched / plain)
+    return round(statistics.median(ratios), 4)
 
 
 def memory(steps: int = 2000) -> dict[str, Any]:

@@ -20,7 +20,6 @@ MOST_NAMED = 5
 def topology(
     blueprint: Blueprint,
     watch: LayerWatch,
-    functional: Mapping[int, str],
     groups: Mapping[int, int],
     outputs: set[int],
 ) -> Topology:
@@ -32,8 +31,6 @@ def topology(
         Layers and parameters before anything ran.
     watch
         Order of execution and dataflow.
-    functional
-        Layer index to the nonlinearity that a function applied to its output.
     groups
         Parameter index to optimizer group.
     outputs
@@ -44,7 +41,9 @@ def topology(
         replace(
             layer,
             order=order.get(i, -1),
-            activation=layer.activation or functional.get(i) or _next_module(blueprint, watch, i),
+            activation=layer.activation
+            or watch.functional.get(i)
+            or _next_module(blueprint, watch, i),
         )
         for i, layer in enumerate(blueprint.layers)
     )

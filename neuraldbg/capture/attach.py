@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
+from neuraldbg.capture import engine
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.session import Session
@@ -49,10 +50,8 @@ class Capture:
         self._model: nn.Module | None = model
         self._armed = False
         self._session = Session(model, schedule or Schedule(), self._guarded)
-        self._handles: list[RemovableHandle] = []
-        self._entries: set[int] = set()
-        self._backward: Callable[..., Any] | None = None
-        self._patched: Callable[..., Any] | None = None
+        self._steps: list[RemovableHandle] = []
+        self._entries: list[RemovableHandle] = []
 
     @property
     def steps(self) -> int:
@@ -88,117 +87,114 @@ class Capture:
 
     def _attach(self, model: nn.Module) -> None:
         try:
-            self._session.begin(self._discover)
-            self._handles.append(
-                torch_optimizer.register_optimizer_step_pre_hook(self._optimizer_before)
-            )
-            self._handles.append(
-                torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after)
-            )
+            self._session.begin(self._watch_entry)
             self._watch_entry(model)
-            self._patch_backward()
-            self._armed = True
+            self.resume()
+        except Exception as error:  # noqa: BLE001 - a bug of ours is no reason not to train
+            self._fail(error)
         except BaseException:
             self._detach()
             raise
 
+    def resume(self) -> None:
+        """Put the hooks back after ``pause``."""
+        self._steps = [
+            torch_optimizer.register_optimizer_step_pre_hook(self._optimizer_before),
+            torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after),
+        ]
+        engine.join(self)
+        self._session.resume()
+        self._armed = True
+
+    def pause(self) -> None:
+        """Take every hook away between two steps, so that the loop runs as if unwatched until ``resume``."""
+        self._armed = False
+        # Every callback runs, whatever another one raises.
+        with ExitStack() as stack:
+            stack.callback(engine.leave, self)
+            while self._steps:
+                stack.callback(self._steps.pop().remove)
+            stack.callback(self._session.pause)
+
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
+        self._guarded(self._session.end, exception)
         try:
-            if self._armed:
-                self._session.end(exception)
-        finally:
             # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
             self._detach()
-            self._model = None
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        self._model = None
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""
         return self._session.recording()
 
     def _detach(self) -> None:
-        self._armed = False
-        try:
-            self._session.release()
-        finally:
-            for handle in self._handles:
-                handle.remove()
-            self._handles = []
-            self._unpatch_backward()
+        with ExitStack() as stack:
             if self._model is not None:
-                _watched.discard(id(self._model))
+                stack.callback(_watched.discard, id(self._model))
+            while self._entries:
+                stack.callback(self._entries.pop().remove)
+            stack.callback(self._session.release)
+            stack.callback(self.pause)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[..., None], *args: Any) -> None:
         """Run work of ours inside the user's loop: an error disarms us and training goes on."""
         if not self._armed:
             return
         try:
             with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own operations must not be traced
-                work()
+                work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
-            self._session.failed = f"{type(error).__name__}: {error}"
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Take ourselves out of the loop, saying so once."""
+        first = not self._session.failed
+        self._session.failed = self._session.failed or f"{type(error).__name__}: {error}"
+        with suppress(Exception):
             self._detach()
+        if first:
             warnings.warn(
                 f"NeuralDBG disarmed itself after an error of its own ({self._session.failed}); "
                 "training goes on unchanged. Please report this.",
                 CaptureWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _watch_entry(self, module: nn.Module) -> None:
-        if id(module) in self._entries:
-            return
-        self._entries.add(id(module))
         session = self._session
+        if id(module) in session.entries:
+            return
+        session.entries.add(id(module))
 
-        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._guarded(lambda: session.forward_begins(args, kwargs))
-
-        def after(
-            _module: nn.Module,
-            _args: tuple[Any, ...],
-            _kwargs: dict[str, Any],
-            output: Any,
+        # Without keywords where another hook of ours disarmed us in this very call.
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
         ) -> None:
-            self._guarded(lambda: session.forward_ends(output))
+            self._guarded(session.forward_begins, args, kwargs or {})
 
-        self._handles.append(
+        self._entries.append(
             module.register_forward_pre_hook(InertHook(before), with_kwargs=True)  # type: ignore[arg-type]
         )
-        self._handles.append(
-            module.register_forward_hook(
-                InertHook(after),  # type: ignore[arg-type]
-                with_kwargs=True,
-                always_call=True,
-            )
-        )
-
-    def _discover(self, module: nn.Module) -> None:
-        """Take a module of the model that was called from outside: it becomes an entry."""
-        self._watch_entry(module)
 
     def _optimizer_before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._guarded(lambda: self._session.optimizer_begins(optimizer))
+        self._guarded(self._session.optimizer_begins, optimizer)
 
     def _optimizer_after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._guarded(lambda: self._session.optimizer_ends(optimizer))
+        self._guarded(self._session.optimizer_ends, optimizer)
 
-    def _patch_backward(self) -> None:
-        original = torch.autograd.backward
-        session = self._session
+    # -- what the engine tells ------------------------------------------------------------------
 
-        @functools.wraps(original)
-        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            self._guarded(lambda: session.backward_begins(tensors))
-            result = original(tensors, *args, **kwargs)
-            self._guarded(session.backward_ends)
-            return result
+    def backward_begins(self, outputs: Any) -> None:
+        """A backward pass of the loop begins."""
+        self._guarded(self._session.backward_begins, outputs)
 
-        self._backward, self._patched = original, backward
-        torch.autograd.backward = backward
+    def backward_ends(self) -> None:
+        """It returned."""
+        self._guarded(self._session.backward_ends)
 
-    def _unpatch_backward(self) -> None:
-        # If somebody patched on top of us meanwhile, theirs stays and ours becomes a plain call-through.
-        if self._backward is not None and torch.autograd.backward is self._patched:
-            torch.autograd.backward = self._backward  # type: ignore[assignment]
-        self._backward = None
+    def grad_called(self, outputs: Any) -> None:
+        """``autograd.grad`` was called."""
+        self._guarded(self._session.grad_called, outputs)

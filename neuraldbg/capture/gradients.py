@@ -1,8 +1,9 @@
-"""Gradients of the watched parameters: their norms, and which of them stand for all."""
+"""Gradients of the watched parameters: whether a backward pass reached them, their norms, a probe for all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +11,12 @@ from torch import Tensor
 from neuraldbg.capture.params import norms
 from neuraldbg.capture.topology import Blueprint
 
-__all__ = ["Gradients"]
+__all__ = ["Gradients", "together"]
+
+# A larger probe would cost more than it tells.
+PROBE_ENTRIES = 1_000_000
+# So many backward passes are watched at every parameter before a few stand for all.
+LEARNING = 8
 
 
 class Gradients:
@@ -18,14 +24,52 @@ class Gradients:
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self._probes: list[int] = []
+        self._probe = -1
+        self._learning = LEARNING
+        self._signs: list[int] = []
+        self._before: list[tuple[int, Tensor | None, int]] = []
 
-    def everyone(self) -> range:
-        """Return the indices of all parameters."""
-        return range(len(self._blueprint.tensors))
+    # -- did a backward pass come here? ---------------------------------------------------------
 
-    def norms_of(self, chosen: Sequence[int]) -> tuple[list[int], Tensor | None]:
-        """Return those of the chosen parameters that hold a gradient, and their norms, shape ``(n,)``."""
+    def mark(self) -> None:
+        """A backward pass begins: remember the gradients of a few parameters that tell whether it is ours."""
+        tensors = self._blueprint.tensors
+        chosen: Iterable[int] = range(len(tensors)) if self._learning else self._signs
+        self._before = []
+        for index in chosen:
+            gradient = tensors[index].grad
+            version = 0 if gradient is None else gradient._version  # noqa: SLF001 - the public way to see a write
+            self._before.append((index, gradient, version))
+
+    def changed(self) -> bool:
+        """Return whether the gradients marked were written since."""
+        tensors = self._blueprint.tensors
+        before, self._before = self._before, []
+        hit = -1
+        for index, gradient, version in before:
+            now = tensors[index].grad
+            if now is not None and (now is not gradient or now._version != version):  # noqa: SLF001 - as above
+                hit = index
+                if not self._learning or index in self._signs:
+                    break
+        if hit < 0:
+            # Ours by another way, or somebody else's: the next one is watched everywhere.
+            self._learning = max(self._learning, 1)
+            return False
+        if self._learning:
+            self._learning -= 1
+            if hit not in self._signs:
+                self._signs.append(hit)
+        return True
+
+    # -- norms ----------------------------------------------------------------------------------
+
+    def everyone(self) -> tuple[list[int], list[Tensor]]:
+        """Return the indices of all parameters that hold a gradient, and the norms of these."""
+        return self.of(range(len(self._blueprint.tensors)))
+
+    def of(self, chosen: Iterable[int]) -> tuple[list[int], list[Tensor]]:
+        """Return those of the chosen parameters that hold a gradient, and its norms."""
         indices, gradients = [], []
         for index in chosen:
             gradient = self._blueprint.tensors[index].grad
@@ -33,21 +77,44 @@ class Gradients:
                 values = gradient.detach()
                 indices.append(index)
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
-        return indices, torch.stack(norms(gradients)) if gradients else None
+        return indices, norms(gradients)
 
-    def total(self) -> Tensor:
+    def total(self) -> Tensor | float:
         """Return the norm over all gradients."""
-        _, found = self.norms_of(self.everyone())
-        return torch.zeros(()) if found is None else torch.linalg.vector_norm(found)
+        _, found = self.everyone()
+        return together(found)
 
-    def probes(self, order: Sequence[int]) -> list[int]:
-        """Return the parameters of the first and of the last layer (in ``order``) that hold a gradient."""
-        if not self._probes:
-            place = {layer: i for i, layer in enumerate(order)}
-            held = [
-                (place.get(self._blueprint.params[i].layer, -1), i)
-                for i, p in enumerate(self._blueprint.tensors)
-                if p.grad is not None and p.dim() >= 2
-            ]
-            self._probes = sorted({min(held)[1], max(held)[1]}) if held else []
-        return self._probes
+    def probe(self, place: Mapping[int, int]) -> tuple[int, float]:
+        """Return one parameter near the input and the norm of its gradient; index -1 if none holds one.
+
+        Parameters
+        ----------
+        place
+            Layer to its place in the order of execution.
+        """
+        gradient = self._blueprint.tensors[self._probe].grad if self._probe >= 0 else None
+        if gradient is None or gradient.is_sparse:
+            self._probe = self._choose(place)
+            gradient = self._blueprint.tensors[self._probe].grad if self._probe >= 0 else None
+            if gradient is None:
+                return -1, 0.0
+        if gradient.dtype == torch.float32:
+            return self._probe, torch.linalg.vector_norm(gradient.detach()).item()
+        return self._probe, norms([gradient.detach()])[0].item()
+
+    def _choose(self, place: Mapping[int, int]) -> int:
+        held = [
+            (p.numel() > PROBE_ENTRIES, place.get(self._blueprint.params[i].layer, len(place)), i)
+            for i, p in enumerate(self._blueprint.tensors)
+            if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2
+        ]
+        return min(held)[2] if held else -1
+
+
+def together(found: Sequence[Tensor]) -> Tensor | float:
+    """Return the norm of the whole from the norms of its parts; a plain number where reading is free."""
+    if not found:
+        return 0.0
+    if found[0].is_cuda:
+        return torch.linalg.vector_norm(torch.stack([part.to(found[0].device) for part in found]))
+    return math.hypot(*(part.item() for part in found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections import deque
@@ -29,6 +30,7 @@ class Incidents:
         self._blueprint = blueprint
         self._seen: set[tuple[str, int]] = set()
         self._recent: deque[float] = deque(maxlen=HISTORY)
+        self._sorted: list[float] = []
 
     def note(self, step: int, kind: str, layer: int, facts: Mapping[str, Fact]) -> None:
         """Note an occurrence unless the same was noted before."""
@@ -42,30 +44,33 @@ class Incidents:
         """Return whether something of this kind was noted."""
         return any(k == kind for k, _ in self._seen)
 
-    def judge_input(self, step: int, numbers: Mapping[str, Tensor | float]) -> None:
-        """Note a non-finite input; one on a device is left to the recording, reading it would stall."""
-        found = numbers.get("input_nonfinite", 0.0)
-        if not (isinstance(found, Tensor) and found.is_cuda) and float(found) > 0:
-            self.note(step, "nonfinite_input", -1, {})
+    def bad_input(self, step: int) -> None:
+        """Note a non-finite input."""
+        self.note(step, "nonfinite_input", -1, {})
 
-    def judge_loss(self, step: int, loss: Tensor) -> bool:
+    def judge_loss(self, step: int, value: float, loss: Tensor) -> bool:
         """Look at a loss before its graph is gone; return whether it calls for a closer look."""
-        value = float(loss.detach())
         if not math.isfinite(value):
             if not self.has("nonfinite_loss"):
                 self._trace(step, loss)
                 self.note(step, "nonfinite_loss", -1, {"value": str(value)})
             return True
         spike = self._is_spike(value)
+        if len(self._recent) == HISTORY:
+            del self._sorted[bisect.bisect_left(self._sorted, self._recent[0])]
         self._recent.append(value)
+        bisect.insort(self._sorted, value)
         return spike
 
     def _is_spike(self, value: float) -> bool:
         if len(self._recent) < SHORTEST:
             return False
-        center = statistics.median(self._recent)
-        spread = 1.4826 * statistics.median(abs(x - center) for x in self._recent)
-        return abs(value - center) > SPIKE_Z * max(spread, 0.02 * abs(center), 1e-12)
+        center = self._sorted[len(self._sorted) // 2]
+        far = abs(value - center)
+        # Most losses are settled by the smallest spread believed; only then is the real one worked out.
+        if far <= SPIKE_Z * max(0.02 * abs(center), 1e-12):
+            return False
+        return far > SPIKE_Z * 1.4826 * statistics.median(abs(x - center) for x in self._recent)
 
     def _trace(self, step: int, loss: Tensor) -> None:
         """Say where the first non-finite loss came from: input, parameters, target or an operation."""

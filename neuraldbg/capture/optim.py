@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture.params import Before, Rows, after_step, before_step
+from neuraldbg.capture.bank import Rows
+from neuraldbg.capture.params import Updates
+from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
 __all__ = ["OptimizerBook"]
@@ -30,24 +35,40 @@ RATE_JUMP = 3.0
 class _Entry:
     """One optimizer: its parameters by our index, and whether their gradients were cleared lately."""
 
+    key: int
+    ref: weakref.ref[torch.optim.Optimizer]
+    groups: int
+    owns: int
+    serial: int
     info: OptimizerInfo
-    indices: list[int]
     params: list[nn.Parameter]
     first_group: int
+    updates: Updates
+    keys: Keys = ()
+    values: tuple[float, ...] = ()
+    rates: list[object] = field(default_factory=list)
     steps: int = 0
     cleared: bool = True
     backwards: int = 0
-    before: Before | None = None
-    gradients: Tensor | None = None
 
 
 class OptimizerBook:
-    """Keeps an entry per optimizer that owns parameters of the model."""
+    """Keeps an entry per optimizer that owns parameters of the model.
 
-    def __init__(self, param_of: dict[int, int]) -> None:
+    Parameters
+    ----------
+    param_of
+        ``id`` of a parameter to its index.
+    refresh
+        Called when an optimizer owns parameters that are not in ``param_of``: they may be new.
+    """
+
+    def __init__(self, param_of: dict[int, int], refresh: Callable[[], None]) -> None:
         self._param_of = param_of
+        self._refresh = refresh
         self._entries: dict[int, _Entry] = {}
-        self._foreign: set[int] = set()
+        self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
+        self._infos: list[OptimizerInfo] = []
         self._leader: int | None = None
         self._since_leader: dict[int, int] = {}
         self._groups: dict[int, int] = {}
@@ -56,55 +77,110 @@ class OptimizerBook:
     @property
     def any_seen(self) -> bool:
         """Whether any optimizer of ours has stepped."""
-        return bool(self._entries)
+        return bool(self._infos)
 
     def infos(self) -> tuple[OptimizerInfo, ...]:
         """Return the optimizers in order of first sight."""
-        return tuple(entry.info for entry in self._entries.values())
+        return tuple(self._infos)
 
     def groups(self) -> dict[int, int]:
         """Return parameter index to group index, over all optimizers."""
         return dict(self._groups)
 
-    def meet(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
-        """Return the entry of an optimizer, None if it owns no parameter of the model."""
-        key = id(optimizer)
-        if key in self._entries:
-            return self._entries[key]
-        entry = self._introduce(optimizer)
-        if entry is not None:
-            self._entries[key] = entry
-            self._leader = self._leader if self._leader is not None else key
+    def meet(self, optimizer: torch.optim.Optimizer, *, closely: bool) -> _Entry | None:
+        """Return the entry of an optimizer that steps, None if it owns no parameter of the model.
+
+        An address is used again once its owner is gone, and groups may be added at any time: that is looked
+        at in every step. Parameters added to a group are looked for ``closely``.
+        """
+        key, groups = id(optimizer), optimizer.param_groups
+        entry = self._entries.get(key)
+        if entry is None or entry.groups != len(groups) or entry.ref() is not optimizer:
+            return self._find(optimizer)
+        if closely and entry.owns != _size(optimizer):
+            return self._introduce(optimizer)
         return entry
 
+    def met(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+        """Return the entry of an optimizer that was met when its step began."""
+        return self._entries.get(id(optimizer))
+
+    def _find(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+        known = self._foreign.get(id(optimizer))
+        if known is not None and known[1] == _size(optimizer) and known[0]() is optimizer:
+            return None
+        return self._introduce(optimizer)
+
     def _introduce(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
-        indices, params = [], []
-        first = max(self._groups.values(), default=-1) + 1
+        owned = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(id(p) not in self._param_of for p in owned):
+            self._refresh()
+        params = [p for p in owned if id(p) in self._param_of]
+        ref, owns = weakref.ref(optimizer), _size(optimizer)
+        if not params:
+            self._foreign[id(optimizer)] = (ref, owns)
+            self._entries.pop(id(optimizer), None)
+            return None
+        indices = [self._param_of[id(p)] for p in params]
+        before = self._predecessor(optimizer, indices)
+        serial = len(self._infos) if before is None else before.serial
+        info = self._describe(optimizer, before)
+        self._infos[serial : serial + 1] = [info]
+        entry = _Entry(
+            key=id(optimizer),
+            ref=ref,
+            groups=len(optimizer.param_groups),
+            owns=owns,
+            serial=serial,
+            info=info,
+            params=params,
+            first_group=info.groups[0],
+            updates=Updates(indices, params),
+        )
+        self._entries[entry.key] = entry
+        self._leader = entry.key if self._leader is None else self._leader
+        return entry
+
+    def _predecessor(self, optimizer: torch.optim.Optimizer, indices: list[int]) -> _Entry | None:
+        """Take out and return the entry that an optimizer takes over.
+
+        That is its own from before parameters were added, or one that is gone and shared some with it.
+        """
+        mine = set(indices)
+        for key, other in list(self._entries.items()):
+            found = other.ref()
+            shared = not mine.isdisjoint(other.updates.indices)
+            if found is optimizer or (found is None and shared):
+                del self._entries[key]
+                self._leader = id(optimizer) if key == self._leader else self._leader
+                return other
+        return None
+
+    def _describe(self, optimizer: torch.optim.Optimizer, before: _Entry | None) -> OptimizerInfo:
+        count = len(optimizer.param_groups)
+        if before is not None and len(before.info.groups) == count:
+            first = before.first_group
+        else:
+            first = 1 + max((i for info in self._infos for i in info.groups), default=-1)
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
                 index = self._param_of.get(id(parameter))
                 if index is not None:
-                    indices.append(index)
-                    params.append(parameter)
                     self._groups[index] = first + number
-        if not indices:
-            return None
-        groups = tuple(range(first, first + len(optimizer.param_groups)))
-        info = OptimizerInfo(
+        return OptimizerInfo(
             type=type(optimizer).__name__,
             family=_family(type(optimizer).__name__),
-            groups=groups,
+            groups=tuple(range(first, first + count)),
             defaults=_settings(optimizer.param_groups[0]),
         )
-        return _Entry(info=info, indices=indices, params=params, first_group=first)
 
-    def leads(self, optimizer: torch.optim.Optimizer) -> bool:
+    def leads(self, entry: _Entry) -> bool:
         """Count a step and return whether it ends the tick.
 
         With several optimizers the first one seen beats time; another that steps twice while it rests
         takes over.
         """
-        key = id(optimizer)
+        key = entry.key
         if key == self._leader:
             self._since_leader.clear()
             return True
@@ -115,64 +191,95 @@ class OptimizerBook:
         self._since_leader.clear()
         return True
 
-    def settings(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, int, float]]:
-        """Return learning rate, weight decay and momentum of every group."""
-        entry = self._entries[id(optimizer)]
-        out = []
-        for number, group in enumerate(optimizer.param_groups):
-            for name, value in _settings(group).items():
-                if name in {"lr", "weight_decay", "momentum", "beta1"} and value is not None:
-                    key = "momentum" if name == "beta1" else name
-                    out.append((key, entry.first_group + number, float(value)))
-        return out
+    def settings(self, entry: _Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
+        """Return names and groups, and values, of learning rates, weight decays and momenta.
 
-    def rate_jumped(self, rates: list[float]) -> bool:
+        The learning rate is looked at in every step; the others when it changed, and on request.
+        """
+        optimizer = entry.ref()
+        if optimizer is None:
+            return (), ()
+        rates = [group.get("lr") for group in optimizer.param_groups]
+        if closely or rates != entry.rates or any(isinstance(rate, Tensor) for rate in rates):
+            entry.rates = rates
+            found = _columns(optimizer.param_groups, entry.first_group)
+            entry.keys = tuple(key for key, _ in found)
+            entry.values = tuple(value for _, value in found)
+        return entry.keys, entry.values
+
+    def rate_jumped(self, keys: Keys, values: tuple[float, ...]) -> bool:
         """Return whether the learning rate rose at once beyond three times all it was before."""
-        highest = max(rates, default=0.0)
+        highest = max(
+            (v for (name, _), v in zip(keys, values, strict=True) if name == "lr"), default=0.0
+        )
         jumped = 0.0 < self._peak * RATE_JUMP < highest
         self._peak = max(self._peak, highest)
         return jumped
 
-    def look_at_residue(self, *, on_device: bool) -> None:
+    def look_at_residue(self) -> None:
         """A backward pass begins: see whether gradients of the last step are still there."""
         for entry in self._entries.values():
             entry.backwards += 1
-            if entry.cleared:
-                continue
-            probes = [p.grad for p in entry.params if p.requires_grad][:PROBES]
-            left = [g for g in probes if g is not None]
-            if not left:
-                entry.cleared = True
-            elif on_device or not left[0].is_cuda:
-                entry.cleared = not any(bool(g.detach().any().item()) for g in left)
+            if not entry.cleared:
+                entry.cleared = _are_cleared(entry.params)
 
-    def residue(self, optimizer: torch.optim.Optimizer) -> float | None:
+    def residue(self, entry: _Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
-        entry = self._entries[id(optimizer)]
         entry.steps += 1
         judged = entry.steps > 1 and entry.backwards > 0
         value = 0.0 if entry.cleared else 1.0
         entry.cleared, entry.backwards = False, 0
         return value if judged else None
 
-    def before(self, optimizer: torch.optim.Optimizer) -> None:
+    def before(self, entry: _Entry) -> None:
         """Take samples just before a step."""
-        entry = self._entries[id(optimizer)]
-        entry.before = before_step(entry.indices, entry.params, optimizer)
+        optimizer = entry.ref()
+        if optimizer is not None:
+            entry.updates.before(optimizer)
 
-    def after(self, optimizer: torch.optim.Optimizer) -> list[Rows]:
+    def after(self, entry: _Entry) -> list[Rows]:
         """Return what the step did."""
-        entry = self._entries[id(optimizer)]
-        if entry.before is None:
-            return []
-        rows, entry.gradients = after_step(entry.before, entry.params, entry.gradients)
-        entry.before = None
-        return rows
+        return entry.updates.after()
 
     def release(self) -> None:
         """Let go of every tensor."""
-        for entry in self._entries.values():
-            entry.params, entry.gradients, entry.before = [], None, None
+        self._entries.clear()
+
+
+def _size(optimizer: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def _are_cleared(params: list[nn.Parameter]) -> bool:
+    looked = 0
+    for parameter in params:
+        if parameter.requires_grad:
+            gradient = parameter.grad
+            if gradient is not None and not _is_zero(gradient):
+                return False
+            looked += 1
+            if looked == PROBES:
+                break
+    return True
+
+
+def _is_zero(gradient: Tensor) -> bool:
+    # Reading a device would stall it: there only a gradient that is gone counts as cleared.
+    return not gradient.is_cuda and not bool(gradient.detach().any().item())
+
+
+def _columns(groups: list[dict[str, Any]], first: int) -> list[tuple[tuple[str, int], float]]:
+    out = []
+    for place, group in enumerate(groups, first):
+        betas = group.get("betas") or (None,)
+        momentum = group.get("momentum", betas[0])
+        found = (
+            ("lr", group.get("lr")),
+            ("weight_decay", group.get("weight_decay")),
+            ("momentum", momentum),
+        )
+        out += [((name, place), number) for name, x in found if (number := _number(x)) is not None]
+    return out
 
 
 def _family(name: str) -> str:

@@ -1,7 +1,7 @@
 """What one optimizer step does to the parameters: norms, updates, and how they lie to one another.
 
-Samples of all parameters are laid end to end in one flat tensor (a bank), so that the number of tensor
-operations does not grow with the number of parameters.
+Samples of all parameters are laid side by side in one bank, so that the number of tensor operations does
+not grow with the number of parameters; views of parameters and optimizer state are kept between steps.
 """
 
 from __future__ import annotations
@@ -12,42 +12,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Before", "Rows", "after_step", "before_step", "initial_numbers", "norms", "similarity"]
+from neuraldbg.capture.bank import Rows, flat_view, lay
+from neuraldbg.capture.reduce import in_full_precision
 
-Cells = list[tuple[str, int, Tensor]]
-ENTRIES = 1024
+__all__ = ["Updates", "initial_gains", "norms", "similarity"]
+
 UNITS = 64
-
-
-@dataclass(slots=True)
-class Rows:
-    """Named numbers of the same parameters: ``values[name]`` has one entry per index."""
-
-    indices: list[int] = field(default_factory=list)
-    values: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Bank:
-    """Samples of many tensors end to end; ``lengths`` has one entry per tensor."""
-
-    flat: Tensor
-    lengths: Tensor
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Return the sum over every tensor's own stretch, shape ``(tensors,)``."""
-        return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
-
-
-@dataclass(slots=True)
-class Before:
-    """Samples of weights and gradients just before an optimizer step, and Adam's view of them."""
-
-    indices: list[int]
-    weights: _Bank
-    gradients: Tensor
-    has_gradient: list[bool]
-    surprise: list[Rows] = field(default_factory=list)
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -57,157 +27,204 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return list(torch._foreach_norm(list(tensors), 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
 
 
-def _sample(tensor: Tensor) -> Tensor:
-    """Return a flat view of at most ``ENTRIES`` entries, evenly spread."""
-    flat = tensor.detach().reshape(-1)
-    if flat.numel() > ENTRIES:
-        # An odd stride does not fall on one column of a power-of-two layout again and again.
-        flat = flat[:: (flat.numel() // ENTRIES) | 1]
-    return flat
+class _Views:
+    """Flat views of the samples of long-lived tensors, made again only where a tensor was replaced."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Tensor, int, Tensor]] = {}
+
+    def of(self, key: int, tensor: Tensor) -> Tensor:
+        """Return the sample of a tensor."""
+        known = self._known.get(key)
+        address = tensor.data_ptr()
+        if known is not None and known[0] is tensor and known[1] == address:
+            return known[2]
+        view = flat_view(tensor)
+        if tensor.is_contiguous() and address:
+            self._known[key] = (tensor, address, view)
+        return view
 
 
-def _lay(tensors: Sequence[Tensor]) -> _Bank:
-    samples = [_sample(t) for t in tensors]
-    lengths = torch.tensor([s.numel() for s in samples], device=samples[0].device)
-    return _Bank(torch.cat(samples).float(), lengths)
+@dataclass(slots=True)
+class _Before:
+    """Samples of weights and gradients just before an optimizer step, and Adam's view of them."""
+
+    indices: list[int]
+    params: list[nn.Parameter]
+    weights: Tensor
+    gradients: Tensor
+    missing: list[int]
+    surprise: list[Rows] = field(default_factory=list)
 
 
-@torch.no_grad()
-def before_step(
-    indices: Sequence[int], params: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
-) -> Before | None:
-    """Take samples of the parameters that an optimizer is about to change; None if it owns nothing."""
-    chosen = [(i, p) for i, p in zip(indices, params, strict=True) if p.numel()]
-    if not chosen:
-        return None
-    weights = [p for _, p in chosen]
-    usable = [p.grad is not None and not p.grad.is_sparse for p in weights]
-    gradients = [
-        p.grad if ok and p.grad is not None else torch.zeros_like(p)
-        for p, ok in zip(weights, usable, strict=True)
-    ]
-    bank = _lay(gradients)
-    return Before(
-        indices=[i for i, _ in chosen],
-        weights=_lay(weights),
-        gradients=bank.flat,
-        has_gradient=usable,
-        surprise=_second_moment(chosen, optimizer),
-    )
-
-
-def _second_moment(
-    chosen: list[tuple[int, nn.Parameter]], optimizer: torch.optim.Optimizer
-) -> list[Rows]:
-    """Return RMS of the gradient over the root of Adam's corrected second moment, and epsilon's share."""
-    out = []
-    for group in optimizer.param_groups:
-        mine = {id(p) for p in group["params"]}
-        found = [
-            (i, p)
-            for i, p in chosen
-            if id(p) in mine and p.dim() >= 2 and p.grad is not None and not p.grad.is_sparse
-        ]
-        states = [optimizer.state.get(p) or {} for _, p in found]
-        if not found or any("exp_avg_sq" not in s or "betas" not in group for s in states):
-            continue
-        step = float(states[0].get("step", 0.0))
-        if step >= 1.0:
-            correction = 1.0 - float(group["betas"][1]) ** step
-            out.append(_relative(found, states, correction, float(group.get("eps", 1e-8))))
-    return out
-
-
-def _relative(
-    found: list[tuple[int, nn.Parameter]],
-    states: list[dict[str, Tensor]],
-    correction: float,
-    eps: float,
-) -> Rows:
-    gradients = _lay([p.grad for _, p in found if p.grad is not None])
-    root = (_lay([s["exp_avg_sq"] for s in states]).flat / correction).sqrt()
-    count = gradients.lengths
-    relative = gradients.flat / root.clamp_min(eps)
-    return Rows(
-        [i for i, _ in found],
-        {
-            "grad_rms_over_v": (gradients.sums(relative * relative) / count).sqrt(),
-            "eps_share": gradients.sums((root < eps).float()) / count,
-        },
-    )
-
-
-@torch.no_grad()
-def after_step(
-    before: Before, params: Sequence[nn.Parameter], previous: Tensor | None
-) -> tuple[list[Rows], Tensor]:
-    """Return what the step did, and the gradients to compare the next ones with.
+class Updates:
+    """Measures the steps of one optimizer.
 
     Parameters
     ----------
-    before
-        Samples from just before the step.
-    params
-        The same parameters, now changed.
-    previous
-        The gradients of the sampled step before; None if there was none.
+    indices, params
+        The watched parameters that the optimizer owns.
     """
-    weights = [p for p in params if p.numel()]
-    new = _lay(weights)
-    bank, old, gradient = before.weights, before.weights.flat, before.gradients
-    if new.flat.shape != old.shape:
-        return [], gradient
-    delta = new.flat - old
-    size, weight = bank.sums(delta * delta).sqrt(), bank.sums(old * old).sqrt()
-    slope = bank.sums(gradient * gradient).sqrt()
-    active = gradient != 0
-    count = bank.sums(active.float())
-    everywhere = {
-        "update_ratio": torch.where(weight > 0, size / weight, torch.nan),
-        "update_cos_weight": -bank.sums(delta * old) / (size * weight),
-        "weight_norm": torch.stack(norms([p.detach() for p in weights])),
-    }
-    sloped = {
-        "update_cos_grad": -bank.sums(delta * gradient) / (size * slope),
-        "unchanged_share": bank.sums(((delta == 0) & active).float()) / count,
-    }
-    if previous is not None and previous.shape == gradient.shape:
-        before_slope = bank.sums(previous * previous).sqrt()
-        sloped["grad_cos_prev"] = bank.sums(gradient * previous) / (slope * before_slope)
-    keep = torch.tensor(before.has_gradient, device=old.device)
-    known = [i for i, ok in zip(before.indices, before.has_gradient, strict=True) if ok]
-    rows = [
-        Rows(before.indices, everywhere),
-        Rows(known, {name: value[keep] for name, value in sloped.items()}),
-    ]
-    return [*rows, *before.surprise], gradient
+
+    def __init__(self, indices: Sequence[int], params: Sequence[nn.Parameter]) -> None:
+        pairs = [(i, p) for i, p in zip(indices, params, strict=True) if p.numel()]
+        # Matrices tell everything that is asked; vectors count where there is nothing else.
+        pairs = [(i, p) for i, p in pairs if p.dim() >= 2] or pairs
+        self.indices = list(indices)
+        self._measured = [i for i, _ in pairs]
+        self._params = [p for _, p in pairs]
+        self._views = _Views()
+        self._moments = _Views()
+        self._before: _Before | None = None
+        self._last: Tensor | None = None
+
+    @torch.no_grad()
+    def before(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take samples of the parameters that the optimizer is about to change."""
+        if not self._params:
+            return
+        samples: list[Tensor] = []
+        missing = []
+        for place, parameter in enumerate(self._params):
+            gradient = parameter.grad
+            if gradient is None or gradient.is_sparse:
+                missing.append(place)
+                samples.append(torch.zeros_like(self._views.of(place, parameter)))
+            else:
+                samples.append(flat_view(gradient))
+        bank, _ = lay(samples)
+        self._before = _Before(
+            self._measured, self._params, self._weights(), bank, missing, self._surprise(optimizer)
+        )
+
+    def _weights(self) -> Tensor:
+        bank, _ = lay([self._views.of(i, p) for i, p in enumerate(self._params)])
+        return bank
+
+    def _surprise(self, optimizer: torch.optim.Optimizer) -> list[Rows]:
+        """Return RMS of the gradient over the root of Adam's corrected second moment, and epsilon's share."""
+        place_of = {id(p): i for i, p in enumerate(self._params)}
+        out = []
+        for group in optimizer.param_groups:
+            places = [
+                place_of[id(p)] for p in group["params"] if id(p) in place_of and p.dim() >= 2
+            ]
+            found = [i for i in places if self._has_gradient(i)]
+            states = [optimizer.state.get(self._params[i]) or {} for i in found]
+            if not found or "betas" not in group or any("exp_avg_sq" not in s for s in states):
+                continue
+            step = float(states[0].get("step", 0.0))
+            if step >= 1.0:
+                correction = 1.0 - float(group["betas"][1]) ** step
+                moments = [
+                    self._moments.of(i, s["exp_avg_sq"]) for i, s in zip(found, states, strict=True)
+                ]
+                out.append(
+                    self._relative(found, moments, correction, float(group.get("eps", 1e-8)))
+                )
+        return out
+
+    def _has_gradient(self, place: int) -> bool:
+        gradient = self._params[place].grad
+        return gradient is not None and not gradient.is_sparse
+
+    def _relative(
+        self, places: list[int], moments: list[Tensor], correction: float, eps: float
+    ) -> Rows:
+        gradients, count = lay(
+            [flat_view(g) for i in places if (g := self._params[i].grad) is not None]
+        )
+        bank, _ = lay(moments)
+        root = (bank / correction).sqrt_()
+        relative = gradients / root.clamp_min(eps)
+        surprise = ((relative * relative).sum(1) / count).sqrt_()
+        # Padding counts as below epsilon and is taken off again.
+        tiny = ((root < eps).sum(1) - (bank.shape[1] - count)) / count
+        indices = [self._measured[i] for i in places]
+        return Rows(indices, ("grad_rms_over_v", "eps_share"), torch.stack((surprise, tiny)))
+
+    @torch.no_grad()
+    def after(self) -> list[Rows]:
+        """Return what the step did."""
+        before, self._before = self._before, None
+        if before is None:
+            return []
+        new, old, gradient = self._weights(), before.weights, before.gradients
+        previous, self._last = self._last, gradient
+        if new.shape != old.shape:
+            return []
+        delta = new - old
+        size, weight, slope = (torch.linalg.vector_norm(x, dim=1) for x in (delta, old, gradient))
+        active = gradient != 0
+        everywhere = (
+            torch.where(weight > 0, size / weight, torch.nan),
+            -(delta * old).sum(1) / (size * weight),
+            torch.stack(norms([p.detach() for p in self._params])),
+        )
+        sloped = [
+            -(delta * gradient).sum(1) / (size * slope),
+            ((delta == 0) & active).sum(1) / active.sum(1),
+        ]
+        names = ["update_cos_grad", "unchanged_share"]
+        if previous is not None and previous.shape == gradient.shape:
+            names.append("grad_cos_prev")
+            before_slope = torch.linalg.vector_norm(previous, dim=1)
+            sloped.append((gradient * previous).sum(1) / (slope * before_slope))
+        rows = [
+            Rows(
+                before.indices,
+                ("update_ratio", "update_cos_weight", "weight_norm"),
+                torch.stack(everywhere),
+            ),
+            _without(before.missing, Rows(before.indices, tuple(names), torch.stack(sloped))),
+        ]
+        return [*rows, *before.surprise]
+
+
+def _without(places: list[int], rows: Rows) -> Rows:
+    """Return rows without the parameters at these places: they had no gradient."""
+    if not places:
+        return rows
+    gone = set(places)
+    keep = [i for i in range(len(rows.indices)) if i not in gone]
+    return Rows([rows.indices[i] for i in keep], rows.names, rows.values[:, keep])
 
 
 @torch.no_grad()
-def initial_numbers(index: int, parameter: Tensor, fan_in: int) -> Cells:
-    """Return the scale of an untouched weight matrix: root mean square times the root of its fan-in."""
-    flat = parameter.detach().float()
-    return [("init_gain", index, flat.square().mean().sqrt() * fan_in**0.5)]
+def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
+    """Return the scale of untouched weight matrices: root mean square times the root of the fan-in.
+
+    Parameters
+    ----------
+    chosen
+        Index, parameter and fan-in of every matrix.
+    """
+    if not chosen:
+        return []
+    sizes = torch.stack(norms([p.detach() for _, p, _ in chosen]))
+    factors = [(fan_in / max(p.numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
+    gains = sizes * torch.tensor(factors).to(sizes.device)
+    return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
 
 
-@torch.no_grad()
-def similarity(index: int, parameter: nn.Parameter) -> Cells:
+def similarity(index: int, parameter: nn.Parameter) -> list[Rows]:
     """Return the mean pairwise cosine of the rows of a matrix and of its gradient."""
-    cells = _row_cosine("unit_weight_similarity", index, parameter.detach())
-    gradient = parameter.grad
-    if gradient is not None and not gradient.is_sparse:
-        cells += _row_cosine("unit_grad_similarity", index, gradient.detach())
-    return cells
+    with torch.no_grad(), in_full_precision(parameter.device):
+        found = {"unit_weight_similarity": _row_cosine(parameter.detach())}
+        gradient = parameter.grad
+        if gradient is not None and not gradient.is_sparse:
+            found["unit_grad_similarity"] = _row_cosine(gradient.detach())
+    return [Rows([index], (name,), v.reshape(1, 1)) for name, v in found.items() if v is not None]
 
 
-def _row_cosine(name: str, index: int, matrix: Tensor) -> Cells:
+def _row_cosine(matrix: Tensor) -> Tensor | None:
     rows = matrix.reshape(matrix.shape[0], -1)[:UNITS].float()
     if rows.shape[0] < 3 or rows.shape[1] < 3:
-        return []
+        return None
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     unit = rows / length.clamp_min(1e-30)
     alive = (length[:, 0] > 0).float()
     count = alive.sum()
     total = (unit @ unit.T).abs().sum() - count
     pairs = count * (count - 1)
-    return [(name, index, torch.where(pairs > 2, total / pairs, torch.nan))]
+    return torch.where(pairs > 2, total / pairs, torch.nan)

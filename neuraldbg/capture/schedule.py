@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Schedule", "is_sampled"]
+__all__ = ["Rhythm", "Schedule", "is_sampled"]
+
+# How far ahead the next sampled step is looked for.
+AHEAD = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +27,14 @@ class Schedule:
         within 5 % of its step, which 3 % keeps.
     sparsest
         Never further apart than this.
+    traced_every
+        Of the sampled steps after ``dense`` every so many also watch the user's own functions: a graph of
+        layers does not change, and the arguments of a loss change slowly.
     armed
         How many steps are sampled densely after an anomaly.
+    armed_most, armed_share
+        No more steps than this are armed in all, and no larger share of the run: a loss that jumps all the
+        time is no reason to look closely all the time.
     """
 
     dense: int = 24
@@ -34,7 +43,10 @@ class Schedule:
     every: int = 10
     share: float = 0.03
     sparsest: int = 100
+    traced_every: int = 3
     armed: int = 8
+    armed_most: int = 48
+    armed_share: float = 0.01
 
 
 def is_sampled(schedule: Schedule, step: int, armed_until: int) -> bool:
@@ -65,3 +77,38 @@ def _interval(schedule: Schedule, step: int) -> int:
     while 2 * interval <= min(schedule.share * step, schedule.sparsest):
         interval *= 2
     return interval
+
+
+@dataclass(slots=True)
+class Rhythm:
+    """Walks through a schedule, one step at a time."""
+
+    schedule: Schedule
+    _until: int = 0
+    _spent: int = 0
+    _since_traced: int = 0
+    _due: int = 0
+
+    def arm(self, step: int) -> None:
+        """Something happened at this step: look closely for a while, within what may be spent."""
+        schedule = self.schedule
+        if self._spent <= schedule.armed_most + schedule.armed_share * step:
+            until = step + 1 + schedule.armed
+            self._spent += until - max(self._until, step + 1)
+            self._until = max(self._until, until)
+
+    def next(self, step: int) -> tuple[bool, bool]:
+        """Return whether the step is sampled, and whether it is also traced; asked once for every step."""
+        if step < self._due and step >= self._until:
+            return False, False
+        if not is_sampled(self.schedule, step, self._until):
+            # Walking ahead is cheaper than asking the schedule at every step.
+            self._due = step + 1
+            while not is_sampled(self.schedule, self._due, 0) and self._due < step + AHEAD:
+                self._due += 1
+            return False, False
+        self._since_traced += 1
+        traced = step < self.schedule.dense or self._since_traced >= self.schedule.traced_every
+        if traced:
+            self._since_traced = 0
+        return True, traced

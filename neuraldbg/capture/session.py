@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -12,22 +12,19 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.assemble import is_compiled, program_facts, topology, unobserved
 from neuraldbg.capture.functionmode import ModeStack
-from neuraldbg.capture.gradients import Gradients
+from neuraldbg.capture.gradients import Gradients, together
 from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.layers import LayerWatch
-from neuraldbg.capture.losses import loss_facts
+from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import OptimizerBook
-from neuraldbg.capture.params import initial_numbers, similarity
-from neuraldbg.capture.reduce import Numbers, float_tensors, in_full_precision, input_numbers
-from neuraldbg.capture.schedule import Schedule, is_sampled
+from neuraldbg.capture.params import initial_gains, similarity
+from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.tick import Tables, Tick
-from neuraldbg.capture.topology import draw
+from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
-from neuraldbg.records.recording import (
-    Fact,
-    LossCall,
-    Recording,
-)
+from neuraldbg.records.recording import Fact, Recording
 
 __all__ = ["Session"]
 
@@ -36,60 +33,56 @@ SIMILARITY_STEPS = frozenset({0, 5, 20})
 EDGE_STEPS = 2
 
 
+# Ticks are written many at a time: in a row the same code runs several times faster.
+WRITTEN_TOGETHER = 32
+
+
 class Session:
     """The state of one watched run; every public method is one point of the user's loop."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        schedule: Schedule,
-        guard: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self.guard = guard
+    def __init__(self, model: nn.Module, schedule: Schedule, guard: Callable[..., None]) -> None:
         self.steps = 0
-        self.inside = 0
         self.failed = ""
-        self._schedule = schedule
+        self._model: nn.Module | None = model
         self._blueprint = draw(model)
         self._grads = Gradients(self._blueprint)
         self._facts: dict[str, Fact] = program_facts(model)
-        self._book = OptimizerBook(self._blueprint.param_of)
-        self._tables = Tables()
-        self._waiting: deque[Tick] = deque()
-        self._tick = Tick(step=0, sampled=True)
-        self._armed_until = 0
-        self._losses: list[LossCall] = []
+        self._book = OptimizerBook(self._blueprint.param_of, self._redraw)
+        self._waiting: list[Tick] = []
+        self._settings: tuple[float, ...] = ()
+        self._rhythm = Rhythm(schedule)
+        self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
-        self._functional: dict[int, str] = {}
+        self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
-        self._inputs: set[int] = set()
-        self._pending: Tensor | None = None
-        # Whether a gradient reached the model's output, was expected to, and whether a step is under way.
-        self._reached = self._expects_reach = self._in_step = self._seen_backward = False
+        self._pending: Tensor | float | None = None
+        self._side: Tensor | float | None = None
+        # Whether an optimizer's step is under way, and whether gradients came since the last one.
+        self._in_step = self._seen_backward = self._stepped_inside = False
         self._modes = ModeStack()
-        compiled = is_compiled(model)
-        self._tracer = None if compiled else Tracer(self)
+        self._far = any(p.is_cuda for p in self._blueprint.tensors)
+        self._tables = Tables(far=self._far)
+        self.notes = Notes(self._incidents, guard)
+        self._tracer = None if is_compiled(model) else Tracer(self.notes)
         self._members = {id(m): m for m in model.modules()}
-        layers = self._blueprint.layers
-        self._watch = LayerWatch(
-            self._blueprint.layer_of,
-            [layer.kind for layer in layers],
-            [layer.activation for layer in layers],
-            self._tracer,
-            self.guard,
-        )
+        self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
+
+    @property
+    def entries(self) -> set[int]:
+        """``id`` of the modules that the loop calls itself."""
+        return self._watch.entries
 
     # -- lifetime -------------------------------------------------------------------------------
 
     def begin(self, discover: Callable[[nn.Module], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
         self._discover = discover
-        self._modes.base()
-        for index, parameter in enumerate(self._blueprint.tensors):
-            info = self._blueprint.params[index]
-            if info.kind == "matrix":
-                self._tick.param += initial_numbers(index, parameter, info.fan_in)
-        self._switch(on=True)
+        pairs = zip(self._blueprint.params, self._blueprint.tensors, strict=True)
+        self._tick.param = (
+            *initial_gains(
+                [(i, p, info.fan_in) for i, (info, p) in enumerate(pairs) if info.kind == "matrix"]
+            ),
+        )
 
     def end(self, exception: BaseException | None) -> None:
         """Close the last, possibly unfinished step and note how the run ended."""
@@ -101,14 +94,25 @@ class Session:
             self._close()
         self._flush()
 
-    def release(self) -> None:
-        """Remove hooks and modes and let go of the model."""
+    def resume(self) -> None:
+        """Watch from here on."""
+        self._modes.base()
+        self._switch()
+
+    def pause(self) -> None:
+        """Take hooks and modes away."""
         self._watch.live = False
-        self._watch.switch_off()
-        if self._tracer is not None:
-            self._tracer.clear()
-            self._modes.remove(self._tracer)
+        with ExitStack() as stack:
+            if self._tracer is not None:
+                stack.callback(self._modes.remove, self._tracer)
+                stack.callback(self._tracer.clear)
+            stack.callback(self._watch.switch_off)
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._watch.begin()
         self._members = {}
+        self._model = None
         self._blueprint.tensors = []
         self._pending = None
         self._book.release()
@@ -117,133 +121,113 @@ class Session:
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
-        self.inside += 1
-        if self.inside > 1 or not torch.is_grad_enabled():
+        tick = self._tick
+        if tick.sampled:
+            # Only then are the ends of forward passes seen as well.
+            self.notes.inside += 1
+        if self.notes.inside > 1 or not torch.is_grad_enabled():
             return
-        self._watch.live = self._tick.sampled
-        tensors = list(float_tensors((args, kwargs), 3))
-        if not self._tick.inputs_seen and tensors:
-            self._tick.inputs_seen = True
-            with torch.no_grad(), in_full_precision(tensors[0].device):
-                numbers = dict(input_numbers(tensors, closely=self._tick.sampled))
-            self._tick.run |= numbers
-            self._incidents.judge_input(self.steps, numbers)
-        if self._tick.sampled and self._tracer is not None:
-            self._tracer.resting = False
-            self._modes.push(self._tracer)
+        if not tick.inputs_seen:
+            self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
+        if tick.sampled:
+            self._watch.live = True
+            if tick.traced and self._tracer is not None:
+                self._tracer.resting = False
+                self._modes.push(self._tracer)
 
-    def forward_ends(self, output: Any) -> None:
-        """An entry module returned, or raised."""
-        self.inside = max(0, self.inside - 1)
-        if self.inside or not torch.is_grad_enabled():
-            return
-        for tensor in float_tensors(output, 3):
-            if tensor.requires_grad and tensor.is_floating_point():
-                self._expects_reach = True
-                tensor.register_hook(self._on_output_gradient)
-                break
+    def forward_ends(self) -> None:
+        """An entry module returned, or raised, in a sampled step."""
+        self.notes.inside = max(0, self.notes.inside - 1)
 
-    def backward_begins(self, tensors: Any) -> None:
+    def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is still whole."""
-        if self._tracer is not None and self._tick.sampled:
+        if self._tick.traced and self._tracer is not None:
             self._outputs_from(tensors)
             self._tracer.resting = True
             self._modes.remove(self._tracer)
-        self._reached = not self._expects_reach
-        self._book.look_at_residue(on_device=False)
-        loss = _scalar(tensors)
-        self._pending = loss.detach() if loss is not None else None
-        near = loss is not None and not loss.is_cuda
-        if loss is not None and near and self._incidents.judge_loss(self.steps, loss):
-            self._arm()
+        self._grads.mark()
+        self._book.look_at_residue()
+        loss = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else _scalar(tensors)
+        if loss is None or loss.is_cuda:
+            self._pending = None if loss is None else loss.detach()
+            return
+        self._pending = value = loss.item()
+        if not math.isfinite(value):
+            # Whether the batch was bad is asked before where else it came from.
+            self._inputs.settle()
+        if self._incidents.judge_loss(self.steps, value, loss):
+            self._rhythm.arm(self.steps)
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
         self._watch.live = False
         loss, self._pending = self._pending, None
-        if not self._reached:
+        if not (self._stepped_inside or self._grads.changed()):
+            # It went into another model.
             return
-        self._expects_reach = False
         self._tick.backwards += 1
         self._seen_backward = True
         if loss is not None:
-            self._tick.losses.append(loss)
+            self._tick.losses += (loss,)
         if self._in_step:
             self._take_gradients()
-        elif self._tick.sampled:
+        elif self._tick.sampled and not self._stepped_inside:
             self._tick.run["grad_norm_raw"] = self._grads.total()
-        if not self._book.any_seen and self._tick.backwards > 1:
+        if self._stepped_inside:
+            self._stepped_inside = False
+            self._close()
+        elif not self._book.any_seen and self._tick.backwards > 1:
             self._count_without_optimizer()
+
+    def grad_called(self, tensors: Any) -> None:
+        """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
+        loss = _scalar(tensors)
+        if loss is not None:
+            self._side = loss.detach() if loss.is_cuda else loss.item()
 
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
-        mine = self._book.meet(optimizer)
+        tick = self._tick
+        mine = self._book.meet(optimizer, closely=tick.sampled)
         if mine is None:
             return
-        if self._tracer is not None:
+        if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
-        self._in_step = True
-        if self._seen_backward:
+        if _in_backward():
+            self._take_own_gradients(mine.updates.indices)
+        else:
+            self._in_step = True
+            if self._side is not None and not self._seen_backward:
+                tick.losses += (self._side,)
+            self._side = None
             self._take_gradients()
-        if self._tick.sampled:
-            if self._seen_backward:
-                self._tick.run["grad_norm_used"] = self._grads.total()
-            self._measure_similarity()
-            self._book.before(optimizer)
+            if tick.sampled:
+                self._measure_similarity()
+        if tick.sampled:
+            self._book.before(mine)
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
-        mine = self._book.meet(optimizer)
+        mine = self._book.met(optimizer)
         if mine is None:
             return
         self._in_step = False
-        self._tick.stepped = True
-        self._tick.groups += self._book.settings(optimizer)
-        residue = self._book.residue(optimizer)
+        tick = self._tick
+        tick.stepped = True
+        keys, values = self._book.settings(mine, closely=tick.sampled)
+        if tick.keys:
+            keys, values = tick.keys + keys, tick.settings + values
+        tick.keys, tick.settings = keys, values
+        residue = self._book.residue(mine)
         if residue is not None:
-            self._tick.run["residual"] = residue
-        if self._tick.sampled:
-            self._tick.rows += self._book.after(optimizer)
-        if self._book.leads(optimizer):
+            tick.run["residual"] = residue
+        if tick.sampled:
+            tick.param += tuple(self._book.after(mine))
+        if _in_backward():
+            # Many optimizers step inside one backward pass: its end is the end of the step.
+            self._stepped_inside = True
+        elif self._book.leads(mine):
             self._close()
-
-    # -- what the tracer tells ------------------------------------------------------------------
-
-    def latest(self, layers: frozenset[int]) -> int:
-        """Return the layer among these that ran last in this step."""
-        order = {layer: place for place, layer in enumerate(self._watch.order)}
-        return max(layers, key=lambda layer: order.get(layer, -1))
-
-    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
-        """Take the input of a functional nonlinearity."""
-        if direct:
-            self._functional.setdefault(layer, name)
-        axis = 1 if tensor.dim() >= 4 else -1
-        with torch.no_grad():
-            self._watch.add(layer, self._watch.regime(layer, tensor, axis, name, is_input=True))
-
-    def on_loss(
-        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
-    ) -> None:
-        """Take the call of a loss function."""
-        if len(self._losses) < 4096:
-            facts = loss_facts(name, prediction, target, reduction)
-            self._losses.append(LossCall(step=self.steps, function=name, layer=layer, facts=facts))
-
-    def on_attention(self, layer: int, numbers: Numbers) -> None:
-        """Take attention numbers of one call."""
-        self._watch.add(layer, numbers)
-
-    def on_detach(self, layer: int) -> None:
-        """Take a cut of the graph inside the model."""
-        self._incidents.note(self.steps, "detached", layer, {})
-
-    def on_risky(self, layer: int, name: str) -> None:
-        """Take an operation at its singular point."""
-        self._incidents.note(self.steps, "risky_op", layer, {"op": name})
-
-    def _on_output_gradient(self, _gradient: Tensor) -> None:
-        self._reached = True
 
     # -- details --------------------------------------------------------------------------------
 
@@ -253,97 +237,120 @@ class Session:
         for tensor in float_tensors(tensors):
             self._outputs |= self._tracer.layers_of(tensor)
 
-    def _arm(self) -> None:
-        self._armed_until = max(self._armed_until, self.steps + 1 + self._schedule.armed)
-
     def _take_gradients(self) -> None:
-        """Measure gradient norms: all on a sampled step, else those of two probes.
+        """Measure gradient norms: all on a sampled step, else that of a probe.
 
         A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
         it; then all are measured in the same step.
         """
-        if self._tick.sampled or not self._measure(self._grads.probes(self._watch.order)):
-            self._measure(self._grads.everyone())
-            if self._tick.grad is not None and not self._on_device():
-                sizes = dict(zip(self._tick.grad_index, self._tick.grad.tolist(), strict=True))
-                if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
-                    self._arm()
+        tick = self._tick
+        if tick.sampled or self._far:
+            self._measure_all()
+            return
+        index, norm = self._grads.probe(self._watch.place)
+        if index < 0:
+            return
+        tick.grad_index, tick.grad = (index,), (norm,)
+        if not math.isfinite(norm):
+            self._measure_all()
 
-    def _measure(self, chosen: Sequence[int]) -> bool:
-        """Take the gradient norms of these parameters; return whether all were there and finite."""
-        self._tick.grad_index, self._tick.grad = self._grads.norms_of(chosen)
-        if self._tick.grad is None or self._on_device():
-            return self._tick.grad is not None
-        return math.isfinite(sum(self._tick.grad.tolist()))
+    def _take_own_gradients(self, indices: list[int]) -> None:
+        """Measure the gradients of an optimizer that steps as soon as they are there."""
+        tick = self._tick
+        if self._far or not (tick.sampled or tick.grad is None):
+            return
+        mine, found = self._grads.of(indices)
+        before = () if tick.grad is None else tick.grad
+        tick.grad_index = (*tick.grad_index, *mine)
+        tick.grad = (*before, *(norm.item() for norm in found))
+
+    def _measure_all(self) -> None:
+        tick = self._tick
+        indices, found = self._grads.everyone()
+        if not found:
+            return
+        tick.grad_index, tick.grad = indices, torch.stack(found)
+        if tick.sampled:
+            tick.run["grad_norm_used"] = together(found)
+        if not self._far:
+            sizes = dict(zip(indices, tick.grad.tolist(), strict=True))
+            if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
+                self._rhythm.arm(self.steps)
 
     def _measure_similarity(self) -> None:
         if self.steps not in SIMILARITY_STEPS:
             return
         for index, parameter in enumerate(self._blueprint.tensors):
             if self._blueprint.params[index].kind == "matrix":
-                self._tick.param += similarity(index, parameter)
+                self._tick.param += tuple(similarity(index, parameter))
 
     def _count_without_optimizer(self) -> None:
         """Backward passes without any optimizer step: each counts as one step that never came."""
         last = self._tick
         last.backwards -= 1
-        loss = last.losses.pop() if last.losses else None
+        last.losses, late = last.losses[:-1], last.losses[-1:]
         self._close()
         self._tick.backwards = 1
-        if loss is not None:
-            self._tick.losses.append(loss)
+        self._tick.losses = late
 
     def _close(self) -> None:
         """End the tick and decide how closely to look at the next."""
         tick = self._tick
         if tick.sampled:
-            tick.layer = self._watch.finish()
+            tick.layer = tuple(self._watch.finish())
         self._waiting.append(tick)
         self.steps += 1
+        self.notes.step = self.steps
         self._seen_backward = False
-        if self._tracer is not None:
+        if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
             self._tracer.clear()
-        rates = [value for name, _, value in tick.groups if name == "lr"]
-        if self._book.rate_jumped(rates):
-            self._arm()
-        self._tick = Tick(
-            step=self.steps,
-            sampled=is_sampled(self._schedule, self.steps, self._armed_until),
-        )
+        if tick.settings is not self._settings:
+            self._settings = tick.settings
+            if self._book.rate_jumped(tick.keys, tick.settings):
+                self._rhythm.arm(self.steps)
+        sampled, traced = self._rhythm.next(self.steps)
+        self._tick = Tick(self.steps, sampled=sampled, traced=traced)
         self._watch.live = False
-        self.inside = 0
-        self._switch(on=self._tick.sampled)
-        if not self._on_device() or self._tick.sampled:
+        self.notes.inside = 0
+        if sampled or tick.sampled:
+            self._switch()
+        if sampled or (not self._far and len(self._waiting) >= WRITTEN_TOGETHER):
             self._flush()
 
-    def _on_device(self) -> bool:
-        return bool(self._blueprint.tensors) and self._blueprint.tensors[0].is_cuda
-
-    def _switch(self, *, on: bool) -> None:
-        self._watch.begin()
-        if not on:
-            self._watch.switch_off()
+    def _switch(self) -> None:
+        """Put the hooks on layers on or off for the step that begins."""
+        watch = self._watch
+        watch.begin()
+        watch.tracing = self._tick.traced
+        if not self._tick.sampled:
+            watch.switch_off()
             return
-        if self.steps < EDGE_STEPS:
-            self._watch.entry = self._entry_found
-        else:
-            self._watch.entry = None
-        self._watch.switch_on()
+        watch.ended = self.forward_ends
+        watch.entry = self._entry_found if self.steps < EDGE_STEPS else None
+        watch.switch_on()
 
     def _entry_found(self, module: nn.Module) -> None:
         if id(module) in self._members:
             self._discover(module)
 
+    def _redraw(self) -> None:
+        """Find layers and parameters that were added or replaced since the start."""
+        if self._model is not None:
+            redraw(self._blueprint, self._model)
+            self._members = {id(m): m for m in self._model.modules()}
+
     def _flush(self) -> None:
-        while self._waiting:
-            self._tables.write(self._waiting.popleft())
+        self._inputs.settle()
+        for tick in self._waiting:
+            self._tables.write(tick)
+        self._waiting.clear()
 
     # -- result ---------------------------------------------------------------------------------
 
     def recording(self) -> Recording:
         """Return everything seen so far as one frozen value."""
-        if not self._on_device():
+        if not self._far:
             self._flush()
         tables = self._tables
         return Recording(
@@ -352,30 +359,32 @@ class Session:
                 "optimizers": len(self._book.infos()),
                 "disarmed": self.failed,
             },
-            topology=topology(
-                self._blueprint, self._watch, self._functional, self._book.groups(), self._outputs
-            ),
+            topology=topology(self._blueprint, self._watch, self._book.groups(), self._outputs),
             optimizers=self._book.infos(),
             steps=tables.step.steps(),
             step=tables.step.columns(),
-            group=tables.group.columns(tables.group.width()),
+            group=tables.group.columns(),
             grad=tables.grad.columns(len(self._blueprint.params)),
             sampled=tables.layer.steps(),
             layer=tables.layer.columns(len(self._blueprint.layers)),
             param=tables.param.columns(len(self._blueprint.params)),
-            losses=tuple(self._losses),
-            occurrences=tuple(self._incidents.occurrences),
+            losses=tuple(self.notes.losses),
+            occurrences=tuple(sorted(self._incidents.occurrences, key=lambda x: x.step)),
             unobserved=unobserved(
                 self._blueprint,
                 self._watch,
                 steps=self.steps,
                 stepped=self._book.any_seen,
-                losses=bool(self._losses),
+                losses=bool(self.notes.losses),
                 traced=self._tracer is not None,
-                on_device=self._on_device(),
+                on_device=self._far,
                 failed=self.failed,
             ),
         )
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
 
 
 def _scalar(tensors: Any) -> Tensor | None:

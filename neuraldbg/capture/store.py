@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Column
 
-__all__ = ["Table"]
+__all__ = ["Keys", "Settings", "Table"]
+
+# Columns in which NaN is a symptom; elsewhere 0/0 marks "no meaning here" (no weights yet, no gradient).
+MAY_BE_NAN = frozenset(
+    {"weight_norm", "act_rms", "act_mean", "act_std", "act_absmax", "out_grad_norm", "out_grad_rms"}
+    | {"grad_norm"}
+)
 
 
 class _Cells:
@@ -21,6 +29,15 @@ class _Cells:
         self.rows = array("i")
         self.places = array("i")
         self.values = array("f")
+
+
+class _Block(NamedTuple):
+    """Several columns of one row: ``values`` has shape ``(names, places)``."""
+
+    row: int
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+    values: NDArray[np.float32]
 
 
 class Table:
@@ -38,6 +55,8 @@ class Table:
         self._wide = wide
         self._steps = array("q")
         self._cells: dict[str, _Cells] = {}
+        self._blocks: list[_Block] = []
+        self._places: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -55,13 +74,14 @@ class Table:
         cells.places.append(place)
         cells.values.append(value)
 
-    def put_row(self, name: str, values: NDArray[np.float32], where: NDArray[np.intp]) -> None:
-        """Set the cells ``where`` of the open row."""
-        cells = self._cells.setdefault(name, _Cells())
-        row = np.full(where.size, len(self._steps) - 1, np.int32)
-        cells.rows.frombytes(row.tobytes())
-        cells.places.frombytes(where.astype(np.int32).tobytes())
-        cells.values.frombytes(values.astype(np.float32).tobytes())
+    def put_rows(
+        self, places: Sequence[int], names: tuple[str, ...], values: NDArray[np.float32]
+    ) -> None:
+        """Set the cells ``places`` of the open row in several columns; ``values`` is ``(names, places)``."""
+        key = tuple(places)
+        # The same places come every time: they are stored once.
+        key = self._places.setdefault(key, key)
+        self._blocks.append(_Block(len(self._steps) - 1, names, key, values))
 
     def steps(self) -> NDArray[np.int64]:
         """Return the step of every row."""
@@ -70,17 +90,72 @@ class Table:
     def columns(self, width: int = 1) -> dict[str, Column]:
         """Return all columns, each with one row per step; ``width`` values a row where rows are wide."""
         shape = (len(self._steps), width) if self._wide else (len(self._steps),)
-        return {name: _lay(cells, shape) for name, cells in self._cells.items()}
+        out: dict[str, Column] = {}
+        for block in self._blocks:
+            where = np.array(block.places, np.intp)
+            for name, values in zip(block.names, block.values, strict=True):
+                _fill(_column(out, name, shape), name, (block.row, where), values)
+        for name, cells in self._cells.items():
+            rows, places = np.array(cells.rows, np.intp), np.array(cells.places, np.intp)
+            place = (rows, places) if self._wide else rows
+            column = _column(out, name, shape)
+            column.values[place] = np.array(cells.values, np.float32)
+            column.observed[place] = True
+        return out
 
-    def width(self) -> int:
-        """Return one more than the largest place ever set."""
-        return max((max(c.places, default=-1) for c in self._cells.values()), default=-1) + 1
+
+def _column(out: dict[str, Column], name: str, shape: tuple[int, ...]) -> Column:
+    if name not in out:
+        out[name] = Column(np.zeros(shape, np.float32), np.zeros(shape, bool))
+    return out[name]
 
 
-def _lay(cells: _Cells, shape: tuple[int, ...]) -> Column:
-    values, observed = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    rows, places = np.array(cells.rows, np.intp), np.array(cells.places, np.intp)
-    place = rows if len(shape) == 1 else (rows, places)
-    values[place] = np.array(cells.values, np.float32)
-    observed[place] = True
-    return Column(values, observed)
+def _fill(
+    column: Column,
+    name: str,
+    place: tuple[int, NDArray[np.intp]],
+    values: NDArray[np.float32],
+) -> None:
+    row, where = place
+    if name not in MAY_BE_NAN:
+        keep = ~np.isnan(values)
+        where, values = where[keep], values[keep]
+    column.values[row, where] = values
+    column.observed[row, where] = True
+
+
+Keys = tuple[tuple[str, int], ...]
+
+
+class Settings:
+    """Columns ``(steps, groups)`` of what optimizers are set to: stored once for every change."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._starts = array("q")
+        self._values = array("f")
+        self._keys: list[Keys] = []
+        self._last: tuple[Keys, tuple[float, ...]] | None = None
+
+    def put(self, keys: Keys, values: tuple[float, ...]) -> None:
+        """Append a row: name and group of every setting, and its value."""
+        if self._last != (keys, values):
+            # A schedule changes the values at every step, but not what they belong to.
+            same = self._last is not None and self._last[0] == keys
+            self._keys.append(self._keys[-1] if same else keys)
+            self._starts.append(self._rows)
+            self._values.extend(values)
+            self._last = (keys, values)
+        self._rows += 1
+
+    def columns(self) -> dict[str, Column]:
+        """Return one column per name, with one row per step."""
+        width = 1 + max((place for keys in self._keys for _, place in keys), default=-1)
+        out: dict[str, Column] = {}
+        ends, values = [*self._starts[1:], self._rows], iter(self._values)
+        for start, end, keys in zip(self._starts, ends, self._keys, strict=True):
+            for name, place in keys:
+                column = _column(out, name, (self._rows, width))
+                column.values[start:end, place] = next(values)
+                column.observed[start:end, place] = True
+        return out

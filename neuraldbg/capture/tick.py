@@ -2,87 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neuraldbg.capture.params import Rows
-from neuraldbg.capture.store import Table
+from neuraldbg.capture.bank import Rows
+from neuraldbg.capture.store import Keys, Settings, Table
 
 __all__ = ["Tables", "Tick"]
 
-Cell = tuple[str, int, Tensor]
 
-
-@dataclass(slots=True)
 class Tick:
-    """What was measured between two optimizer steps; numbers stay tensors on their device.
+    """What was measured between two optimizer steps; what lives on a device stays there as a tensor.
 
-    ``run`` holds run-wide numbers, ``layer`` and ``param`` cells with an index, ``rows`` whole rows of
-    parameter numbers, ``grad`` the norms of the gradients of the parameters ``grad_index``, ``groups`` plain
-    numbers per parameter group.
+    Attributes
+    ----------
+    step
+        Optimizer step.
+    sampled
+        Whether layers and updates are measured.
+    traced
+        Whether the user's own tensor functions are watched too.
+    losses
+        One for every backward pass.
+    run
+        Run-wide numbers.
+    layer, param
+        Numbers of layers and of parameters.
+    grad_index, grad
+        Parameters and the norms of their gradients.
+    keys, settings
+        Name and group, and value, of the learning rate and the like of every parameter group.
     """
 
-    step: int
-    sampled: bool
-    losses: list[Tensor] = field(default_factory=list)
-    run: dict[str, Tensor | float] = field(default_factory=dict)
-    layer: list[Cell] = field(default_factory=list)
-    param: list[Cell] = field(default_factory=list)
-    rows: list[Rows] = field(default_factory=list)
-    grad: Tensor | None = None
-    grad_index: list[int] = field(default_factory=list)
-    groups: list[tuple[str, int, float]] = field(default_factory=list)
-    backwards: int = 0
-    stepped: bool = False
-    inputs_seen: bool = False
+    # What most ticks never set stands on the class: one is made for every step of the user.
+    losses: tuple[Tensor | float, ...] = ()
+    layer: tuple[Rows, ...] = ()
+    param: tuple[Rows, ...] = ()
+    grad_index: Sequence[int] = ()
+    grad: Tensor | Sequence[float] | None = None
+    keys: Keys = ()
+    settings: tuple[float, ...] = ()
+    backwards = 0
+    stepped = False
+    inputs_seen = False
+
+    def __init__(self, step: int, *, sampled: bool, traced: bool) -> None:
+        self.step = step
+        self.sampled = sampled
+        self.traced = traced
+        self.run: dict[str, Tensor | float] = {}
 
 
 class Tables:
-    """The columns of a run, one table per family."""
+    """The columns of a run, one table per family.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    far
+        Whether numbers may live on a device, to be read in one transfer.
+    """
+
+    def __init__(self, *, far: bool) -> None:
+        self.far = far
         self.step = Table(wide=False)
-        self.group = Table(wide=True)
+        self.group = Settings()
         self.grad = Table(wide=True)
         self.layer = Table(wide=True)
         self.param = Table(wide=True)
 
     def write(self, tick: Tick) -> None:
         """Read all numbers of a tick and append its rows."""
-        for table in (self.step, self.group, self.grad):
-            table.open(tick.step)
-        losses = _read(tick.losses)
+        step, grad = self.step, self.grad
+        step.open(tick.step)
+        grad.open(tick.step)
+        self.group.put(tick.keys, tick.settings)
+        losses: Sequence[Tensor | float] = tick.losses
+        numbers: Iterable[Tensor | float] = tick.run.values()
+        if self.far:
+            read = _read([*losses, *numbers])
+            losses, numbers = read[: len(losses)], read[len(losses) :]
         if losses:
-            self.step.put("loss", sum(losses) / len(losses))
-        self.step.put("backwards", tick.backwards)
-        self.step.put("stepped", float(tick.stepped))
-        for name, value in zip(tick.run, _read(list(tick.run.values())), strict=True):
-            self.step.put(name, value)
-        for name, index, plain in tick.groups:
-            self.group.put(name, plain, index)
-        if tick.grad is not None:
-            values = tick.grad.float().cpu().numpy()
-            self.grad.put_row("grad_norm", values, np.array(tick.grad_index, np.intp))
+            step.put("loss", sum(map(float, losses)) / len(losses))
+        step.put("backwards", tick.backwards)
+        step.put("stepped", float(tick.stepped))
+        for name, value in zip(tick.run, numbers, strict=True):
+            step.put(name, float(value))
+        if isinstance(tick.grad, Tensor):
+            grad.put_rows(tick.grad_index, ("grad_norm",), _near(tick.grad)[None])
+        elif tick.grad is not None:
+            for index, value in zip(tick.grad_index, tick.grad, strict=True):
+                grad.put("grad_norm", value, index)
         if tick.sampled:
-            self._write_sampled(tick)
+            _write(self.layer, tick.step, tick.layer)
+            _write(self.param, tick.step, tick.param)
 
-    def _write_sampled(self, tick: Tick) -> None:
-        self.layer.open(tick.step)
-        self.param.open(tick.step)
-        numbers = _read([cell[2] for cell in (*tick.layer, *tick.param)])
-        _put(self.layer, tick.layer, numbers[: len(tick.layer)])
-        _put(self.param, tick.param, numbers[len(tick.layer) :])
-        for rows in tick.rows:
-            where = np.array(rows.indices, np.intp)
-            for name, values in rows.values.items():
-                found = values.float().cpu().numpy()
-                # 0/0 marks "no meaning here" (no weights yet, no gradient): unobserved, not a symptom.
-                keep = np.ones(found.size, bool) if name in MAY_BE_NAN else ~np.isnan(found)
-                self.param.put_row(name, found[keep], where[keep])
+
+def _write(table: Table, step: int, found: Sequence[Rows]) -> None:
+    table.open(step)
+    for rows, values in zip(found, _read_all([rows.values for rows in found]), strict=True):
+        table.put_rows(rows.indices, rows.names, values)
+
+
+def _near(values: Tensor) -> np.ndarray:
+    return values.detach().float().cpu().numpy()
 
 
 def _read(numbers: Sequence[Tensor | float]) -> list[float]:
@@ -92,12 +117,10 @@ def _read(numbers: Sequence[Tensor | float]) -> list[float]:
     return [next(near) if isinstance(t, Tensor) and t.is_cuda else float(t) for t in numbers]
 
 
-def _put(table: Table, cells: list[Cell], values: list[float]) -> None:
-    for (name, index, _), value in zip(cells, values, strict=True):
-        if name in MAY_BE_NAN or value == value:  # noqa: PLR0124 - only NaN differs from itself
-            table.put(name, value, index)
-
-
-MAY_BE_NAN = frozenset(
-    {"weight_norm", "act_rms", "act_mean", "act_std", "act_absmax", "out_grad_norm", "out_grad_rms"}
-)
+def _read_all(blocks: list[Tensor]) -> list[np.ndarray]:
+    """Return blocks as arrays, those on a device in one transfer."""
+    if not any(block.is_cuda for block in blocks):
+        return [_near(block) for block in blocks]
+    flat = torch.cat([block.detach().float().reshape(-1).to(blocks[0].device) for block in blocks])
+    parts = np.split(_near(flat), np.cumsum([block.numel() for block in blocks])[:-1])
+    return [part.reshape(block.shape) for part, block in zip(parts, blocks, strict=True)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
-__all__ = ["Blueprint", "activation_name", "draw", "fan_in"]
+__all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "redraw"]
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - the only common base of BatchNorm and SyncBatchNorm
@@ -91,6 +92,29 @@ def draw(model: nn.Module) -> Blueprint:
     return blueprint
 
 
+def redraw(old: Blueprint, model: nn.Module) -> None:
+    """Take over what was added to or replaced in a model since it was drawn; indices stay what they were."""
+    new = draw(model)
+    layer_at = {layer.name: i for i, layer in enumerate(old.layers)}
+    param_at = {param.name: i for i, param in enumerate(old.params)}
+    layer_map = [layer_at.setdefault(x.name, len(layer_at)) for x in new.layers]
+    param_map = [param_at.setdefault(x.name, len(param_at)) for x in new.params]
+    for i, layer in zip(layer_map, new.layers, strict=True):
+        params = tuple(param_map[j] for j in layer.params)
+        old.layers[i : i + 1] = [replace(layer, params=params)]
+    for i, param, tensor in zip(param_map, new.params, new.tensors, strict=True):
+        trainable = old.params[i].trainable if i < len(old.params) else param.trainable
+        old.params[i : i + 1] = [replace(param, layer=layer_map[param.layer], trainable=trainable)]
+        old.tensors[i : i + 1] = [tensor]
+    # In place: others hold on to these.
+    for known, found, places in (
+        (old.layer_of, new.layer_of, layer_map),
+        (old.param_of, new.param_of, param_map),
+    ):
+        known.clear()
+        known |= {key: places[i] for key, i in found.items()}
+
+
 def _layer(name: str, module: nn.Module, params: tuple[int, ...]) -> LayerInfo:
     kind = _kind(module)
     own = activation_name(type(module).__name__) if kind == "activation" else None
@@ -120,7 +144,8 @@ def _kind_by_shape(module: nn.Module, name: str) -> str:
     # A user's own module: its name and the shape of its parameters say what it most likely is.
     if "Norm" in name:
         return "norm"
-    return "linear" if any(p.dim() >= 2 for p in module.parameters(recurse=False)) else "other"
+    wide = any(len(_shape(p)) >= 2 for p in module.parameters(recurse=False))
+    return "linear" if wide else "other"
 
 
 _KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -152,23 +177,28 @@ def _config(module: nn.Module) -> dict[str, Fact]:
     return found
 
 
+def _shape(parameter: torch.Tensor) -> tuple[int, ...]:
+    # A lazy parameter has no shape before the first forward pass.
+    return () if isinstance(parameter, UninitializedParameter) else tuple(parameter.shape)
+
+
 def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) -> ParamInfo:
-    shape = tuple(parameter.shape)
+    shape = _shape(parameter)
     return ParamInfo(
         name=name,
         layer=layer,
         shape=shape,
         dtype=str(parameter.dtype).removeprefix("torch."),
-        kind=_param_kind(name, parameter, module),
+        kind=_param_kind(name, len(shape), module),
         trainable=parameter.requires_grad,
-        fan_in=fan_in(parameter, module),
+        fan_in=fan_in(parameter, module) if shape else 0,
     )
 
 
-def _param_kind(name: str, parameter: torch.Tensor, module: nn.Module) -> str:
+def _param_kind(name: str, axes: int, module: nn.Module) -> str:
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return "embedding"
-    if parameter.dim() >= 2 and not isinstance(module, _NORMS):
+    if axes >= 2 and not isinstance(module, _NORMS):
         return "matrix"
     return "bias" if "bias" in name.rsplit(".", 1)[-1] else "scale"
 

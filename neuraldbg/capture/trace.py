@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from neuraldbg.capture.attention import row_numbers, scaled_dot_product
 from neuraldbg.capture.losses import LOSS_FUNCTIONS
 from neuraldbg.capture.reduce import Numbers, float_tensors
-from neuraldbg.capture.topology import activation_name
+from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
 __all__ = ["Listener", "Tracer"]
 
@@ -36,6 +36,13 @@ KEEPS_LOGITS = frozenset(
 )
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
+LOOKED_AT = (
+    LOSS_FUNCTIONS
+    | frozenset(ACTIVATIONS)
+    | SINGULAR_AT_ZERO
+    | DIFFERENCES
+    | {"scaled_dot_product_attention", "detach"}
+)
 
 
 class Listener(Protocol):
@@ -63,7 +70,7 @@ class Listener(Protocol):
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at a point where its value or derivative is undefined."""
 
-    def guard(self, work: Callable[[], None]) -> None:
+    def guard(self, work: Callable[..., None], *args: Any) -> None:
         """Run work of ours; an error disarms capture and nothing else."""
 
 
@@ -103,13 +110,12 @@ class Tracer(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call through, then look."""
-        keywords = dict(kwargs or {})
-        result = func(*args, **keywords)
+        result = func(*args, **(kwargs or {}))
         if self.resting:
             return result
         name = getattr(func, "__name__", "")
         if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
-            self._listener.guard(lambda: self._after(func, name, args, keywords, result))
+            self._listener.guard(self._after, func, name, args, kwargs or {}, result)
         return result
 
     def clear(self) -> None:
@@ -136,25 +142,38 @@ class Tracer(TorchFunctionMode):
         func: Callable[..., Any],
         name: str,
         args: Sequence[Any],
-        kw: dict[str, Any],
+        kw: Mapping[str, Any],
         out: Any,
     ) -> None:
         if name == "__get__":
             self._after_attribute(func, args, out)
             return
-        inputs = [t for a in (*args, *kw.values()) for t in float_tensors(a, 1)]
-        found = [label for t in inputs if (label := self._find(t)) is not None]
+        found = self._labels_of((*args, *kw.values()) if kw else args)
         if not found:
             return
-        layers = frozenset().union(*(label.layers for label in found))
-        last = self._listener.latest(layers)
-        self._look(name, args, kw, out=out, found=found, last=last)
+        layers = (
+            found[0].layers if len(found) == 1 else frozenset().union(*(f.layers for f in found))
+        )
+        if name in LOOKED_AT:
+            self._look(name, args, kw, out=out, found=found, layers=layers)
         logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
-        for tensor in float_tensors(out, 1):
+        for tensor in (out,) if isinstance(out, Tensor) else float_tensors(out, 1):
             if tensor.is_floating_point():
-                known = self._find(tensor)
-                direct = known is not None and known.direct and name.endswith("_")
+                known = self._find(tensor) if name.endswith("_") else None
+                direct = known is not None and known.direct
                 self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
+
+    def _labels_of(self, values: Sequence[Any]) -> list[_Label]:
+        """Return the labels of tensors among arguments, also inside lists and tuples."""
+        found = []
+        for value in values:
+            if isinstance(value, Tensor):
+                label = self._labels.get(id(value))
+                if label is not None and label.ref() is value:
+                    found.append(label)
+            elif isinstance(value, (tuple, list)):
+                found += [label for t in float_tensors(value, 1) if (label := self._find(t))]
+        return found
 
     def _after_attribute(self, func: Callable[..., Any], args: Sequence[Any], out: Any) -> None:
         if not isinstance(out, Tensor) or not args or not isinstance(args[0], Tensor):
@@ -172,13 +191,14 @@ class Tracer(TorchFunctionMode):
         self,
         name: str,
         args: Sequence[Any],
-        kw: dict[str, Any],
+        kw: Mapping[str, Any],
         *,
         out: Any,
         found: list[_Label],
-        last: int,
+        layers: frozenset[int],
     ) -> None:
         listener = self._listener
+        last = listener.latest(layers)
         nonlinearity = activation_name(name)
         if name in LOSS_FUNCTIONS:
             self._loss(name, args, kw, last)
@@ -196,7 +216,7 @@ class Tracer(TorchFunctionMode):
         elif name in DIFFERENCES and not listener.inside:
             self._difference(args, last)
 
-    def _loss(self, name: str, args: Sequence[Any], kw: dict[str, Any], last: int) -> None:
+    def _loss(self, name: str, args: Sequence[Any], kw: Mapping[str, Any], last: int) -> None:
         pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
         if len(pair) < 2:
             return
@@ -219,9 +239,9 @@ class Tracer(TorchFunctionMode):
         if prediction.dim() and prediction.shape[0] == target.shape[0]:
             self._listener.on_loss("difference", last, prediction, target, "none")
 
-    def _fused_attention(self, args: Sequence[Any], kw: dict[str, Any]) -> None:
+    def _fused_attention(self, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-        given = dict(zip(names, args, strict=False)) | kw
+        given = dict(zip(names, args, strict=False)) | dict(kw)
         query = given["query"]
         layers = self.layers_of(query)
         if not layers or query.dim() < 3:
@@ -243,7 +263,7 @@ class Tracer(TorchFunctionMode):
             self._listener.on_risky(last, name)
 
 
-def _is_attention(args: Sequence[Any], kw: dict[str, Any], out: Any) -> bool:
+def _is_attention(args: Sequence[Any], kw: Mapping[str, Any], out: Any) -> bool:
     if not (isinstance(out, Tensor) and isinstance(args[0], Tensor)) or out.dim() < 3:
         return False
     axis = kw.get("dim", args[1] if len(args) > 1 else None)

@@ -1,0 +1,138 @@
+"""Moments of every batch: a small copy is taken at every step and many are reduced together later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.tick import Tick
+
+__all__ = ["InputLog"]
+
+ENTRIES = 4096
+SLOTS = 32
+
+
+class InputLog:
+    """Keeps a sample of the first model input of the last few steps.
+
+    Parameters
+    ----------
+    on_bad
+        Told the step of a batch with a non-finite value.
+    """
+
+    def __init__(self, on_bad: Callable[[int], None]) -> None:
+        self._on_bad = on_bad
+        self._shape: torch.Size | None = None
+        self._float = True
+        self._whole = False
+        self._bank = torch.empty(0)
+        self._slots: list[Tensor] = []
+        self._ticks: list[Tick] = []
+
+    def take(self, tick: Tick, tensors: Sequence[Tensor]) -> None:
+        """Take the batch of a step: everything that the model was called with, outermost first."""
+        plain = [t for t in tensors if _is_plain(t)]
+        if not plain:
+            return
+        tick.inputs_seen = True
+        x = plain[0].detach() if plain[0].requires_grad else plain[0]
+        if (
+            x.shape != self._shape
+            or x.is_floating_point() != self._float
+            or x.device != self._bank.device
+        ):
+            self.settle()
+            self._resize(x)
+        if len(self._ticks) == SLOTS:
+            self.settle()
+        slot = self._slots[len(self._ticks)]
+        slot.copy_(x if self._whole else flat_view(x, ENTRIES), non_blocking=True)
+        self._ticks.append(tick)
+        if not self._whole or len(plain) > 1:
+            self._take_exactly(tick, plain)
+        if tick.sampled or not self._float:
+            name = "input_zero_share" if self._float else "input_int_zero_share"
+            tick.run[name] = _zero_share(slot)
+        if tick.sampled and self._float and x.dim() == 2 and x.shape[0] >= 8 and x.shape[1] >= 2:
+            tick.run["input_feature_spread"] = _feature_spread(x)
+
+    def _resize(self, x: Tensor) -> None:
+        self._shape, self._float = x.shape, x.is_floating_point()
+        self._whole = x.numel() <= ENTRIES
+        shape = x.shape if self._whole else flat_view(x, ENTRIES).shape
+        self._bank = torch.empty((SLOTS, *shape), device=x.device)
+        self._slots = list(self._bank.unbind())
+
+    def _take_exactly(self, tick: Tick, plain: Sequence[Tensor]) -> None:
+        """Look at every entry of every input: a sum is finite only if all of its terms are."""
+        totals = [t.detach().sum(dtype=torch.float32) for t in plain if t.is_floating_point()]
+        if not totals:
+            return
+        if totals[0].is_cuda:
+            tick.run["input_nonfinite"] = (
+                torch.stack([~torch.isfinite(t) for t in totals]).any().float()
+            )
+            return
+        bad = not all(math.isfinite(total.item()) for total in totals)
+        tick.run["input_nonfinite"] = float(bad)
+        if bad:
+            self._on_bad(tick.step)
+
+    def settle(self) -> None:
+        """Work out the moments of all batches taken since the last call."""
+        ticks, self._ticks = self._ticks, []
+        if not ticks:
+            return
+        numbers = _moments(self._bank[: len(ticks)].reshape(len(ticks), -1))
+        if self._float:
+            names: tuple[str, ...] = ("input_mean", "input_std", "input_absmax")
+        else:
+            names = ("input_int_mean", "input_int_std")
+        if numbers.is_cuda:
+            for place, tick in enumerate(ticks):
+                tick.run |= {name: numbers[i, place] for i, name in enumerate(names)}
+            return
+        for tick, values in zip(ticks, numbers.T.tolist(), strict=True):
+            tick.run.update(zip(names, values, strict=False))
+            if self._float and "input_nonfinite" not in tick.run:
+                bad = not math.isfinite(values[0])
+                tick.run["input_nonfinite"] = float(bad)
+                if bad:
+                    self._on_bad(tick.step)
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Return mean, deviation and largest size of every row, shape ``(3, rows)``."""
+    count = x.shape[1]
+    mean = x.sum(1) / count
+    square = torch.linalg.vector_norm(x, dim=1).square_() / count
+    var = square - mean * mean
+    if not x.is_cuda and bool((var < 1e-3 * square).any()):
+        # The difference of two large squares has lost a small deviation: centred, it is not lost.
+        var = (x - mean[:, None]).square_().mean(1)
+    return torch.stack((mean, var.clamp_min_(0.0).sqrt_(), torch.maximum(x.amax(1), -x.amin(1))))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor has moments: not sparse, nested, complex, without storage or empty."""
+    plain = tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_meta
+    return plain and tensor.numel() > 0
+
+
+def _zero_share(sample: Tensor) -> Tensor | float:
+    if sample.is_cuda:
+        return (sample == 0).float().mean()
+    return 1.0 - torch.count_nonzero(sample).item() / sample.numel()
+
+
+def _feature_spread(x: Tensor) -> Tensor:
+    std = x.float().std(dim=0)
+    alive = std > 0
+    low = torch.where(alive, std, torch.inf).amin()
+    return torch.where(alive.any(), std.amax() / low, torch.ones_like(low))

@@ -1,0 +1,71 @@
+"""How normalization layers see their input: values behind a statistic, and how far running statistics are off."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neuraldbg.capture.bank import Rows, by_shape
+
+__all__ = ["NormSample", "norm_sample", "reduce_norms"]
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the only common base
+ROWS = 64
+CHANNELS, OBSERVATIONS = 16, 1024
+
+
+class NormSample(NamedTuple):
+    """A sample of what one normalization layer divides by.
+
+    ``values`` has shape ``(statistics, observations)``; ``behind`` values stand behind a statistic in the
+    layer itself; ``running`` is the layer's own running variance of the same statistics.
+    """
+
+    values: Tensor
+    eps: float
+    behind: int
+    running: Tensor | None
+
+
+def norm_sample(module: nn.Module, x: Tensor) -> NormSample | None:
+    """Return a sample of the input of a normalization layer; None if it does not normalize it now."""
+    eps = float(getattr(module, "eps", 1e-5) or 1e-5)
+    z = x.detach()
+    if isinstance(module, nn.LayerNorm):
+        z = z.reshape(-1, int(torch.Size(module.normalized_shape).numel()))
+        rows = z[:: max(1, z.shape[0] // ROWS) | 1]
+        return NormSample(rows.to(torch.float32, copy=True), eps, z.shape[1], None)
+    if not isinstance(module, BATCH_NORM) or z.dim() < 2 or not module.training:
+        return None
+    step = -(-z.shape[1] // CHANNELS)
+    count = z.numel() // max(z.shape[1], 1)
+    some = z[:, ::step].transpose(0, 1).reshape(-(-z.shape[1] // step), -1)
+    some = some[:, :: (count // OBSERVATIONS) | 1 if count > OBSERVATIONS else 1]
+    running = module.running_var
+    kept = None if running is None else running.detach()[::step].float()
+    return NormSample(some.to(torch.float32, copy=True), eps, count, kept)
+
+
+def reduce_norms(samples: dict[int, NormSample]) -> list[Rows]:
+    """Return how many values stand behind a statistic and how many variances are of the size of epsilon.
+
+    Where there is a running variance, also how far it is off: log ratio, median over channels.
+    """
+    out = []
+    for layers, z in by_shape({layer: s.values for layer, s in samples.items()}):
+        mine = [samples[layer] for layer in layers]
+        centred = z - z.mean(-1, keepdim=True)
+        var = centred.mul_(centred).mean(-1)
+        eps = torch.tensor([[s.eps] for s in mine]).to(z.device, non_blocking=True)
+        count = torch.tensor([float(s.behind) for s in mine]).to(z.device, non_blocking=True)
+        flat = (var < 10 * eps).float().mean(1)
+        out.append(Rows(layers, ("norm_var_min", "norm_count"), torch.stack((flat, count))))
+        known = [i for i, s in enumerate(mine) if s.running is not None]
+        if known:
+            running = torch.stack([s.running for s in mine if s.running is not None])
+            gap = ((var[known] + eps[known]).log() - (running + eps[known]).log()).abs()
+            names = ("norm_stat_gap",)
+            out.append(Rows([layers[i] for i in known], names, gap.median(1).values[None]))
+    return out

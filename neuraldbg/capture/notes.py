@@ -1,0 +1,74 @@
+"""What the tracer tells of the user's own functions, noted under the layer that it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.layers import LayerWatch, unit_axis
+from neuraldbg.capture.losses import loss_facts
+from neuraldbg.capture.reduce import Numbers
+from neuraldbg.records.recording import LossCall
+
+__all__ = ["Notes"]
+
+MOST_LOSSES = 4096
+
+
+class Notes:
+    """Listens to a tracer.
+
+    Parameters
+    ----------
+    incidents
+        Takes what happened once.
+    guard
+        Runs work of ours; an error disarms capture.
+    """
+
+    watch: LayerWatch
+
+    def __init__(self, incidents: Incidents, guard: Callable[..., None]) -> None:
+        self.step = 0
+        self.inside = 0
+        self.losses: list[LossCall] = []
+        self.guard = guard
+        self._incidents = incidents
+
+    def latest(self, layers: frozenset[int]) -> int:
+        """Return the layer among these that ran last in this step."""
+        if len(layers) == 1:
+            return next(iter(layers))
+        place = self.watch.place
+        return max(layers, key=lambda layer: place.get(layer, -1))
+
+    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
+        """Take the input of a functional nonlinearity."""
+        if direct:
+            known = self.watch.functional.setdefault(layer, name)
+            if known == name and self.watch.reads(layer):
+                return
+        axis = unit_axis("", tensor)
+        self.watch.regimes.take(layer, tensor.detach(), axis, name, is_input=True)
+
+    def on_loss(
+        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
+    ) -> None:
+        """Take the call of a loss function."""
+        if len(self.losses) < MOST_LOSSES:
+            facts = loss_facts(name, prediction, target, reduction)
+            self.losses.append(LossCall(step=self.step, function=name, layer=layer, facts=facts))
+
+    def on_attention(self, layer: int, numbers: Numbers) -> None:
+        """Take attention numbers of one call."""
+        self.watch.add(layer, numbers)
+
+    def on_detach(self, layer: int) -> None:
+        """Take a cut of the graph inside the model."""
+        self._incidents.note(self.step, "detached", layer, {})
+
+    def on_risky(self, layer: int, name: str) -> None:
+        """Take an operation at its singular point."""
+        self._incidents.note(self.step, "risky_op", layer, {"op": name})

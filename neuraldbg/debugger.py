@@ -56,6 +56,10 @@ class NeuralDbg:
     ------
     ModelError
         If ``model`` is not an ``nn.Module``.
+    UnknownNameError
+        If ``priors`` names an unknown mechanism.
+    PriorError
+        If a prior lies outside (0, 1).
     """
 
     def __init__(
@@ -69,6 +73,11 @@ class NeuralDbg:
         self._capture = Capture(model, schedule=schedule)
         self._catalogue = catalogue
         self._priors = dict(priors or {})
+        if self._priors:
+            # A wrong name must be told now, and not after a night of training.
+            from neuraldbg.inference.noisyor import prior_table  # noqa: PLC0415
+
+            prior_table(catalogue, self._priors)
         self._answer: tuple[int, bool, DiagnosisView] | None = None
         self._state = "new"
 

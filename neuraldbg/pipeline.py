@@ -65,21 +65,25 @@ def diagnose(
     graph = link(recording.topology, events)
     evidence = gather_evidence(signals, events, catalogue)
     posterior = infer(evidence, catalogue, priors=priors)
-    claims = rank(posterior, evidence, events, signals, catalogue)
+    coverage = _coverage(recording, len(evidence.findings))
+    # Without a step of this model there is nothing but priors, and a prior accuses nobody.
+    blind = coverage.steps == 0
+    claims = () if blind else rank(posterior, evidence, events, signals, catalogue)
     draft = Diagnosis(
         p_healthy=posterior.p_healthy,
         p_unknown=posterior.p_unknown,
         hypotheses=claims,
-        events=graph.events,
-        graph=graph,
-        couplings=(*mechanism_couplings(posterior, claims), *event_couplings(graph)),
-        coverage=_coverage(recording, len(evidence.findings)),
+        events=() if blind else graph.events,
+        graph=EventGraph() if blind else graph,
+        couplings=()
+        if blind
+        else (*mechanism_couplings(posterior, claims), *event_couplings(graph)),
+        coverage=coverage,
         calibrated=catalogue.calibrated,
         facts={"surprise": posterior.surprise, **signals.numbers},
     )
     chains = {c.mechanism: _best_chain(c, graph) for c in claims[:TOLD]}
-    healthy = draft.healthy or draft.coverage.steps == 0
-    told = explanations(claims, chains, healthy=healthy)
+    told = explanations(claims, chains, healthy=draft.healthy)
     return replace(draft, explanations=told, reason=healthy_reason(draft))
 
 
@@ -96,11 +100,14 @@ def _roots(claim: CausalHypothesis, graph: EventGraph) -> tuple[str, ...]:
 
 def _coverage(recording: Recording, judged: int) -> Coverage:
     layers = recording.topology.layers
+    seen = sum(layer.order >= 0 for layer in layers)
+    # Steps of another model are seen too, by way of its backward passes; they say nothing of this one.
+    ours = seen > 0 or any(column.observed.any() for column in recording.grad.values())
     return Coverage(
-        steps=int(recording.steps.size),
-        sampled=int(recording.sampled.size),
+        steps=int(recording.steps.size) if ours else 0,
+        sampled=int(recording.sampled.size) if ours else 0,
         layers=len(layers),
-        layers_seen=sum(layer.order >= 0 for layer in layers),
+        layers_seen=seen,
         events_judged=judged,
         unobserved=recording.unobserved,
     )

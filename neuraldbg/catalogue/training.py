@@ -46,7 +46,7 @@ MECHANISMS = (
             nonfinite_forward=0.1,
             update_against_gradient=0.15,
         ),
-        forbids=effects(lr_jumped=0.05, loss_solved=0.15, momentum_extreme=0.3),
+        forbids=effects(lr_jumped=0.05, loss_solved=0.15, momentum_extreme=0.3, step_missing=0.02),
         remedy="lower the learning rate from {learning_rate:.3g} to {better_rate:.1g}{clip}",
         look_alikes=(
             "initialization_too_large",
@@ -75,6 +75,7 @@ MECHANISMS = (
             gradients_clipped_hard=0.2,
             lr_collapsed=0.2,
             updates_rounded_away=0.2,
+            step_missing=0.02,
         ),
         remedy="raise the learning rate from {learning_rate:.3g} to about {better_rate:.1g}",
         look_alikes=("depth_attenuation", "excessive_gradient_clipping"),

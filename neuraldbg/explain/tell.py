@@ -116,8 +116,16 @@ def _ruled_out(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) ->
 def healthy_reason(diagnosis: Diagnosis) -> str:
     """Return one sentence that says why nothing, or what, is accused."""
     coverage = diagnosis.coverage
+    if coverage.steps == 0 and coverage.layers_seen == 0:
+        return (
+            "no module of the model ran while it was watched, so there is nothing to judge: "
+            "pass the model that the loop trains, and put the loop inside the block"
+        )
     if coverage.steps == 0:
-        return "no optimizer step was seen, so there is nothing to judge"
+        return (
+            "no optimizer step was seen, so there is nothing to judge: put the whole loop, "
+            "with backward() and optimizer.step(), inside the block"
+        )
     failures = dict.fromkeys(e.failure for e in diagnosis.events if e.failure)
     named = [SYMPTOMS[f].lower() for f in sorted(failures, key=list(SYMPTOMS).index)]
     if diagnosis.healthy:

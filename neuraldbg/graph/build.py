@@ -259,4 +259,5 @@ def _distance_of_run(source: _Node, target: _Node, direction: str, routes: _Rout
         return routes.to_loss(target.place)
     if direction == "loss":
         return routes.to_loss(source.place)
-    return 1
+    # A state of the activations as a whole, or of the output, has no place from which to flow into a layer.
+    return None if direction == "forward" and source.place < 0 else 1

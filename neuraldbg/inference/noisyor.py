@@ -20,6 +20,7 @@ __all__ = [
     "enumerate_sets",
     "event_log_likelihood",
     "joint_by_enumeration",
+    "prior_table",
 ]
 
 Array = NDArray[np.float64]
@@ -82,7 +83,7 @@ def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] 
     PriorError
         If a prior lies outside (0, 1).
     """
-    table = _priors(catalogue, priors or {})
+    table = prior_table(catalogue, priors or {})
     allowed = [m for m in catalogue.mechanisms if set(m.requires) <= evidence.context]
     observed = [d for d in catalogue.detectors if d.name in evidence.findings]
     column = {d.name: j for j, d in enumerate(observed)}
@@ -122,7 +123,16 @@ def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
     )
 
 
-def _priors(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:
+def prior_table(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:
+    """Return the prior of every cause by key, with these slugs or keys replaced.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is no mechanism of the catalogue.
+    PriorError
+        If a prior lies outside (0, 1).
+    """
     table = {m.key: m.prior for m in catalogue.mechanisms} | {UNKNOWN: catalogue.p_unknown}
     for slug, value in overrides.items():
         keys = [m.key for m in catalogue.mechanisms if m.slug == slug] or [slug]

@@ -126,6 +126,13 @@ class TestRoutes:
         graph = link(root, (opt("step"), act("dead", "head", 1)))
         assert [x.direction for x in graph.edges] == ["update"]
 
+    def test_a_state_of_the_output_does_not_flow_into_a_hidden_layer(self) -> None:
+        constant = builders.event("constant", "activation_regime")
+        assert arrows(constant, act("dead", "b", 1)) == set()
+        assert arrows(
+            act("dead", "b"), builders.event("constant", "activation_regime", first=1)
+        ) == {("dead", "constant", "forward")}
+
     def test_kinds_without_an_influence_are_not_joined(self) -> None:
         data = builders.event("bad", "data_anomaly", first=1)
         assert arrows(loss("spike", failure="loss_spike"), data) == set()

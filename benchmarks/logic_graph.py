@@ -33,6 +33,7 @@ STRONG, LIKELY = 0.7, 0.4
 # Placeholders of a remedy that stand for a whole clause: what the run shows decides which.
 CHOICES = {
     "clip": ", and clip the gradient norm at its usual size",
+    "schedule": " (told with the step and the two rates)",
     "mismatch": "by what was seen: " + "; ".join(MISMATCHES.values()),
     "not_updated": "by what was seen: "
     + "; ".join(text.replace("{layer}", "‹layer›") for text in NOT_UPDATED.values()),

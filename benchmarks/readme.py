@@ -117,8 +117,13 @@ def _tables_of(name: str) -> str | None:
     stem, _, scope = name.partition(" ")
     tables = tables_in(results().get(stem, {}))
     if scope != "all":
-        tables = [t for t in tables if t.get("readme", len(t["rows"]) <= SHORT)]
+        tables = [t for t in tables if belongs(t)]
     return "\n".join(map(rendered, tables))
+
+
+def belongs(table: Table) -> bool:
+    """Return whether a table is for the README: it says so, or it is short."""
+    return bool(table.get("readme", len(table["rows"]) <= SHORT))
 
 
 def results() -> dict[str, dict[str, Any]]:

@@ -33,6 +33,7 @@ STRONG, LIKELY = 0.7, 0.4
 # Placeholders of a remedy that stand for a whole clause: what the run shows decides which.
 CHOICES = {
     "clip": ", and clip the gradient norm at its usual size",
+    "schedule": " (told with the step and the two rates)",
     "mismatch": "by what was seen: " + "; ".join(MISMATCHES.values()),
     "not_updated": "by what was seen: "
     + "; ".join(text.replace("{layer}", "‹layer›") for text in NOT_UPDATED.values()),
@@ -84,7 +85,8 @@ entry for the two kinds, and the model's own dataflow has a route for that direc
 the data through the layers, *backward* runs against it, *update* stays in one layer, *data* enters at the input,
 *loss* leaves at the output. The number is the probability that the target follows when the source is in the same
 place; it falls by a tenth per layer on the way and with the lag. Events of the same step are ordered by kind:
-{rank}.
+{rank}. What a person set (a schedule, a momentum, a frozen layer) has no cause in the graph, and a plateau, which
+is where a run ends up, stands at its last step and has no effect.
 """
 
 

@@ -1,8 +1,9 @@
 """Fill README.md and PLAN.md with what was measured: tables from committed results, the output of the example.
 
 Text between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is generated. ``NAME`` is ``output`` for what the
-first Python block of the README prints, or ``FILE`` for the tables of ``benchmarks/results/FILE.json``: those
-marked for the README, or all of them with ``FILE all``. A result that is not there leaves its place empty.
+first Python block of the README prints, ``summary`` for one table of the figures of every result, or ``FILE`` for
+the tables of ``benchmarks/results/FILE.json``: the short ones, or all of them with ``FILE all``. A table says by
+``"readme": true`` or ``false`` where it belongs. A result that is not there leaves its place empty.
 
 ``python -m benchmarks.readme`` writes everything, ``--tables`` the tables only; ``--check`` writes nothing and
 says whether the tables are stale.
@@ -32,6 +33,24 @@ MARKED = re.compile(
 )
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```", re.DOTALL)
 Table = Mapping[str, Any]
+# A longer table belongs into PLAN.md, unless it says otherwise.
+SHORT = 10
+# Figures of a result, in the order of the summary: name in the file, and for people.
+FIGURES = {
+    "top1": "right mechanism first",
+    "top3": "in the first three",
+    "layer": "right layer",
+    "onset": "onset within 5 %",
+    "false_alarms": "healthy runs accused",
+    "unknown_blamed": "unknown causes blamed on a known one",
+    "ece": "ECE",
+    "brier": "Brier",
+}
+BUILT_ON = (
+    "The demo cases were looked at while the engine was built: their row says that it works, not how well it does "
+    "on programs that it has never met."
+)
+COUNTS = ("faulty", "healthy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,15 +109,28 @@ def _filled(
     return place[1] + (place["body"] if body is None else body) + place[4]
 
 
-def _tables_of(name: str) -> str:
+def _tables_of(name: str) -> str | None:
+    if name == "output":
+        return None
+    if name == "summary":
+        return "".join(map(rendered, summary(results())))
     stem, _, scope = name.partition(" ")
-    path = RESULTS / f"{stem}.json"
-    if not path.exists():
-        return ""
-    tables = tables_in(json.loads(path.read_text(encoding="utf-8")))
+    tables = tables_in(results().get(stem, {}))
     if scope != "all":
-        tables = [t for t in tables if t.get("readme", True)]
+        tables = [t for t in tables if belongs(t)]
     return "\n".join(map(rendered, tables))
+
+
+def belongs(table: Table) -> bool:
+    """Return whether a table is for the README: it says so, or it is short."""
+    return bool(table.get("readme", len(table["rows"]) <= SHORT))
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """Return every committed result by name."""
+    return {
+        p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))
+    }
 
 
 # -- tables -------------------------------------------------------------------------------------
@@ -112,6 +144,33 @@ def tables_in(result: Mapping[str, Any]) -> list[Table]:
     if not programs:
         return []
     return [_programs(programs), *_facts(result)]
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """Return one table with a row per result that holds figures, and a column per figure that any of them has."""
+    judged = {n: r["figures"] for n, r in found.items() if isinstance(r.get("figures"), Mapping)}
+    names = [n for n in FIGURES if any(_measured(f.get(n)) for f in judged.values())]
+    if not names:
+        return []
+    return [
+        {
+            "title": "How right it is",
+            "columns": ["runs", "faulty / healthy", *(FIGURES[n] for n in names)],
+            "rows": [
+                [
+                    found[result].get("title", result.replace("_", " ")),
+                    " / ".join(cell(figures.get(count)) for count in COUNTS),
+                    *(figures.get(n) for n in names),
+                ]
+                for result, figures in judged.items()
+            ],
+            "note": BUILT_ON if "demos" in judged else "",
+        }
+    ]
+
+
+def _measured(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not math.isnan(value)
 
 
 def _programs(programs: list[Mapping[str, Any]]) -> Table:

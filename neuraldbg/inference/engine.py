@@ -22,6 +22,8 @@ def _pgmpy() -> tuple[Any, Any, Any]:
         # pgmpy imports its own deprecated estimators and warns about them (pgmpy 1.1).
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        # In a notebook without ipywidgets tqdm warns that it draws no bars; we ask for none.
+        warnings.filterwarnings("ignore", message="IProgress not found")
         from pgmpy.factors.discrete import TabularCPD  # noqa: PLC0415 - the docstring says why
         from pgmpy.inference import VariableElimination  # noqa: PLC0415
         from pgmpy.models import DiscreteBayesianNetwork  # noqa: PLC0415

@@ -103,7 +103,12 @@ def _lanes(events: tuple[SemanticEvent, ...], layers: tuple[str, ...]) -> list[s
 
 
 def _span(events: tuple[SemanticEvent, ...]) -> int:
-    return max((e.span.first for e in events), default=0) + 1
+    return max(map(_moment, events), default=0) + 1
+
+
+def _moment(event: SemanticEvent) -> int:
+    """Return the step at which an event stands: its onset; the end for a plateau, as in the graph."""
+    return event.span.stop - 1 if event.failure == "loss_plateau" else event.span.first
 
 
 def _places(events: tuple[SemanticEvent, ...], lanes: list[str]) -> dict[str, _Place]:
@@ -112,9 +117,9 @@ def _places(events: tuple[SemanticEvent, ...], lanes: list[str]) -> dict[str, _P
     last: dict[str, float] = {}
     width = WIDTH - LEFT - RIGHT - 60
     places = {}
-    for event in sorted(events, key=lambda e: (e.span.first, e.id)):
+    for event in sorted(events, key=lambda e: (_moment(e), e.id)):
         lane = _lane(event)
-        x = LEFT + 14 + width * event.span.first / _span(events)
+        x = LEFT + 14 + width * _moment(event) / _span(events)
         x = max(x, last.get(lane, 0.0) + GAP)
         last[lane] = x
         places[event.id] = _Place(min(x, WIDTH - RIGHT), TOP + ROW * row[lane] + ROW / 2)

@@ -1,0 +1,1 @@
+"""One adapter a tool, each as its README says to use it."""

@@ -1,0 +1,1 @@
+"""The architectures of the corpus; each says with ``sites`` where a fault can sit."""

@@ -1,0 +1,1 @@
+"""Unusual habits that do no harm."""

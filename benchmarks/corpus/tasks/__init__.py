@@ -1,0 +1,1 @@
+"""Data of the corpus: real tables and text that ship with packages, and structured synthetic worlds."""

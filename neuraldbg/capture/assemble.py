@@ -74,6 +74,7 @@ def unobserved(
     *,
     steps: int,
     stepped: bool,
+    by_hand: bool,
     losses: bool,
     traced: bool,
     on_device: bool,
@@ -86,7 +87,16 @@ def unobserved(
     checks = (
         (bool(missing and seen), f"layers {shown}", "they were not called in the steps watched"),
         (bool(steps and not seen), "all layers", "no module of the model was called in the loop"),
-        (bool(steps and not stepped), "updates", "no optimizer of these parameters ever stepped"),
+        (
+            bool(steps and not stepped and not by_hand),
+            "updates",
+            "no optimizer of these parameters ever stepped",
+        ),
+        (
+            bool(steps and not stepped and by_hand),
+            "updates and learning rate",
+            "the weights were changed without an optimizer object of PyTorch",
+        ),
         (
             bool(steps and not losses),
             "labels and loss kind",

@@ -45,21 +45,22 @@ class Gradients:
         """Return whether the gradients marked were written since."""
         tensors = self._blueprint.tensors
         before, self._before = self._before, []
-        hit = -1
+        hits = []
         for index, gradient, version in before:
             now = tensors[index].grad
             if now is not None and (now is not gradient or now._version != version):  # noqa: SLF001 - as above
-                hit = index
-                if not self._learning or index in self._signs:
+                hits.append(index)
+                if not self._learning:
                     break
-        if hit < 0:
+        if not hits:
             # Ours by another way, or somebody else's: the next one is watched everywhere.
             self._learning = max(self._learning, 1)
             return False
         if self._learning:
             self._learning -= 1
-            if hit not in self._signs:
-                self._signs.append(hit)
+            if not set(hits) & set(self._signs):
+                # Two, because parameters may be frozen or replaced.
+                self._signs += [hits[0], hits[-1]]
         return True
 
     # -- norms ----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from neuraldbg.capture.bank import (
     unit_sample,
 )
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
-from neuraldbg.capture.reduce import Numbers, first_float, in_full_precision
+from neuraldbg.capture.reduce import Numbers, first_float, in_backward, in_full_precision
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Tracer
@@ -60,7 +60,7 @@ class LayerWatch:
         self.edges: set[tuple[int, int]] = set()
         self.order: list[int] = []
         self.place: dict[int, int] = {}
-        self.entry: Callable[[nn.Module], None] | None = None
+        self.entry: Callable[[nn.Module, tuple[Any, ...]], None] | None = None
         # Modules that are called from outside, and what to do when such a call ends.
         self.entries: set[int] = set()
         self.ended: Callable[[], None] = _nothing
@@ -118,7 +118,7 @@ class LayerWatch:
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self.entry is not None and not self.live and torch.is_grad_enabled():
             # Called from outside any entry module known so far: it becomes one.
-            self._guard(self.entry, module)
+            self._guard(self.entry, module, args)
         if not self.tracing or not self.live:
             return
         layer = self._blueprint.layer_of.get(id(module))
@@ -149,7 +149,8 @@ class LayerWatch:
             self._depth = max(0, self._depth - 1)
             if self._tracer is not None:
                 self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
-        if torch._C._current_graph_task_id() != -1:  # noqa: SLF001 - the only sign of a recomputation
+        if in_backward():
+            # A checkpoint computes again what was seen before.
             return
         if layer not in self.place:
             self.place[layer] = len(self.order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -69,6 +69,7 @@ class OptimizerBook:
         self._entries: dict[int, _Entry] = {}
         self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
         self._infos: list[OptimizerInfo] = []
+        self._inside: set[int] = set()
         self._leader: int | None = None
         self._since_leader: dict[int, int] = {}
         self._groups: dict[int, int] = {}
@@ -81,7 +82,17 @@ class OptimizerBook:
 
     def infos(self) -> tuple[OptimizerInfo, ...]:
         """Return the optimizers in order of first sight."""
-        return tuple(self._infos)
+        inside: dict[str, OptimizerInfo] = {}
+        out = []
+        for serial, info in enumerate(self._infos):
+            if serial not in self._inside:
+                out.append(info)
+                continue
+            # Many small ones that step in one backward pass are one optimizer in all but name.
+            first = inside.get(info.type)
+            groups = (first.groups if first else ()) + info.groups
+            inside[info.type] = replace(first or info, groups=groups)
+        return (*out, *inside.values())
 
     def groups(self) -> dict[int, int]:
         """Return parameter index to group index, over all optimizers."""
@@ -100,6 +111,10 @@ class OptimizerBook:
         if closely and entry.owns != _size(optimizer):
             return self._introduce(optimizer)
         return entry
+
+    def steps_inside(self, entry: _Entry) -> None:
+        """Note that an optimizer steps inside a backward pass."""
+        self._inside.add(entry.serial)
 
     def met(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
         """Return the entry of an optimizer that was met when its step began."""

@@ -12,7 +12,9 @@ __all__ = [
     "Numbers",
     "first_float",
     "float_tensors",
+    "in_backward",
     "in_full_precision",
+    "scalar",
     "strided",
 ]
 
@@ -56,3 +58,16 @@ def strided(tensor: Tensor, limit: int = MAX_SAMPLE) -> Tensor:
     if flat.numel() <= limit:
         return flat
     return flat[:: (flat.numel() // limit) | 1]
+
+
+def in_backward() -> bool:
+    """Return whether autograd's engine is at work on this thread."""
+    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
+
+
+def scalar(tensors: object) -> Tensor | None:
+    """Return the loss among what a backward pass starts from; None if no entry is a single number."""
+    if isinstance(tensors, Tensor):
+        return tensors if tensors.numel() == 1 else None
+    found = [t for t in float_tensors(tensors) if t.numel() == 1]
+    return found[0] if found else None

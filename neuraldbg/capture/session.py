@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.assemble import is_compiled, program_facts, topology, unobserved
+from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients, together
 from neuraldbg.capture.incidents import Incidents
@@ -19,7 +20,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import OptimizerBook
 from neuraldbg.capture.params import initial_gains, similarity
-from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.tick import Tables, Tick
 from neuraldbg.capture.topology import draw, redraw
@@ -53,6 +54,7 @@ class Session:
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
+        self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
         self._pending: Tensor | float | None = None
@@ -90,7 +92,10 @@ class Session:
         if exception is not None:
             self._facts["exception"] = type(exception).__name__
             self._incidents.note(self.steps, "exception", -1, {"type": type(exception).__name__})
-        if self._tick.backwards or self._tick.losses:
+        if self._tick.backwards and not self._book.any_seen:
+            self._hand.ended(self._tick.backwards)
+            self._step_by_hand()
+        elif self._tick.backwards or self._tick.losses:
             self._close()
         self._flush()
 
@@ -116,11 +121,15 @@ class Session:
         self._blueprint.tensors = []
         self._pending = None
         self._book.release()
+        self._hand.release()
 
     # -- the user's loop ------------------------------------------------------------------------
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
+        outside = not self.notes.inside and torch.is_grad_enabled()
+        if outside and not self._book.any_seen and self._hand.ended(self._tick.backwards):
+            self._step_by_hand()
         tick = self._tick
         if tick.sampled:
             # Only then are the ends of forward passes seen as well.
@@ -145,9 +154,11 @@ class Session:
             self._outputs_from(tensors)
             self._tracer.resting = True
             self._modes.remove(self._tracer)
+        if self._blueprint.lazy:
+            self._redraw()
         self._grads.mark()
         self._book.look_at_residue()
-        loss = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else _scalar(tensors)
+        loss = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         if loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -176,12 +187,12 @@ class Session:
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
-        elif not self._book.any_seen and self._tick.backwards > 1:
-            self._count_without_optimizer()
+        elif not self._book.any_seen:
+            self._hand.mark()
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
-        loss = _scalar(tensors)
+        loss = scalar(tensors)
         if loss is not None:
             self._side = loss.detach() if loss.is_cuda else loss.item()
 
@@ -193,7 +204,7 @@ class Session:
             return
         if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
-        if _in_backward():
+        if in_backward():
             self._take_own_gradients(mine.updates.indices)
         else:
             self._in_step = True
@@ -223,9 +234,10 @@ class Session:
             tick.run["residual"] = residue
         if tick.sampled:
             tick.param += tuple(self._book.after(mine))
-        if _in_backward():
+        if in_backward():
             # Many optimizers step inside one backward pass: its end is the end of the step.
             self._stepped_inside = True
+            self._book.steps_inside(mine)
         elif self._book.leads(mine):
             self._close()
 
@@ -284,14 +296,17 @@ class Session:
             if self._blueprint.params[index].kind == "matrix":
                 self._tick.param += tuple(similarity(index, parameter))
 
-    def _count_without_optimizer(self) -> None:
-        """Backward passes without any optimizer step: each counts as one step that never came."""
-        last = self._tick
-        last.backwards -= 1
-        last.losses, late = last.losses[:-1], last.losses[-1:]
+    def _step_by_hand(self) -> None:
+        """A step ended that no optimizer made; several backward passes without any are as many steps."""
+        tick = self._tick
+        tick.stepped = self._hand.seen
+        if not self._hand.seen and tick.backwards > 1:
+            losses, count = tick.losses, tick.backwards
+            tick.losses, tick.backwards = losses[:1], 1
+            for place in range(1, count):
+                self._close()
+                self._tick.losses, self._tick.backwards = losses[place : place + 1], 1
         self._close()
-        self._tick.backwards = 1
-        self._tick.losses = late
 
     def _close(self) -> None:
         """End the tick and decide how closely to look at the next."""
@@ -330,9 +345,11 @@ class Session:
         watch.entry = self._entry_found if self.steps < EDGE_STEPS else None
         watch.switch_on()
 
-    def _entry_found(self, module: nn.Module) -> None:
-        if id(module) in self._members:
+    def _entry_found(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if id(module) in self._members and id(module) not in self.entries:
             self._discover(module)
+            # The hook just put on is called from the next time on.
+            self.forward_begins(args, {})
 
     def _redraw(self) -> None:
         """Find layers and parameters that were added or replaced since the start."""
@@ -375,20 +392,10 @@ class Session:
                 self._watch,
                 steps=self.steps,
                 stepped=self._book.any_seen,
+                by_hand=self._hand.seen,
                 losses=bool(self.notes.losses),
                 traced=self._tracer is not None,
                 on_device=self._far,
                 failed=self.failed,
             ),
         )
-
-
-def _in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
-
-
-def _scalar(tensors: Any) -> Tensor | None:
-    if isinstance(tensors, Tensor):
-        return tensors if tensors.numel() == 1 else None
-    found = [t for t in float_tensors(tensors) if t.numel() == 1]
-    return found[0] if found else None

@@ -61,7 +61,7 @@ class Blueprint:
     """Layers and parameters of a model with the identities by which capture finds them again.
 
     ``layer_of`` and ``param_of`` map ``id()`` to an index; a module or tensor registered under several
-    names has one entry, under its first name.
+    names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet.
     """
 
     layers: list[LayerInfo] = field(default_factory=list)
@@ -69,6 +69,7 @@ class Blueprint:
     tensors: list[nn.Parameter] = field(default_factory=list)
     layer_of: dict[int, int] = field(default_factory=dict)
     param_of: dict[int, int] = field(default_factory=dict)
+    lazy: bool = False
 
 
 def draw(model: nn.Module) -> Blueprint:
@@ -83,6 +84,7 @@ def draw(model: nn.Module) -> Blueprint:
         blueprint.layer_of[id(module)] = index
         mine = []
         for parameter in own:
+            blueprint.lazy |= isinstance(parameter, UninitializedParameter)
             if id(parameter) not in blueprint.param_of:
                 blueprint.param_of[id(parameter)] = len(blueprint.params)
                 blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
@@ -106,6 +108,7 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
         trainable = old.params[i].trainable if i < len(old.params) else param.trainable
         old.params[i : i + 1] = [replace(param, layer=layer_map[param.layer], trainable=trainable)]
         old.tensors[i : i + 1] = [tensor]
+    old.lazy = new.lazy
     # In place: others hold on to these.
     for known, found, places in (
         (old.layer_of, new.layer_of, layer_map),

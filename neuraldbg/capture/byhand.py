@@ -1,0 +1,56 @@
+"""Updates that no optimizer object makes: seen by a sample of the weights between two forward passes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.topology import Blueprint
+
+__all__ = ["ByHand"]
+
+ENTRIES = 64
+# After so many backward passes without any update it is believed that none will come.
+PATIENCE = 64
+
+
+class ByHand:
+    """Tells the steps of a loop that has no optimizer, until one is seen.
+
+    Parameters
+    ----------
+    blueprint
+        The watched parameters.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.seen = False
+        self.patient = True
+        self._blueprint = blueprint
+        self._sample: list[tuple[Tensor, Tensor]] = []
+
+    def mark(self) -> None:
+        """A backward pass ended: keep a sample of the weights that it reached."""
+        reached = [p for p in self._blueprint.tensors if p.grad is not None and p.numel()]
+        self._sample = [(p, flat_view(p, ENTRIES).clone()) for p in (*reached[:1], *reached[-1:])]
+
+    def ended(self, backwards: int) -> bool:
+        """A forward pass begins: return whether the step before it is over.
+
+        Parameters
+        ----------
+        backwards
+            Backward passes of that step so far.
+        """
+        if not backwards:
+            return False
+        if any(not torch.equal(flat_view(p, ENTRIES), old) for p, old in self._sample):
+            self.seen = True
+            return True
+        self.patient = self.patient and backwards < PATIENCE
+        return not self.patient
+
+    def release(self) -> None:
+        """Let go of every tensor."""
+        self._sample = []

@@ -1,0 +1,234 @@
+"""What the recording of a loop says beyond its losses: steps, groups, names, occurrences, what was not seen."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuraldbg.capture import Schedule
+from tests.scenarios.loops import programs as loops
+from tests.twins import recorded
+
+
+def _names(recording):
+    return {layer.name for layer in recording.topology.layers if layer.order >= 0}
+
+
+def test_a_micro_batch_is_no_step_even_before_the_first_optimizer_step():
+    recording = recorded(loops.accumulation)
+    assert recording.step["backwards"].values.tolist() == [4.0] * loops.STEPS
+    assert recording.step["stepped"].values.all()
+
+
+def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts():
+    kept = []
+
+    def program(watch):
+        model, losses = loops.accumulation(watch)
+        kept[:] = losses
+        return model, losses
+
+    recording = recorded(program)
+    expected = [sum(kept[i : i + 4]) / 4 for i in range(0, len(kept), 4)]
+    assert recording.step["loss"].values.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_several_evaluations_belong_to_one_step_of_a_closure():
+    recording = recorded(loops.lbfgs)
+    assert (recording.step["backwards"].values >= 2).sum() >= 8
+    assert recording.steps.size == 16
+
+
+def test_clipping_shows_as_the_norm_before_and_after():
+    recording = recorded(loops.clip_norm)
+    raw, used = recording.step["grad_norm_raw"], recording.step["grad_norm_used"]
+    seen = raw.observed & used.observed
+    expected = raw.values[seen].clip(max=1.0)
+    assert seen.sum() >= 24
+    assert used.values[seen].tolist() == pytest.approx(expected.tolist(), rel=1e-3)
+
+
+def test_optimizers_that_step_inside_a_backward_pass_are_one_step():
+    recording = recorded(loops.optimizer_in_backward)
+    assert recording.steps.size == loops.STEPS
+    assert len(recording.optimizers) == 1
+    assert recording.grad["grad_norm"].observed[0].all()
+
+
+def test_layers_of_a_recomputed_part_are_counted_once():
+    recording = recorded(loops.checkpoint_plain)
+    assert _names(recording) == {"fc1", "fc2", "drop", "head"}
+    assert "act_rms" in recording.layer
+
+
+def test_parameters_that_were_added_or_replaced_get_rows_of_their_own():
+    recording = recorded(loops.parameters_added)
+    names = {param.name: i for i, param in enumerate(recording.topology.params)}
+    ratio = recording.param["update_ratio"]
+    late = recording.sampled > 32
+    assert ratio.observed[late, names["drop.0.weight"]].all()
+    assert ratio.observed[late, names["head.weight"]].all()
+    assert len(recording.optimizers) == 1
+
+
+def test_a_frozen_layer_moves_only_once_it_is_set_free():
+    recording = recorded(loops.freezing, Schedule(dense=100))
+    place = next(i for i, p in enumerate(recording.topology.params) if p.name == "fc1.weight")
+    ratio = recording.param["update_ratio"]
+    moved = (ratio.values[:, place] > 0) & ratio.observed[:, place]
+    assert not moved[:24].any()
+    assert moved[24:].all()
+
+
+def test_a_tied_weight_is_one_parameter_and_a_shared_module_one_layer():
+    recording = recorded(loops.tied_and_shared)
+    assert [p.name for p in recording.topology.params] == [
+        "tok.weight",
+        "block.weight",
+        "block.bias",
+    ]
+    assert _names(recording) == {"tok", "block", "head"}
+
+
+def test_updates_by_hand_are_counted_and_said_not_to_be_observed():
+    recording = recorded(loops.duck_typed_optimizer)
+    assert recording.steps.size == loops.STEPS
+    assert recording.step["stepped"].values.all()
+    assert any("without an optimizer object" in x.why for x in recording.unobserved)
+
+
+def test_a_loop_that_never_steps_is_counted_by_its_backward_passes():
+    def program(watch):
+        model, losses = loops.Net(), []
+        with watch(model):
+            for x, y in loops.batches(100):
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                losses.append(loss.item())
+        return model, losses
+
+    recording = recorded(program)
+    assert recording.steps.size == 100
+    assert not recording.step["stepped"].values.any()
+    assert recording.step["loss"].observed.all()
+
+
+def test_modules_called_one_by_one_are_all_seen():
+    recording = recorded(loops.many_calls_of_parts)
+    assert {"fc1", "fc2", "head"} <= _names(recording)
+    assert recording.step["input_mean"].observed.all()
+
+
+def test_another_models_backward_pass_and_optimizer_are_not_ours():
+    def program(watch):
+        model, other = loops.Net(), loops.Net()
+        optimizer, theirs = loops.adam(model, fault=False), loops.adam(other, fault=True)
+        losses = []
+        with watch(model):
+            for x, y in loops.batches():
+                theirs.zero_grad()
+                (1e3 * F.cross_entropy(other(x), y)).backward()
+                theirs.step()
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+        return model, losses
+
+    recording = recorded(program)
+    assert recording.steps.size == loops.STEPS
+    assert recording.step["loss"].values.max() < 10.0
+    assert len(recording.optimizers) == 1
+
+
+def test_a_first_nan_of_the_data_is_noted_at_its_very_step():
+    def program(watch):
+        model = loops.Net()
+        optimizer = loops.adam(model, fault=False)
+        with watch(model):
+            for step, (rows, y) in enumerate(loops.batches(200)):
+                x = rows.clone()
+                if step == 173:
+                    x[3, 5] = math.nan
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        return model, []
+
+    recording = recorded(program)
+    first = recording.occurrences[0]
+    assert (first.kind, first.step) == ("nonfinite_input", 173)
+
+
+def test_a_nan_born_in_a_backward_pass_is_noted_at_its_very_step_and_layer():
+    class Late(loops.Net):
+        bad = False
+
+        def forward(self, x):
+            hidden = F.relu(self.fc2(F.relu(self.fc1(x))))
+            # The value at zero is an ordinary zero, its derivative is not.
+            return self.head(
+                hidden + 0.0 * torch.sqrt(hidden * (0.0 if self.bad else 1.0) + 0.0).detach()
+            ) + (torch.sqrt((hidden * 0.0).sum(1, keepdim=True)) if self.bad else 0.0)
+
+    def program(watch):
+        model = Late()
+        optimizer = loops.adam(model, fault=False)
+        with watch(model):
+            for step, (x, y) in enumerate(loops.batches(190)):
+                model.bad = step == 185
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        return model, []
+
+    recording = recorded(program)
+    found = [x for x in recording.occurrences if x.kind.startswith("nonfinite")]
+    assert (found[0].kind, found[0].step) == ("nonfinite_gradient", 185)
+    assert recording.topology.layers[found[0].layer].name in {"fc2", "head"}
+
+
+def test_the_learning_rate_of_every_step_and_group_is_kept():
+    def program(watch):
+        model = loops.Net()
+        optimizer = torch.optim.SGD(
+            [{"params": model.fc1.parameters(), "lr": 0.3}, {"params": model.head.parameters()}],
+            lr=0.1,
+            momentum=0.5,
+        )
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        with watch(model):
+            for x, y in loops.batches(40):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                schedule.step()
+        return model, []
+
+    recording = recorded(program)
+    rates = recording.group["lr"].values
+    assert rates.shape == (40, 2)
+    for column, start in ((0, 0.3), (1, 0.1)):
+        expected = [start * 0.9**step for step in range(40)]
+        assert rates[:, column].tolist() == pytest.approx(expected, rel=1e-5)
+    assert (recording.group["momentum"].values == 0.5).all()
+
+
+def test_a_lazy_layer_is_watched_from_its_first_call():
+    def program(watch):
+        model = nn.Sequential(nn.LazyLinear(24), nn.ReLU(), nn.LazyLinear(4))
+        with watch(model):
+            model(loops.digits_like()[0])
+            optimizer = loops.adam(model, fault=False)
+            for x, y in loops.batches(30):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        return model, []
+
+    recording = recorded(program)
+    assert [p.shape for p in recording.topology.params] == [(24, 16), (24,), (4, 24), (4,)]
+    assert recording.param["update_ratio"].observed[:, 0].all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -25,5 +26,15 @@ def write(name: str, body: dict[str, Any]) -> Path:
     """Write a result with its machine beside it."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"measured_on": facts(), **body}, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps({"measured_on": facts(), **_plain(body)}, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in which numbers that are not finite became null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact, Topology, Unobserved
 
-__all__ = ["is_compiled", "program_facts", "topology", "unobserved"]
+__all__ = ["autocast_dtype", "is_compiled", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 
@@ -117,12 +117,18 @@ def is_compiled(model: nn.Module) -> bool:
 def program_facts(model: nn.Module) -> dict[str, Fact]:
     """Return what is known of a program before it runs."""
     first = next(model.parameters(), None)
-    mixed = torch.is_autocast_enabled("cpu")
     return {
         "model": type(model).__name__,
         "torch": str(torch.__version__),
         "device": "cpu" if first is None else first.device.type,
         "dtype": "" if first is None else str(first.dtype).removeprefix("torch."),
-        "autocast": str(torch.get_autocast_dtype("cpu")).removeprefix("torch.") if mixed else "",
+        "autocast": "",
         "compiled": is_compiled(model),
     }
+
+
+def autocast_dtype(device: str) -> str:
+    """Return the number format that autocast uses here and now, empty where it is off."""
+    if not torch.is_autocast_enabled(device):
+        return ""
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")

@@ -10,7 +10,7 @@ from torch import Tensor
 from neuraldbg.capture.reduce import strided
 from neuraldbg.records.recording import Fact
 
-__all__ = ["LOSS_FUNCTIONS", "loss_facts"]
+__all__ = ["LOSS_FUNCTIONS", "loss_facts", "made_by"]
 
 LOSS_FUNCTIONS = frozenset(
     {
@@ -65,11 +65,44 @@ def loss_facts(
     facts |= {"input_min": low.item(), "input_max": high.item()}
     facts["input_std"] = x.std().item() if x.numel() > 1 else 0.0
     facts |= _target_facts(target)
+    maker = made_by(prediction)
+    if maker:
+        facts["made_by"] = maker
     if function in CLASSIFICATION and prediction.dim() >= 2:
         facts |= _class_facts(function, prediction, target)
     elif prediction.shape != target.shape:
         facts["shape_mismatch"] = _broadcasts(prediction, target)
     return facts
+
+
+# Autograd nodes that only look at their input in another way.
+VIEWS = (
+    "view",
+    "squeeze",
+    "unsqueeze",
+    "reshape",
+    "slice",
+    "select",
+    "transpose",
+    "permute",
+    "t",
+    "tocopy",
+    "clone",
+)
+MOST_VIEWS = 6
+
+
+def made_by(prediction: Tensor) -> str:
+    """Return the operation that made a prediction, views left out: ``sigmoid``, ``addmm`` …; empty if unknown."""
+    node = prediction.grad_fn
+    for _ in range(MOST_VIEWS):
+        if node is None:
+            return ""
+        name = node.name().partition("Backward")[0].lower()
+        if name.removeprefix("unsafe").removesuffix("_") not in VIEWS:
+            return name
+        node = node.next_functions[0][0] if node.next_functions else None
+    return ""
 
 
 def _broadcasts(prediction: Tensor, target: Tensor) -> bool:

@@ -33,8 +33,8 @@ def norm_sample(module: nn.Module, x: Tensor) -> NormSample | None:
     """Return a sample of the input of a normalization layer; None if it does not normalize it now."""
     eps = float(getattr(module, "eps", 1e-5) or 1e-5)
     z = x.detach()
-    if isinstance(module, nn.LayerNorm):
-        z = z.reshape(-1, int(torch.Size(module.normalized_shape).numel()))
+    if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+        z = z.reshape(_statistics(module, z), -1)
         rows = z[:: max(1, z.shape[0] // ROWS) | 1]
         return NormSample(rows.to(torch.float32, copy=True), eps, z.shape[1], None)
     if not isinstance(module, BATCH_NORM) or z.dim() < 2 or not module.training:
@@ -46,6 +46,13 @@ def norm_sample(module: nn.Module, x: Tensor) -> NormSample | None:
     running = module.running_var
     kept = None if running is None else running.detach()[::step].float()
     return NormSample(some.to(torch.float32, copy=True), eps, count, kept)
+
+
+def _statistics(module: nn.LayerNorm | nn.GroupNorm, z: Tensor) -> int:
+    """Return how many statistics the layer computes of an input; the values behind each lie together."""
+    if isinstance(module, nn.GroupNorm):
+        return int(z.shape[0]) * module.num_groups
+    return z.numel() // max(int(torch.Size(module.normalized_shape).numel()), 1)
 
 
 def reduce_norms(samples: dict[int, NormSample]) -> list[Rows]:

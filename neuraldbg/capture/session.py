@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture.assemble import is_compiled, program_facts, topology, unobserved
+from neuraldbg.capture.assemble import (
+    autocast_dtype,
+    is_compiled,
+    program_facts,
+    topology,
+    unobserved,
+)
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients, together
@@ -140,6 +146,10 @@ class Session:
             self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
         if tick.sampled:
             self._watch.live = True
+            # Loops enter autocast around the forward pass, long after watching began.
+            self._facts["autocast"] = self._facts["autocast"] or autocast_dtype(
+                str(self._facts["device"])
+            )
             if tick.traced and self._tracer is not None:
                 self._tracer.resting = False
                 self._modes.push(self._tracer)

@@ -282,7 +282,7 @@ FAULTS: tuple[Case, ...] = (
     _case(
         "mlp-excessive-dropout",
         "mlp",
-        "97 % of a layer harms.dropped",
+        "97 % of a layer dropped",
         replace(MLP, model=harms.dropped),
         ["excessive_dropout"],
         layers=["4"],

@@ -14,6 +14,7 @@ __all__ = ["UNKNOWN", "Claim", "claims", "stated_probability", "telling"]
 
 UNKNOWN = "unknown_cause"
 FLOOR = 1e-3
+PLATEAU = "loss_plateau"
 # Evidence of at least this share of the most telling counts for the onset.
 TELLING = 0.6
 # A change between two sampled steps is seen at the second: steps are at most 3 % of the run apart.
@@ -138,13 +139,17 @@ def _state(p: float, posterior: Posterior, catalogue: Catalogue) -> float:
 def _onset(
     mechanism: Mechanism, layer: str | None, evidence: Evidence, catalogue: Catalogue
 ) -> int:
-    """Return the first step of the most telling evidence at the claim's layer."""
+    """Return the first step of the most telling evidence at the claim's layer.
+
+    A plateau is a fact of the whole run and has no onset of its own: it counts where there is nothing else.
+    """
     seen = [
-        (telling(e, catalogue), _first(e.event, layer, evidence))
+        (telling(e, catalogue), _first(e.event, layer, evidence), e.event)
         for e in mechanism.effects
         if e.event in evidence.findings and evidence.findings[e.event].present
     ]
-    known = [(weight, step) for weight, step in seen if step is not None]
+    dated = [x for x in seen if catalogue.detector(x[2]).failure != PLATEAU] or seen
+    known = [(weight, step) for weight, step, _ in dated if step is not None]
     if not known:
         return 0
     top = max(weight for weight, _ in known)

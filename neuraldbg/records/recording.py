@@ -164,7 +164,7 @@ class LossCall:
         ``reduction``, ``classes``, ``rows``, ``input_rows_sum_to_one``, ``input_log_probabilities``,
         ``input_min``, ``input_max``, ``input_std``, ``target_min``, ``target_max``, ``target_mean``,
         ``target_std``, ``target_nonfinite``, ``label_entropy`` (nats), ``shape_mismatch`` (broadcast),
-        ``accuracy``, ``value``; a key is absent where it has no meaning.
+        ``accuracy``, ``value``, ``made_by`` (the operation that made the prediction); a key is absent where it has no meaning.
     """
 
     step: int

@@ -142,6 +142,11 @@ def _high(call: LossCall) -> float:
     return float(value) if isinstance(value, (int, float)) else 2.0
 
 
+def _maker(call: LossCall) -> str:
+    """Return the operation that made the prediction, empty where autograd did not say."""
+    return str(call.facts.get("made_by") or "")
+
+
 def _is_softmax_twice(call: LossCall) -> bool:
     return call.function == "cross_entropy" and _flag(call, "input_rows_sum_to_one")
 
@@ -151,14 +156,18 @@ def _is_nll_on_raw(call: LossCall) -> bool:
 
 
 def _is_sigmoid_twice(call: LossCall) -> bool:
-    bce = call.function == "binary_cross_entropy_with_logits"
-    return bce and _low(call) >= 0.0 and _high(call) <= 1.0
+    if call.function != "binary_cross_entropy_with_logits":
+        return False
+    maker = _maker(call)
+    return maker == "sigmoid" if maker else _low(call) >= 0.0 and _high(call) <= 1.0
 
 
 def _is_rectified(call: LossCall) -> bool:
+    maker = _maker(call)
     return (
         call.function in {"cross_entropy", "binary_cross_entropy_with_logits"}
         and _low(call) >= 0.0
+        and (not maker or maker.startswith(("relu", "threshold", "clamp", "hardtanh")))
         and not _flag(call, "input_rows_sum_to_one")
         and not _is_sigmoid_twice(call)
     )

@@ -14,6 +14,8 @@ from neuraldbg.signals.view import column, run_series, scalar_series
 __all__ = ["optimizer_signals"]
 
 Array = NDArray[np.float64]
+# Backward passes before the first optimizer step that may be its accumulation.
+LONGEST_ACCUMULATION = 64
 
 
 def optimizer_signals(recording: Recording) -> dict[str, Series]:
@@ -26,7 +28,11 @@ def optimizer_signals(recording: Recording) -> dict[str, Series]:
     }
     stepped = run_series(recording, "stepped")
     if stepped.observed.any():
-        out["step_missing"] = stepped._replace(values=(stepped.values < 0.5).astype(float))
+        # Before the first step ever, several backward passes may belong to one step that accumulates.
+        missing = stepped.values < 0.5
+        first = int(np.argmax(~missing)) if not missing.all() else missing.size
+        missing[: first if first < missing.size and first <= LONGEST_ACCUMULATION else 0] = False
+        out["step_missing"] = stepped._replace(values=missing.astype(float))
     return {name: series for name, series in out.items() if series.observed.any()}
 
 
@@ -63,7 +69,10 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
         return {"lr_zero": scalar_series(int(steps[0]), 1.0)}
     spent = known & (rate < 2e-3 * peak) & (np.arange(rate.size) > int(rate.argmax()))
     share = np.where(spent, spent.mean(), 0.0)
-    rising = rate.size >= 32 and bool(np.all(np.diff(rate) >= 0)) and rate[-1] > 2 * rate[0]
+    change = np.diff(rate)
+    # A single step upwards is no warm-up: it rises again and again, to the very end.
+    climbs = bool(np.all(change >= 0)) and 2 * np.count_nonzero(change > 0) > change.size
+    rising = rate.size >= 32 and climbs and rate[-1] > 2 * rate[0]
     return {
         "lr_zero": scalar_series(int(steps[0]), 0.0),
         "lr_collapsed": Series(steps, share, known),

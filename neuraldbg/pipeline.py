@@ -89,13 +89,7 @@ def diagnose(
 
 def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
     """Return the chain from the claim's own evidence to the failure that its sentence opens with."""
-    return trace(graph, claim.failure, roots=_roots(claim, graph))
-
-
-def _roots(claim: CausalHypothesis, graph: EventGraph) -> tuple[str, ...]:
-    """Return the claim's events at its onset, the most telling first: where its story begins."""
-    onset = {e.id: e.span.first for e in graph.events}
-    return tuple(i for i in claim.event_ids if onset[i] <= claim.step)
+    return trace(graph, claim.failure, roots=claim.event_ids)
 
 
 def _coverage(recording: Recording, judged: int) -> Coverage:
@@ -116,7 +110,7 @@ def _coverage(recording: Recording, judged: int) -> Coverage:
 def chain_to(diagnosis: Diagnosis, failure: str) -> CausalChain:
     """Return the chain to a failure, starting from the evidence of the leading hypothesis."""
     first = diagnosis.hypotheses[0] if diagnosis.hypotheses else None
-    roots = _roots(first, diagnosis.graph) if first is not None else ()
+    roots = first.event_ids if first is not None else ()
     return trace(diagnosis.graph, failure, roots=roots)
 
 
@@ -136,7 +130,7 @@ def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Ex
         tell(
             about(claim, failure),
             diagnosis.hypotheses,
-            trace(diagnosis.graph, failure, roots=_roots(claim, diagnosis.graph)),
+            trace(diagnosis.graph, failure, roots=claim.event_ids),
         )
         for claim in claims
     ]

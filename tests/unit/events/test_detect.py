@@ -148,6 +148,11 @@ class TestHowMuch:
         (event,) = found([1.0], threshold=0.9, limit=1.0, reliability=0.8)
         assert event.confidence == pytest.approx(0.8)
 
+    def test_a_share_near_its_limit_counts_in_proportion(self) -> None:
+        # Reach 0.1 / 0.9, of which four fifths count in full: 0.05 / 0.9 is five eighths of that.
+        (event,) = found([0.95], threshold=0.9, limit=1.0, reliability=0.8)
+        assert event.confidence == pytest.approx(0.8 * (0.5 + 0.5 * 0.625))
+
 
 class TestWhere:
     def test_each_layer_has_an_event_of_its_own(self) -> None:
@@ -190,6 +195,11 @@ class TestEvidence:
         assert finding.present
         assert finding.onset == 0
         assert {(f.layer, f.onset) for f in finding.at} == {("a", 1), ("b", 0)}
+
+    def test_the_surest_of_several_layers_gives_the_weight(self) -> None:
+        topology = builders.chain("a", "b")
+        finding = evidence_of([[1.0, 90.0]], layers=(0, 1), topology=topology).findings["high"]
+        assert finding.weight == pytest.approx(0.9)
 
     def test_layers_that_could_be_judged_are_named(self) -> None:
         topology = builders.chain("a", "b")

@@ -7,7 +7,7 @@ import pytest
 from neuraldbg.explain.claims import claims, stated_probability, telling
 from neuraldbg.records.catalogue import Effect
 from neuraldbg.records.learned import ClaimMap, Learned, OnsetError
-from tests.unit.explain.conftest import CATALOGUE
+from tests.unit.explain.conftest import CATALOGUE, seen
 
 
 def learned(**parts) -> Learned:
@@ -25,6 +25,8 @@ def test_the_onset_is_that_of_the_most_telling_evidence(world) -> None:
 
 
 def test_the_onset_at_the_layer_counts_and_not_one_elsewhere(world) -> None:
+    # Another layer died earlier, of something else.
+    world.events = (*world.events, seen("dead", layer="fc2", first=3))
     dead = claims(world.posterior, world.evidence, CATALOGUE)[1]
     assert (dead.mechanism, dead.layer, dead.step) == ("dead_units", "fc1", 12)
 

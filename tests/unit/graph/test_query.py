@@ -153,6 +153,14 @@ class TestCouplings:
         )
         assert (pair.first, pair.second, pair.lag) == ("b", "a", 6)
 
+    def test_the_lag_is_that_of_the_typical_place(self) -> None:
+        late = [
+            builders.event("y", layer=name, first=first, facts={"signal": "y"})
+            for name, first in (("1", 2), ("2", 5), ("3", 50))
+        ]
+        (pair,) = couple(in_layers("x", "1", "2", "3"), late, in_layers("z", *"456789"))
+        assert (pair.first, pair.lag) == ("x", 5)
+
     def test_one_place_is_a_coincidence(self) -> None:
         assert couple(in_layers("x", "a"), in_layers("y", "a"), in_layers("z", "b", "c")) == []
 

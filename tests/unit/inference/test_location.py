@@ -57,8 +57,10 @@ def test_the_layer_found_first_is_the_origin() -> None:
 
 
 def test_the_strongest_of_simultaneous_findings_is_the_origin() -> None:
-    at = {"l1": (0, 0.1), "l2": (0, 2.0)}
-    assert best(ask([builders.finding("dead", True, at=at)])) == "l2"
+    for strongest in ("l1", "l2"):
+        at = {"l1": (0, 0.1), "l2": (0, 0.1)} | {strongest: (0, 2.0)}
+        places = ask([builders.finding("dead", True, at=at)], units(spread="none", p_whole=0.001))
+        assert best(places) == strongest
 
 
 def test_consequences_travel_in_the_direction_of_the_mechanism() -> None:

@@ -77,6 +77,21 @@ def test_variants_are_causes_of_their_own_under_one_name() -> None:
     assert set(found.mechanisms) == {"hose"}
 
 
+def test_the_bayes_factor_of_a_mechanism_is_that_of_its_best_variant() -> None:
+    parts = [
+        builders.mechanism("hose", {"roof_wet": 0.9}, prior=0.1, variant="aimed"),
+        builders.mechanism("hose", {"grass_wet": 0.9}, prior=0.1, variant="leaks"),
+    ]
+    for order in (parts, parts[::-1]):
+        catalogue = builders.catalogue([GRASS, ROOF], order, p_unknown=1e-4)
+        found = posterior(
+            builders.finding("grass_wet", False),
+            builders.finding("roof_wet", True),
+            catalogue=catalogue,
+        )
+        assert found.bayes_factors["hose"] > 100
+
+
 def test_an_unlisted_cause_takes_what_no_mechanism_explains() -> None:
     strange = builders.detector("strange", leak=1e-4, failure="loss_spike", kind="loss_dynamics")
     catalogue = builders.catalogue([GRASS, strange], [HOSE], p_unknown=0.02, unknown_link=0.3)

@@ -124,6 +124,13 @@ class TestClauses:
         assert rate.not_observed == ("the rate jumped", "the loss is stuck")
         assert not any("jumped" in c or "stuck" in c for c in rate.evidence_against)
 
+    def test_a_weak_effect_that_could_not_be_looked_at_is_not_worth_naming(self, world) -> None:
+        world.observed = ("jumped", "dead", "all_dead", "stuck")
+        world.events = tuple(e for e in world.events if e.name in world.observed)
+        # "gone" has a link of 0.3 with a rate too high, and of 0.4 with dead units.
+        assert claim(world, "rate_too_high").not_observed == ()
+        assert claim(world, "dead_units").not_observed == ("no gradient arrives",)
+
     def test_equivalents_come_with_the_experiment_that_would_tell(self, world) -> None:
         dead = claim(world, "dead_units")
         assert dead.equivalent_to == ("rate_too_high",)

@@ -53,6 +53,13 @@ class TestTrace:
         found = trace(graph(*arrows), "vanishing_gradients", roots=[ROOT.id])
         assert found.events[0] == ROOT
 
+    def test_of_several_symptoms_the_one_that_the_evidence_led_to_is_traced(self) -> None:
+        other = builders.event("other", layer="up", first=3, failure="vanishing_gradients")
+        arrows = (edge(SIDE, other, 0.9), edge(ROOT, LEAF, 0.2))
+        events = (SIDE, ROOT, LEAF, other)
+        found = trace(graph(*arrows, events=events), "vanishing_gradients", roots=[ROOT.id])
+        assert [e.name for e in found] == ["jump", "gone"]
+
     def test_a_root_may_have_parents_of_its_own(self) -> None:
         arrows = (edge(SIDE, ROOT), edge(ROOT, LEAF))
         found = trace(graph(*arrows), "vanishing_gradients", roots=[ROOT.id])

@@ -66,6 +66,8 @@ class LayerWatch:
         self.ended: Callable[[], None] = _nothing
         # Layer to the function that is applied directly to its output: read there, no tracing needed.
         self.functional: dict[int, str] = {}
+        # Data type of automatic mixed precision, where layers ran under it.
+        self.autocast = ""
         self.regimes = Regimes()
         self._blueprint = blueprint
         self._tracer = tracer
@@ -159,6 +161,9 @@ class LayerWatch:
         tensor = first_float(output)
         if tensor is None:
             return
+        if not self.autocast and torch.is_autocast_enabled(tensor.device.type):
+            dtype = torch.get_autocast_dtype(tensor.device.type)
+            self.autocast = str(dtype).removeprefix("torch.")
         if self.tracing and self._tracer is not None:
             for item in _tensors(output):
                 self._tracer.mark(item, layer)

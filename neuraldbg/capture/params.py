@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision
 
@@ -93,15 +94,18 @@ class Updates:
             else:
                 samples.append(flat_view(gradient))
         bank, _ = lay(samples)
+        scale = grad_scale(optimizer)
+        if scale is not None:
+            bank /= scale
         self._before = _Before(
-            self._measured, self._params, self._weights(), bank, missing, self._surprise(optimizer)
+            self._measured, self._params, self._weights(), bank, missing, self._surprise(optimizer, scale)
         )
 
     def _weights(self) -> Tensor:
         bank, _ = lay([self._views.of(i, p) for i, p in enumerate(self._params)])
         return bank
 
-    def _surprise(self, optimizer: torch.optim.Optimizer) -> list[Rows]:
+    def _surprise(self, optimizer: torch.optim.Optimizer, scale: Tensor | None) -> list[Rows]:
         """Return RMS of the gradient over the root of Adam's corrected second moment, and epsilon's share."""
         place_of = {id(p): i for i, p in enumerate(self._params)}
         out = []
@@ -120,7 +124,7 @@ class Updates:
                     self._moments.of(i, s["exp_avg_sq"]) for i, s in zip(found, states, strict=True)
                 ]
                 out.append(
-                    self._relative(found, moments, correction, float(group.get("eps", 1e-8)))
+                    self._relative(found, moments, correction, float(group.get("eps", 1e-8)), scale)
                 )
         return out
 

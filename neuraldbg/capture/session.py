@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import is_compiled, program_facts, topology, unobserved
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.functionmode import ModeStack
@@ -54,6 +55,7 @@ class Session:
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
+        self.amp = Scaling()
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
@@ -158,15 +160,16 @@ class Session:
             self._redraw()
         self._grads.mark()
         self._book.look_at_residue()
-        loss = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
-        if loss is None or loss.is_cuda:
+        root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
+        loss = None if root is None else self.amp.true(root)
+        if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
         self._pending = value = loss.item()
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
-        if self._incidents.judge_loss(self.steps, value, loss):
+        if self._incidents.judge_loss(self.steps, value, root):
             self._rhythm.arm(self.steps)
 
     def backward_ends(self) -> None:
@@ -183,7 +186,7 @@ class Session:
         if self._in_step:
             self._take_gradients()
         elif self._tick.sampled and not self._stepped_inside:
-            self._tick.run["grad_norm_raw"] = self._grads.total()
+            self._tick.run["grad_norm_raw"] = self._grads.total() / self.amp.scale
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
@@ -211,7 +214,7 @@ class Session:
             if self._side is not None and not self._seen_backward:
                 tick.losses += (self._side,)
             self._side = None
-            self._take_gradients()
+            self._take_gradients(grad_scale(optimizer))
             if tick.sampled:
                 self._measure_similarity()
         if tick.sampled:
@@ -223,8 +226,9 @@ class Session:
         if mine is None:
             return
         self._in_step = False
+        self.amp.stepped = True
         tick = self._tick
-        tick.stepped = True
+        tick.stepped = not self.amp.skipped(optimizer)
         keys, values = self._book.settings(mine, closely=tick.sampled)
         if tick.keys:
             keys, values = tick.keys + keys, tick.settings + values
@@ -241,6 +245,16 @@ class Session:
         elif self._book.leads(mine):
             self._close()
 
+    def scaler_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """A gradient scaler has let an optimizer step, or not."""
+        skipped = not self.amp.stepped
+        mine = self._book.meet(optimizer, closely=False) if skipped else None
+        if mine is not None:
+            tick = self._tick
+            tick.keys, tick.settings = self._book.settings(mine, closely=tick.sampled)
+            if self._book.leads(mine):
+                self._close()
+
     # -- details --------------------------------------------------------------------------------
 
     def _outputs_from(self, tensors: Any) -> None:
@@ -249,15 +263,15 @@ class Session:
         for tensor in float_tensors(tensors):
             self._outputs |= self._tracer.layers_of(tensor)
 
-    def _take_gradients(self) -> None:
+    def _take_gradients(self, scale: Tensor | None = None) -> None:
         """Measure gradient norms: all on a sampled step, else that of a probe.
 
         A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
         it; then all are measured in the same step.
         """
         tick = self._tick
-        if tick.sampled or self._far:
-            self._measure_all()
+        if tick.sampled or self._far or scale is not None:
+            self._measure_all(scale)
             return
         index, norm = self._grads.probe(self._watch.place)
         if index < 0:
@@ -276,15 +290,18 @@ class Session:
         tick.grad_index = (*tick.grad_index, *mine)
         tick.grad = (*before, *(norm.item() for norm in found))
 
-    def _measure_all(self) -> None:
+    def _measure_all(self, scale: Tensor | None = None) -> None:
         tick = self._tick
         indices, found = self._grads.everyone()
         if not found:
             return
+        if scale is not None:
+            # A fused optimizer takes the factor of its scaler out by itself, and skips the step if need be.
+            found = [norm / scale for norm in found]
         tick.grad_index, tick.grad = indices, torch.stack(found)
         if tick.sampled:
             tick.run["grad_norm_used"] = together(found)
-        if not self._far:
+        if not self._far and scale is None:
             sizes = dict(zip(indices, tick.grad.tolist(), strict=True))
             if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
                 self._rhythm.arm(self.steps)
@@ -313,6 +330,9 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
+        skipped = tick.backwards > 0 and not tick.stepped and self._book.any_seen
+        if self.amp.is_stuck(skipped=skipped):
+            self._incidents.note(tick.step, "step_skipped", -1, {})
         self._waiting.append(tick)
         self.steps += 1
         self.notes.step = self.steps
@@ -373,6 +393,7 @@ class Session:
         return Recording(
             facts={
                 **self._facts,
+                "autocast": self._facts["autocast"] or self._watch.autocast,
                 "optimizers": len(self._book.infos()),
                 "disarmed": self.failed,
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -69,6 +70,8 @@ class Session:
         self._modes = ModeStack()
         compiled = is_compiled(model)
         self._tracer = None if compiled else Tracer(self)
+        self.on_rows: Callable[[], None] | None = None
+        self._told = (0, 0)
         self._members = {id(m): m for m in model.modules()}
         layers = self._blueprint.layers
         self._watch = LayerWatch(
@@ -336,13 +339,34 @@ class Session:
             self._discover(module)
 
     def _flush(self) -> None:
+        fresh = bool(self._waiting)
         while self._waiting:
             self._tables.write(self._waiting.popleft())
+        if fresh and self.on_rows is not None:
+            self.on_rows()
 
     # -- result ---------------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> tuple[int, int, int]:
+        """Steps, sampled steps and occurrences since the last part."""
+        fresh = len(self._incidents.occurrences) - self._told[1]
+        return len(self._tables.step), len(self._tables.layer), fresh
+
+    def part(self) -> Recording:
+        """Return what is new since the last part; its numbers are no longer kept here."""
+        found = self.recording()
+        losses, occurrences = self._told
+        self._told = len(self._losses), len(self._incidents.occurrences)
+        self._tables = Tables()
+        return replace(
+            found,
+            losses=tuple(self._losses[losses:]),
+            occurrences=tuple(self._incidents.occurrences[occurrences:]),
+        )
+
     def recording(self) -> Recording:
-        """Return everything seen so far as one frozen value."""
+        """Return everything seen so far, or since the last part, as one frozen value."""
         if not self._on_device():
             self._flush()
         tables = self._tables

@@ -152,8 +152,9 @@ class Settings:
         """Return one column per name, with one row per step."""
         width = 1 + max((place for keys in self._keys for _, place in keys), default=-1)
         out: dict[str, Column] = {}
+        # An empty table has an end but no start.
         ends, values = [*self._starts[1:], self._rows], iter(self._values)
-        for start, end, keys in zip(self._starts, ends, self._keys, strict=True):
+        for start, end, keys in zip(self._starts, ends, self._keys, strict=False):
             for name, place in keys:
                 column = _column(out, name, (self._rows, width))
                 column.values[start:end, place] = next(values)

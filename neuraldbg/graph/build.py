@@ -76,7 +76,7 @@ class _Node(NamedTuple):
     event: SemanticEvent
     place: int
     when: int
-    key: tuple[int, int, int, float, int]
+    key: tuple[int, int, int, float, str]
 
     @property
     def is_given(self) -> bool:
@@ -115,7 +115,7 @@ def link(topology: Topology, events: tuple[SemanticEvent, ...]) -> EventGraph:
     An arrow says "may have led to": it is a candidate for where to look, not a proof of cause.
     """
     routes = _Routes(topology)
-    nodes = sorted((_node(e, routes, i) for i, e in enumerate(events)), key=lambda n: n.key)
+    nodes = sorted((_node(e, routes) for e in events), key=lambda n: n.key)
     recent: dict[tuple[str, int], _Node] = {}
     edges: list[CausalEdge] = []
     for node in nodes:
@@ -126,13 +126,13 @@ def link(topology: Topology, events: tuple[SemanticEvent, ...]) -> EventGraph:
     return EventGraph(events=tuple(n.event for n in nodes), edges=tuple(edges))
 
 
-def _node(event: SemanticEvent, routes: _Routes, number: int) -> _Node:
+def _node(event: SemanticEvent, routes: _Routes) -> _Node:
     # The root module's name is "", so the absence of a layer is asked for by identity.
     place = routes.index.get(event.layer, -1) if event.layer is not None else -1
     order = routes.order.get(place, -1)
     travel = -order if event.kind == "gradient_health" else order
     when = event.span.stop - 1 if event.failure == PLATEAU else event.span.first
-    return _Node(event, place, when, (when, RANK[event.kind], travel, -event.confidence, number))
+    return _Node(event, place, when, (when, RANK[event.kind], travel, -event.confidence, event.id))
 
 
 def _outputs(topology: Topology) -> tuple[int, ...]:

@@ -145,6 +145,12 @@ class TestTime:
     def test_within_a_step_the_forward_pass_comes_before_the_backward_pass(self) -> None:
         assert arrows(act("dead", "b"), grad("gone", "b")) == {("dead", "gone", "backward")}
 
+    def test_within_a_step_gradients_come_from_the_loss(self) -> None:
+        assert arrows(grad("early", "a"), grad("late", "c")) == {("late", "early", "backward")}
+
+    def test_within_a_step_activations_come_from_the_input(self) -> None:
+        assert arrows(act("late", "c"), act("early", "a")) == {("early", "late", "forward")}
+
     def test_an_update_acts_one_step_later(self) -> None:
         assert arrows(opt("step"), act("dead", "b")) == set()
         assert arrows(opt("step"), act("dead", "b", 1)) == {("step", "dead", "update")}

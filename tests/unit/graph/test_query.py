@@ -53,6 +53,13 @@ class TestTrace:
         found = trace(graph(*arrows), "vanishing_gradients", roots=[ROOT.id])
         assert found.events[0] == ROOT
 
+    def test_of_several_symptoms_the_one_that_the_evidence_led_to_is_traced(self) -> None:
+        other = builders.event("other", layer="up", first=3, failure="vanishing_gradients")
+        arrows = (edge(SIDE, other, 0.9), edge(ROOT, LEAF, 0.2))
+        events = (SIDE, ROOT, LEAF, other)
+        found = trace(graph(*arrows, events=events), "vanishing_gradients", roots=[ROOT.id])
+        assert [e.name for e in found] == ["jump", "gone"]
+
     def test_a_root_may_have_parents_of_its_own(self) -> None:
         arrows = (edge(SIDE, ROOT), edge(ROOT, LEAF))
         found = trace(graph(*arrows), "vanishing_gradients", roots=[ROOT.id])
@@ -152,6 +159,14 @@ class TestCouplings:
             in_layers("other", "3", "4", "5"),
         )
         assert (pair.first, pair.second, pair.lag) == ("b", "a", 6)
+
+    def test_the_lag_is_that_of_the_typical_place(self) -> None:
+        late = [
+            builders.event("y", layer=name, first=first, facts={"signal": "y"})
+            for name, first in (("1", 2), ("2", 5), ("3", 50))
+        ]
+        (pair,) = couple(in_layers("x", "1", "2", "3"), late, in_layers("z", *"456789"))
+        assert (pair.first, pair.lag) == ("x", 5)
 
     def test_one_place_is_a_coincidence(self) -> None:
         assert couple(in_layers("x", "a"), in_layers("y", "a"), in_layers("z", "b", "c")) == []

@@ -1,17 +1,18 @@
-"""How much each reported bug hurts: both twins, three seeds, into ``results/real_bugs_harm.json``.
+"""How much each fault hurts: both twins, three seeds, into ``results/<name>_harm.json``.
 
-``python -m benchmarks.real_bugs.measure``
+``python -m benchmarks.real_bugs.measure [--cases benchmarks.heldout]``
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from typing import Any
 
 import torch
 
 from benchmarks.machine import write
-from benchmarks.real_bugs import CASES
+from benchmarks.peers.collect import collect
 from neuraldbg.demos.case import Case, Outcome
 from neuraldbg.demos.loop import null_observe
 
@@ -53,12 +54,17 @@ def _number(value: float) -> float | None:
 
 def main() -> None:
     """Measure all cases and write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cases", default="benchmarks.real_bugs")
+    where = parser.parse_args().cases
     torch.set_num_threads(1)
     found = {}
-    for case in CASES:
-        found[case.id] = row(case)
-        print(f"{case.id:34s} {found[case.id]}", flush=True)
-    write("real_bugs_harm", {"seeds": list(SEEDS), "cases": found})
+    for case in collect(where):
+        if case.truth["mechanisms"]:
+            found[case.id] = row(case)
+            print(f"{case.id:34s} {found[case.id]}", flush=True)
+    name = where.rpartition(".")[2]
+    write(f"{name}_harm", {"seeds": list(SEEDS), "cases": found})
 
 
 if __name__ == "__main__":

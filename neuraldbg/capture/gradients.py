@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from neuraldbg.capture.params import norms
+from neuraldbg.capture.bank import Rows
+from neuraldbg.capture.params import norms, similarity
 from neuraldbg.capture.topology import Blueprint
 
 __all__ = ["Gradients", "together"]
@@ -17,6 +18,10 @@ __all__ = ["Gradients", "together"]
 PROBE_ENTRIES = 1_000_000
 # So many backward passes are watched at every parameter before a few stand for all.
 LEARNING = 8
+
+
+# Steps at which the similarity of units is measured (mechanisms.md section 9, 13).
+SIMILARITY_STEPS = frozenset({0, 5, 20})
 
 
 class Gradients:
@@ -110,6 +115,17 @@ class Gradients:
             if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2
         ]
         return min(held)[2] if held else -1
+
+    def similarities(self, step: int) -> list[Rows]:
+        """Return how alike the rows of every weight matrix and of its gradient are, at a few early steps."""
+        if step not in SIMILARITY_STEPS:
+            return []
+        return [
+            row
+            for index, parameter in enumerate(self._blueprint.tensors)
+            if self._blueprint.params[index].kind == "matrix"
+            for row in similarity(index, parameter)
+        ]
 
 
 def together(found: Sequence[Tensor]) -> Tensor | float:

@@ -25,7 +25,7 @@ from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import OptimizerBook
-from neuraldbg.capture.params import initial_gains, similarity
+from neuraldbg.capture.params import initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.tick import Tables, Tick
@@ -35,11 +35,7 @@ from neuraldbg.records.recording import Fact, Recording
 
 __all__ = ["Session"]
 
-# Steps at which the similarity of units is measured (mechanisms.md section 9, 13).
-SIMILARITY_STEPS = frozenset({0, 5, 20})
 EDGE_STEPS = 2
-
-
 # Ticks are written many at a time: in a row the same code runs several times faster.
 WRITTEN_TOGETHER = 32
 
@@ -223,7 +219,7 @@ class Session:
             self._side = None
             self._take_gradients()
             if tick.sampled:
-                self._measure_similarity()
+                self._tick.param += tuple(self._grads.similarities(self.steps))
         if tick.sampled:
             self._book.before(mine)
 
@@ -298,13 +294,6 @@ class Session:
             sizes = dict(zip(indices, tick.grad.tolist(), strict=True))
             if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
                 self._rhythm.arm(self.steps)
-
-    def _measure_similarity(self) -> None:
-        if self.steps not in SIMILARITY_STEPS:
-            return
-        for index, parameter in enumerate(self._blueprint.tensors):
-            if self._blueprint.params[index].kind == "matrix":
-                self._tick.param += tuple(similarity(index, parameter))
 
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""

@@ -15,7 +15,7 @@ from scipy.optimize import minimize, minimize_scalar
 from benchmarks.learning.fit import Batch, Numbers, Options, encode, fit, learned, scores
 from benchmarks.learning.judge import Verdict, judge
 from benchmarks.learning.table import Row
-from neuraldbg.inference.location import origin_network, origin_posterior
+from neuraldbg.inference.location import OriginNetwork, origin_network, origin_posterior
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.learned import ClaimMap, Learned, LocationWeights, OnsetError
 
@@ -23,6 +23,7 @@ __all__ = ["Held", "claim_map", "held_out", "learn_all", "location_weights", "on
 
 UNKNOWN = "unknown_cause"
 COVER = 0.95
+MOST_ORIGINS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,9 @@ def _has_place(row: Row, catalogue: Catalogue) -> bool:
     label = row.label
     if not label.mechanisms or not label.hurts or label.mechanisms[0] not in catalogue.slugs():
         return False
-    return catalogue.mechanism(label.mechanisms[0]).layered
+    # Where many layers are right at once there is no one origin to learn from.
+    single = label.layers is None or len(label.layers) <= MOST_ORIGINS
+    return single and len(_network(row, catalogue).places) > 1
 
 
 def _whole(rows: Sequence[Row]) -> dict[str, float]:
@@ -238,18 +241,19 @@ def _whole(rows: Sequence[Row]) -> dict[str, float]:
     return out
 
 
-def _place_loss(row: Row, catalogue: Catalogue) -> float:
-    slug = row.label.mechanisms[0]
-    variants = [m for m in catalogue.mechanisms if m.slug == slug]
+def _network(row: Row, catalogue: Catalogue) -> OriginNetwork:
+    """Return the location network of the true mechanism, in the variant that shows most evidence."""
+    variants = [m for m in catalogue.mechanisms if m.slug == row.label.mechanisms[0]]
     seen = [
-        sum(
-            row.evidence.findings[e.event].present
-            for e in m.effects
-            if e.event in row.evidence.findings
-        )
+        sum(e.event in present for e in m.effects)
+        for present in [{n for n, f in row.evidence.findings.items() if f.present}]
         for m in variants
     ]
-    network = origin_network(variants[int(np.argmax(seen))], row.evidence, catalogue)
+    return origin_network(variants[int(np.argmax(seen))], row.evidence, catalogue)
+
+
+def _place_loss(row: Row, catalogue: Catalogue) -> float:
+    network = _network(row, catalogue)
     places = dict(
         zip(
             network.places,

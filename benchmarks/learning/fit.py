@@ -157,8 +157,15 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     counts = {m: first.count(m) for m in set(first)}
     typical = float(np.median([n for m, n in counts.items() if m])) if len(counts) > 1 else 1.0
     weight = np.array([1.0 if not m else (typical / counts[m]) ** 0.5 for m in first])
+    # Twins of a stale second moment keep its thousandfold jump of the loss: rarer in life than in the corpus.
+    rare = np.array(
+        [
+            0.25 if not m and "stale_second" in r.label.id else 1.0
+            for m, r in zip(first, rows, strict=True)
+        ]
+    )
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
-    return (weight * harmless).astype(np.float32)
+    return (weight * harmless * rare).astype(np.float32)
 
 
 class Numbers:

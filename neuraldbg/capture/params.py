@@ -6,8 +6,9 @@ not grow with the number of parameters; views of parameters and optimizer state 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,14 +112,13 @@ class Updates:
             ]
             found = [i for i in places if self._has_gradient(i)]
             states = [optimizer.state.get(self._params[i]) or {} for i in found]
-            if not found or "betas" not in group or any("exp_avg_sq" not in s for s in states):
+            name, memory = _memory(group)
+            if not found or not name or any(name not in s for s in states):
                 continue
             step = float(states[0].get("step", 0.0))
             if step >= 1.0:
-                correction = 1.0 - float(group["betas"][1]) ** step
-                moments = [
-                    self._moments.of(i, s["exp_avg_sq"]) for i, s in zip(found, states, strict=True)
-                ]
+                correction = 1.0 - memory**step
+                moments = [self._moments.of(i, s[name]) for i, s in zip(found, states, strict=True)]
                 out.append(
                     self._relative(found, moments, correction, float(group.get("eps", 1e-8)))
                 )
@@ -228,3 +228,13 @@ def _row_cosine(matrix: Tensor) -> Tensor | None:
     total = (unit @ unit.T).abs().sum() - count
     pairs = count * (count - 1)
     return torch.where(pairs > 2, total / pairs, torch.nan)
+
+
+def _memory(group: Mapping[str, Any]) -> tuple[str, float]:
+    """Return where an optimizer keeps its second moment, and how much of it each step keeps; empty if none.
+
+    RMSprop starts its average at zero and does not correct for it; corrected, it means the same as Adam's.
+    """
+    if "betas" in group:
+        return "exp_avg_sq", float(group["betas"][1])
+    return ("square_avg", float(group["alpha"])) if "alpha" in group else ("", 0.0)

@@ -36,6 +36,8 @@ from neuraldbg.records.recording import Fact, Recording
 __all__ = ["Session"]
 
 EDGE_STEPS = 2
+# So many times the usual number of backward passes without a step are steps that are missing.
+LONG_SILENCE = 4
 # Ticks are written many at a time: in a row the same code runs several times faster.
 WRITTEN_TOGETHER = 32
 
@@ -63,6 +65,8 @@ class Session:
         self._side: Tensor | float | None = None
         # Whether an optimizer's step is under way, and whether gradients came since the last one.
         self._in_step = self._seen_backward = self._stepped_inside = False
+        # Most backward passes that a step has had.
+        self._usual = 2
         self._modes = ModeStack()
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self._tables = Tables(far=self._far)
@@ -75,8 +79,6 @@ class Session:
     def entries(self) -> set[int]:
         """``id`` of the modules that the loop calls itself."""
         return self._watch.entries
-
-    # -- lifetime -------------------------------------------------------------------------------
 
     def begin(self, discover: Callable[[nn.Module], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
@@ -125,8 +127,6 @@ class Session:
         self._book.release()
         self._hand.release()
 
-    # -- the user's loop ------------------------------------------------------------------------
-
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
         outside = not self.notes.inside and torch.is_grad_enabled()
@@ -157,7 +157,7 @@ class Session:
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is still whole."""
         if self._tick.traced and self._tracer is not None:
-            self._outputs_from(tensors)
+            self._outputs |= self._tracer.layers_in(tensors)
             self._tracer.resting = True
             self._modes.remove(self._tracer)
         if self._blueprint.lazy:
@@ -189,12 +189,14 @@ class Session:
         if self._in_step:
             self._take_gradients()
         elif self._tick.sampled and not self._stepped_inside:
-            self._tick.run["grad_norm_raw"] = self._grads.total()
+            self._look_at_raw()
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
         elif not self._book.any_seen:
             self._hand.mark()
+        elif self._tick.backwards > self._usual * LONG_SILENCE:
+            self._step_by_hand()
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
@@ -205,8 +207,7 @@ class Session:
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         tick = self._tick
-        mine = self._book.meet(optimizer, closely=tick.sampled)
-        if mine is None:
+        if (mine := self._book.meet(optimizer, closely=tick.sampled)) is None:
             return
         if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
@@ -225,8 +226,7 @@ class Session:
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
-        mine = self._book.met(optimizer)
-        if mine is None:
+        if (mine := self._book.met(optimizer)) is None:
             return
         self._in_step = False
         tick = self._tick
@@ -235,8 +235,7 @@ class Session:
         if tick.keys:
             keys, values = tick.keys + keys, tick.settings + values
         tick.keys, tick.settings = keys, values
-        residue = self._book.residue(mine)
-        if residue is not None:
+        if (residue := self._book.residue(mine)) is not None:
             tick.run["residual"] = residue
         if tick.sampled:
             tick.param += tuple(self._book.after(mine))
@@ -246,14 +245,6 @@ class Session:
             self._book.steps_inside(mine)
         elif self._book.leads(mine):
             self._close()
-
-    # -- details --------------------------------------------------------------------------------
-
-    def _outputs_from(self, tensors: Any) -> None:
-        if self._tracer is None:
-            return
-        for tensor in float_tensors(tensors):
-            self._outputs |= self._tracer.layers_of(tensor)
 
     def _take_gradients(self) -> None:
         """Measure gradient norms: all on a sampled step, else that of a probe.
@@ -291,9 +282,18 @@ class Session:
         if tick.sampled:
             tick.run["grad_norm_used"] = together(found)
         if not self._far:
-            sizes = dict(zip(indices, tick.grad.tolist(), strict=True))
-            if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
-                self._rhythm.arm(self.steps)
+            self._judge(indices, found)
+
+    def _look_at_raw(self) -> None:
+        """Clipping would spread one bad entry over all gradients: look before it runs."""
+        self._tick.run["grad_norm_raw"] = raw = self._grads.total()
+        if not self._far and not math.isfinite(raw):
+            self._judge(*self._grads.everyone())
+
+    def _judge(self, indices: Sequence[int], found: Sequence[Tensor]) -> None:
+        sizes = dict(zip(indices, torch.stack(tuple(found)).tolist(), strict=True))
+        if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
+            self._rhythm.arm(self.steps)
 
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
@@ -313,6 +313,8 @@ class Session:
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
         self._waiting.append(tick)
+        if tick.stepped:
+            self._usual = max(self._usual, tick.backwards)
         self.steps += 1
         self.notes.step = self.steps
         self._seen_backward = False
@@ -361,8 +363,6 @@ class Session:
         for tick in self._waiting:
             self._tables.write(tick)
         self._waiting.clear()
-
-    # -- result ---------------------------------------------------------------------------------
 
     def recording(self) -> Recording:
         """Return everything seen so far as one frozen value."""

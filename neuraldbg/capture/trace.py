@@ -124,6 +124,10 @@ class Tracer(TorchFunctionMode):
         self._labels.clear()
         self.leaf_depth = 0
 
+    def layers_in(self, values: object) -> frozenset[int]:
+        """Return the layers that any tensor inside a value came from."""
+        return NO_LABELS.union(*(self.layers_of(t) for t in float_tensors(values)))
+
     def layers_of(self, tensor: Tensor) -> frozenset[int]:
         """Return the layers that a tensor came from."""
         found = self._find(tensor)

@@ -27,5 +27,5 @@ DEFAULT = Catalogue(
         *on_parameters.DETECTORS,
     ),
     mechanisms=(*training.MECHANISMS, *network.MECHANISMS, *dataside.MECHANISMS),
-    version="1",
+    version="2",
 )

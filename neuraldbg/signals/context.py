@@ -38,6 +38,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "has_rectifier": bool(activations & _RECTIFIERS),
         "has_bounded": bool(activations & _BOUNDED),
         "optimizer_adam": "adam" in families,
+        "adaptive": bool({"adam", "rmsprop"} & families),
         "optimizer_sgd": "sgd" in families,
         "momentum": any(float(o.defaults.get("momentum") or 0.0) > 0 for o in recording.optimizers),
         "half_parameters": bool(dtypes & _HALF),

@@ -181,6 +181,9 @@ def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> d
     coherent, coherent_seen = get("grad_cos_prev")
     return {
         "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
+        "second_moment_excess": _median(
+            recording.sampled, 1.0 / np.maximum(surprise, 1e-9), settled & (surprise > 0)
+        ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(
             recording.sampled, (against < 0).astype(float), against_seen
@@ -214,6 +217,9 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
         "no_gradient": layer_max(
             start, silent.astype(float), always & matrix[None, :] & gradient_seen.any(), owner
+        ),
+        "frozen_share": scalar_series(
+            int(start[0]), float(np.mean(~trainable[matrix])) if matrix.any() else 0.0
         ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "unmoved": layer_max(

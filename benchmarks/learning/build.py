@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.corpus.table import Label as Truth
 from benchmarks.corpus.table import load_runs
 from benchmarks.learning.table import Label, Row, digest, write_table
-from neuraldbg.catalogue import DEFAULT
+from neuraldbg.catalogue import EXPERTS
 from neuraldbg.events import find_events, gather_evidence
 from neuraldbg.records.evidence import Evidence
 from neuraldbg.signals import derive
@@ -22,7 +22,7 @@ HEALTHY = frozenset({"plain", "twin", "odd"})
 def evidence_of(recording: Any) -> Evidence:
     """Return what the detectors say of a recording."""
     signals = derive(recording)
-    return gather_evidence(signals, find_events(signals, DEFAULT), DEFAULT)
+    return gather_evidence(signals, find_events(signals, EXPERTS), EXPERTS)
 
 
 def label_of(truth: Truth) -> Label | None:

@@ -12,11 +12,13 @@ from neuraldbg.catalogue import (
     on_parameters,
     training,
 )
+from neuraldbg.catalogue.learned import shipped
 from neuraldbg.records.catalogue import Catalogue
 
-__all__ = ["DEFAULT"]
+__all__ = ["DEFAULT", "EXPERTS"]
 
-DEFAULT = Catalogue(
+# The numbers as experts gave them, each with its source: where learning starts.
+EXPERTS = Catalogue(
     detectors=(
         *on_loss.DETECTORS,
         *on_optimizer.DETECTORS,
@@ -29,3 +31,14 @@ DEFAULT = Catalogue(
     mechanisms=(*training.MECHANISMS, *network.MECHANISMS, *dataside.MECHANISMS),
     version="2",
 )
+
+
+def _default() -> Catalogue:
+    """Return the learned numbers where they were learned for these very detectors, else the experts'."""
+    found = shipped()
+    if found is None or found.detectors != EXPERTS.fingerprint():
+        return EXPERTS
+    return EXPERTS.refined(found)
+
+
+DEFAULT = _default()

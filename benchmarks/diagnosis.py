@@ -1,0 +1,270 @@
+"""How right and how honest the diagnosis is.
+
+``python -m benchmarks.diagnosis`` judges the evidence table with architectures held out, learns the numbers that
+are shipped, and writes ``results/diagnosis.json``. ``--cases SOURCE`` runs any cases with the interface (a module
+with ``CASES``, or a folder of modules with ``ID``, ``TRUTH`` and ``train``) through the whole engine instead and
+writes ``results/cases_NAME.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Ran, hurts, run_all
+from benchmarks.learning.build import evidence_of
+from benchmarks.learning.cross import Held, held_out, learn_all
+from benchmarks.learning.fit import Options
+from benchmarks.learning.judge import Verdict, ece, figures, judge
+from benchmarks.learning.table import Row, digest, read_table
+from benchmarks.machine import write
+from neuraldbg.catalogue import DEFAULT, EXPERTS, learned
+from neuraldbg.explain.claims import claims
+from neuraldbg.inference import infer
+
+SHIPPED = Path(learned.__file__).with_name(learned.FILE)
+COLUMNS = (
+    "top1",
+    "top3",
+    "layer",
+    "onset",
+    "missed",
+    "false_alarms",
+    "unknown_blamed",
+    "ece",
+    "brier",
+)
+RESAMPLES = 400
+
+
+def _row(name: str, verdicts: Sequence[Verdict]) -> list[Any]:
+    found = figures(verdicts)
+    counts = [int(found[c]) for c in ("faulty", "healthy", "unknown")]
+    return [name, *counts, *(_short(found[c]) for c in COLUMNS)]
+
+
+def _short(value: float) -> float | None:
+    return None if value != value else round(value, 3)  # noqa: PLR0124 - NaN
+
+
+def _table(
+    title: str, rows: list[list[Any]], note: str = "", *, readme: bool = False
+) -> dict[str, Any]:
+    columns = ["", "faulty", "healthy", "unknown", *COLUMNS]
+    return {"title": title, "columns": columns, "rows": rows, "note": note, "readme": readme}
+
+
+def by(verdicts: Sequence[Verdict], key: Callable[[Verdict], str]) -> list[list[Any]]:
+    """Return one row of figures per group."""
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(key(verdict), []).append(verdict)
+    return [_row(name, groups[name]) for name in sorted(groups)]
+
+
+def interval(verdicts: Sequence[Verdict]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the calibration error over runs."""
+    rng = np.random.default_rng(0)
+    told = [v for v in verdicts if v.claims and v.label.hurts is not False]
+    p = np.array([v.claims[0].probability for v in told])
+    y = np.array([v.correct for v in told])
+    found = []
+    for _ in range(RESAMPLES):
+        index = rng.integers(0, p.size, p.size)
+        found.append(ece(p[index].tolist(), y[index].tolist()))
+    return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
+
+
+def reliability(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what was said and what was right, in bins of the stated probability."""
+    told = [v for v in verdicts if v.claims and v.label.hurts is not False]
+    rows = []
+    for low, high in (
+        (0, 0.1),
+        (0.1, 0.3),
+        (0.3, 0.5),
+        (0.5, 0.7),
+        (0.7, 0.85),
+        (0.85, 0.95),
+        (0.95, 1.01),
+    ):
+        mine = [v for v in told if low <= v.claims[0].probability < high]
+        if mine:
+            said = float(np.mean([v.claims[0].probability for v in mine]))
+            right = float(np.mean([v.correct for v in mine]))
+            rows.append(
+                [f"{low:.2f} to {min(high, 1):.2f}", len(mine), round(said, 3), round(right, 3)]
+            )
+    return {"title": "Reliability of the first claim", "columns": ["stated", "runs", "said", "right"],
+            "rows": rows, "note": "Mechanism and layer together; held-out architectures.", "readme": True}  # fmt: skip
+
+
+def coverage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return how many faulty runs get a claim of at least a probability, and how many of those are right."""
+    faulty = [v for v in verdicts if v.label.mechanisms and v.label.hurts and v.claims]
+    rows = []
+    for least in (0.0, 0.5, 0.7, 0.85, 0.95):
+        mine = [v for v in faulty if v.claims[0].probability >= least]
+        right = float(np.mean([v.correct for v in mine])) if mine else float("nan")
+        rows.append([least, round(len(mine) / max(len(faulty), 1), 3), _short(right)])
+    return {"title": "Coverage against accuracy", "columns": ["stated at least", "share of faulty runs", "right"],
+            "rows": rows, "note": "", "readme": False}  # fmt: skip
+
+
+def confusion(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what was said of the faults that were not named."""
+    wrong = Counter(
+        (v.label.mechanisms[0], v.first.mechanism if v.first and v.p_healthy < 0.5 else "healthy")
+        for v in verdicts
+        if v.label.mechanisms and v.label.hurts and not v.hit
+    )
+    rows = [[truth, said, count] for (truth, said), count in wrong.most_common()]
+    return {
+        "title": "Confusion",
+        "columns": ["truth", "said", "runs"],
+        "rows": rows,
+        "note": "",
+        "readme": False,
+    }
+
+
+def _all(held: Sequence[Held]) -> list[Verdict]:
+    return [v for h in held for v in h.verdicts]
+
+
+def _ablations(rows: list[Row], corpus: str) -> list[list[Any]]:
+    """Return rows of figures with parts of the engine left out."""
+    out = [_row("no learning (experts' numbers)", judge(rows, EXPERTS))]
+    plain, _ = held_out(rows, EXPERTS, corpus=corpus, location=False)
+    out.append(_row("no learned location", _all(plain)))
+    hard = [replace(r, evidence=_hardened(r)) for r in rows]
+    out.append(_row("no soft evidence", _all(held_out(hard, EXPERTS, corpus=corpus)[0])))
+    few, _ = held_out(rows, EXPERTS, corpus=corpus, options=Options(new=False))
+    out.append(_row("only the experts' links", _all(few)))
+    return out
+
+
+def _hardened(row: Row) -> Any:
+    findings = {n: replace(f, weight=1.0) for n, f in row.evidence.findings.items()}
+    return replace(row.evidence, findings=findings)
+
+
+def learn(*, ablate: bool) -> None:
+    """Judge with architectures held out, learn on all, ship, and write the tables."""
+    rows, corpus = list(read_table()), digest()
+    held, temperature = held_out(rows, EXPERTS, corpus=corpus)
+    verdicts = _all(held)
+    raw = [
+        v
+        for h in held
+        for v in judge([r for r in rows if r.label.family in h.families], EXPERTS.refined(_bare(h)))
+    ]
+    numbers = learn_all(rows, EXPERTS, corpus=corpus, temperature=temperature, verdicts=raw)
+    SHIPPED.write_text(learned.to_json(numbers), encoding="utf-8")
+    low, high = interval(verdicts)
+    note = f"95 % interval of the calibration error: {low:.3f} to {high:.3f}."
+    pooled = [_row("all families", verdicts)]
+    if ablate:
+        pooled += _ablations(rows, corpus)
+    body = {
+        "corpus": corpus, "runs": len(rows), "temperature": round(temperature, 3),
+        "onset_interval": {"early": numbers.onset.early, "late": numbers.onset.late, "coverage": numbers.onset.coverage},
+        "figures": {k: _short(v) for k, v in figures(verdicts).items()},
+        "tables": [
+            _table("Held-out architectures", pooled, note, readme=True),
+            _table("By architecture family, held out", by(verdicts, lambda v: v.label.family)),
+            _table("By mechanism, held out", by(
+                [v for v in verdicts if v.label.mechanisms], lambda v: v.label.mechanisms[0])),
+            reliability(verdicts), coverage(verdicts), confusion(verdicts),
+        ],
+    }  # fmt: skip
+    sys.stdout.write(f"{body['figures']}\n{write('diagnosis', body)}\n")
+
+
+def _bare(held: Held) -> Any:
+    """Return a group's numbers without their claim map: what the shipped map is fitted on."""
+    return replace(held.numbers, claim=type(held.numbers.claim)(cap=1.0))
+
+
+def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
+    """Return the whole engine's verdict on one live run; pgmpy answers."""
+    label = ran.label
+    if label.mechanisms:
+        label = replace(label, hurts=twin is None or hurts(ran.outcome, twin))
+    evidence = evidence_of(ran.recording)
+    posterior = infer(evidence, DEFAULT)
+    return Verdict(
+        label=label,
+        p_healthy=posterior.p_healthy,
+        surprise=posterior.surprise,
+        claims=claims(posterior, evidence, DEFAULT),
+    )
+
+
+def run_cases(source: str, seeds: Sequence[int]) -> None:
+    """Run cases live and write one row per case and the figures over all."""
+    runs = [r for r in run_all(source, seeds) if r.recording is not None]
+    twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
+    found = [(r, verdict_of(r, twins.get((r.job.case, r.job.seed)))) for r in runs]
+    verdicts = [v for _, v in found]
+    rows = []
+    for ran, v in found:
+        first = v.claims[0] if v.claims else None
+        said = (
+            [first.mechanism, first.layer, first.step, round(first.probability, 3)]
+            if first
+            else [None] * 4
+        )
+        truth = "/".join(v.label.mechanisms) or "healthy"
+        right = v.correct if v.label.mechanisms else not v.accused
+        rows.append(
+            [ran.job.case, ran.job.seed, ran.job.fixed, truth, round(v.p_healthy, 3), *said, right]
+        )
+    columns = [
+        "case",
+        "seed",
+        "fixed",
+        "truth",
+        "p_healthy",
+        "said",
+        "layer",
+        "step",
+        "stated",
+        "right",
+    ]
+    name = f"cases_{Path(source).stem.rpartition('.')[2] or Path(source).name}"
+    body = {
+        "source": source, "seeds": list(seeds),
+        "figures": {k: _short(v) for k, v in figures(verdicts).items()},
+        "tables": [
+            _table(f"{source}, {len(seeds)} seeds", [_row("all cases", verdicts)], readme=True),
+            {"title": "Every run", "columns": columns, "rows": rows, "note": "", "readme": False},
+        ],
+    }  # fmt: skip
+    sys.stdout.write(f"{body['figures']}\n{write(name, body)}\n")
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", default="", help="run these cases instead of the evidence table")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of every case")
+    parser.add_argument(
+        "--ablate", action="store_true", help="also judge with parts left out (slow)"
+    )
+    options = parser.parse_args()
+    if options.cases:
+        run_cases(options.cases, range(options.seeds))
+    else:
+        learn(ablate=options.ablate)
+
+
+if __name__ == "__main__":
+    main()

@@ -137,7 +137,9 @@ class Adapted(Mlp):
 
     def __init__(self, mode: str, rank: int = 4, **config: object) -> None:
         super().__init__(**config)  # type: ignore[arg-type]
-        self.load_state_dict(checkpoint(tuple(sorted({**config, "drop": 0.0}.items()))))
+        # The checkpoint is the same whatever dropout fine-tuning uses; only the place of layers counts.
+        known = {**config, "drop": 0.1 if config.get("drop") else 0.0}
+        self.load_state_dict(checkpoint(tuple(sorted(known.items()))))
         hidden = list(self.sites.hidden)
         if mode == "head":
             self.requires_grad_(requires_grad=False)

@@ -220,8 +220,8 @@ def _late(program: Program, draw: Draw, count: int) -> int:
 def _bad_scale(program: Program, draw: Draw) -> Injection | None:
     if program.clip or not has_floats(program) or program.task.kind in {"field", "pairs"}:
         return None
-    count = draw.pick([1, 4, 8, 14])
-    at, size = _late(program, draw, count), draw.log(300, 10_000)
+    count = draw.pick([2, 5, 10, 16])
+    at, size = _late(program, draw, count), draw.log(500, 50_000)
     change = draw.pick(
         [partial(_scaled, size=size), partial(_noise, size=size), partial(_inverted, size=size)]
     )

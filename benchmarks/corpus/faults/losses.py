@@ -65,9 +65,7 @@ def _bounded(program: Program, draw: Draw) -> Injection | None:
     if program.task.kind not in CLASSES | NUMBERS:
         return None
     name = program.sites().head
-    bounded = (
-        [torch.sigmoid] if program.task.kind in CLASSES else [F.relu, torch.sigmoid]
-    )
+    bounded = [torch.sigmoid] if program.task.kind in CLASSES else [F.relu, torch.sigmoid]
     change = draw.pick(bounded)
     return Injection(
         broken=program.plus(dress=partial(_head_output, name=name, change=change)),

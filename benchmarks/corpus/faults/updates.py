@@ -232,9 +232,9 @@ def _shrinks(program: Program, draw: Draw) -> Injection | None:
 
     weighted = program.but(weigh=weigh, clip=None)
     slow, quick = (
-        ({"alpha": 0.9999}, {"alpha": 0.8})
+        ({"alpha": 0.9999}, {"alpha": 0.95})
         if program.optimizer == "rmsprop"
-        else ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.9)})
+        else ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.95)})
     )
     return Injection(
         broken=weighted.with_options(**slow),

@@ -13,15 +13,38 @@ from benchmarks.corpus.plan import feasible, plan
 from benchmarks.corpus.run import jobs
 
 # Section 2 of the design, typed again: the corpus must not decide by itself what there is to cover.
-SLUGS = """
-learning_rate_too_high learning_rate_too_low learning_rate_schedule_bug saturated_activations dead_units
-initialization_too_large initialization_too_small symmetric_initialization depth_attenuation
-depth_amplification unnormalized_inputs nonfinite_data corrupted_batch label_noise loss_output_mismatch
-gradients_not_cleared parameters_not_updated excessive_weight_decay excessive_momentum
-excessive_gradient_clipping half_precision_overflow half_precision_underflow
-low_precision_update_absorption attention_entropy_collapse degenerate_normalization excessive_dropout
-numerical_singularity stale_second_moment unnormalized_targets unknown_cause
-""".split()
+SLUGS = [
+    "learning_rate_too_high",
+    "learning_rate_too_low",
+    "learning_rate_schedule_bug",
+    "saturated_activations",
+    "dead_units",
+    "initialization_too_large",
+    "initialization_too_small",
+    "symmetric_initialization",
+    "depth_attenuation",
+    "depth_amplification",
+    "unnormalized_inputs",
+    "nonfinite_data",
+    "corrupted_batch",
+    "label_noise",
+    "loss_output_mismatch",
+    "gradients_not_cleared",
+    "parameters_not_updated",
+    "excessive_weight_decay",
+    "excessive_momentum",
+    "excessive_gradient_clipping",
+    "half_precision_overflow",
+    "half_precision_underflow",
+    "low_precision_update_absorption",
+    "attention_entropy_collapse",
+    "degenerate_normalization",
+    "excessive_dropout",
+    "numerical_singularity",
+    "stale_second_moment",
+    "unnormalized_targets",
+    "unknown_cause",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +66,9 @@ def test_there_are_at_least_eighteen_families():
 
 
 def test_every_mechanism_of_the_design_is_injected(cases):
-    found = {f["mechanism"] for case in cases if case.kind in {"fault", "unknown"} for f in case.injected}
+    found = {
+        f["mechanism"] for case in cases if case.kind in {"fault", "unknown"} for f in case.injected
+    }
     assert found == set(SLUGS)
 
 
@@ -200,7 +225,8 @@ def test_a_pair_holds_two_mechanisms_and_both_of_their_places(cases):
 def test_an_error_inside_the_loop_is_a_result_and_not_a_crash():
     def fails(_model, _optimizer, step, _memo):
         if step == 2:
-            raise ValueError("loss is NaN")
+            msg = "loss is NaN"
+            raise ValueError(msg)
 
     program = plain_case("mlp_relu", 0).broken.but(steps=5).plus(after_step=fails)
     result = train(program, null_observe, 0)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.corpus.judge import effects, first_nonfinite, judge, spreads
+from benchmarks.corpus.judge import effects, first_nonfinite, judge, spreads, stays_healthy
 
 
 def body(kind="fault", skill=0.5, task="digits", family="mlp", number=0):
@@ -37,6 +37,19 @@ def test_judge(mine, twin, spread, expected):
 def test_a_twin_and_a_plain_run_are_healthy():
     assert judge(body("plain"), None, 0.01) == ("healthy", 0.0)
     assert judge(body("twin"), None, 0.01) == ("healthy", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "healthy"),
+    [
+        pytest.param(0.7, True, id="a short run that learned less"),
+        pytest.param(0.3, False, id="an odd habit that cost more than half"),
+    ],
+)
+def test_an_odd_habit_may_cost_some_skill(mine, healthy):
+    verdict, gap = judge(body("odd", mine), body("plain", 0.9), 0.01)
+    assert verdict == "healthy"
+    assert stays_healthy(body("odd", mine), gap) is healthy
 
 
 def test_a_run_without_its_twin_is_not_judged():

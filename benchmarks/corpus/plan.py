@@ -16,8 +16,8 @@ __all__ = ["BASES", "feasible", "plan"]
 BASES = 10
 """Healthy draws of each family; many faults share a draw and with it its twin."""
 
-FAULTS_EACH = 2
-UNKNOWN_EACH = 4
+FAULTS_EACH = 3
+UNKNOWN_EACH = 6
 PAIRS_EACH = 6
 MILD_EACH = 4
 ODD_EACH = 20

@@ -22,9 +22,11 @@ def test_a_run_is_made_once(store, capsys):
 
 
 def test_a_recording_comes_back_with_its_label(store):
-    perform(jobs(["bag_text"])[0], store)
+    job = jobs(["bag_text"])[2]
+    perform(job, store)
     (label, recording), *rest = load_runs(store.folder)
     assert rest == []
+    assert (label["id"], label["seed"]) == (job[0], job[4])
     assert label["verdict"] == "healthy"
     assert label["mechanisms"] == []
     assert recording.topology.layers

@@ -13,6 +13,9 @@ hurts
     The gap is above 20 % and above three times the spread (or the run ended without a finite skill).
 harmless
     The gap is below 8 % or below the spread.
+healthy
+    Nothing was injected. An odd habit may cost some skill (a short run learns less); the gap says how
+    much, and a run that lost more than half of its twin's skill does not count as healthy.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ __all__ = ["Verdict", "effects", "first_nonfinite", "judge", "spreads"]
 
 CLEAR, SLIGHT = 0.20, 0.08
 SPREADS = 3.0
+ODD_LOSS = 0.5
 FLOOR = {"characters16": 0.08, "characters20": 0.08, "characters24": 0.08}
 USUAL_FLOOR = 0.2
 
@@ -53,6 +57,11 @@ def learns(body: Mapping[str, Any]) -> bool:
     return skill >= FLOOR.get(body["program"]["task"], USUAL_FLOOR)
 
 
+def stays_healthy(body: Mapping[str, Any], gap: float) -> bool:
+    """Return whether a run without a fault may be called healthy."""
+    return learns(body) and not gap > ODD_LOSS
+
+
 def judge(
     body: Mapping[str, Any], twin: Mapping[str, Any] | None, spread: float
 ) -> tuple[Verdict, float]:
@@ -73,6 +82,8 @@ def judge(
         return "no_twin", math.nan
     best, mine = twin["outcome"]["skill"], body["outcome"]["skill"]
     gap = (best - mine) / best
+    if body["kind"] == "odd":
+        return "healthy", gap
     if gap > CLEAR and best - mine > SPREADS * spread:
         return "hurts", gap
     if gap < SLIGHT or best - mine < spread:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmarks.corpus.judge import Verdict, effects, first_nonfinite, judge, learns, spreads
+from benchmarks.corpus.judge import Verdict, effects, first_nonfinite, judge, spreads, stays_healthy
 from benchmarks.corpus.store import CACHE, Store
 
 __all__ = ["Label", "load_labels", "load_runs"]
@@ -90,7 +90,7 @@ def _label(body: dict[str, Any], bodies: dict[str, Any], spread: dict[str, float
         injected=[{**f, "onset": _onset(f, first)} for f in body["injected"]],
         verdict=verdict,
         gap=gap,
-        learned=learns(body) if healthy else True,
+        learned=stays_healthy(body, gap) if healthy else True,
         effects=effects(losses, twin["outcome"]["losses"]) if twin else [],
         first_nonfinite=first,
         crashed=body["outcome"]["crashed"],

@@ -89,8 +89,8 @@ def tabular(draw: Draw) -> Program:
         "head": draw.pick(["head", "regressor", "out"]),
     }
     rates = {
-        "sgd": (0.03, 0.1),
-        "momentum": (5e-3, 0.02),
+        "sgd": (0.06, 0.15),
+        "momentum": (7e-3, 0.025),
         "adam": (2e-3, 8e-3),
         "adamw": (2e-3, 8e-3),
         "rmsprop": (1e-3, 3e-3),
@@ -163,7 +163,7 @@ def vae(draw: Draw) -> Program:
     }
     beta = draw.pick([0.5, 1.0, 1.0])
     turns = (Turn(criterion=criteria.named(criteria.elbo, beta=beta)),)
-    rates = {"adam": (2e-3, 6e-3), "adamw": (2e-3, 6e-3), "rmsprop": (1e-3, 2e-3)}
+    rates = {"adam": (3e-3, 8e-3), "adamw": (3e-3, 8e-3), "rmsprop": (1.5e-3, 3e-3)}
     return finish(
         draw, "vae", Vae, config, task, rates, turns=turns, steps=(180, 280),
         predict=lambda model, inputs: model(*inputs)[0],

@@ -218,10 +218,10 @@ def _late(program: Program, draw: Draw, count: int) -> int:
 
 
 def _bad_scale(program: Program, draw: Draw) -> Injection | None:
-    if not has_floats(program) or program.task.kind in {"field", "pairs"}:
+    if program.clip or not has_floats(program) or program.task.kind in {"field", "pairs"}:
         return None
-    count = draw.pick([1, 3, 6, 10])
-    at, size = _late(program, draw, count), draw.log(100, 3000)
+    count = draw.pick([2, 5, 10, 16])
+    at, size = _late(program, draw, count), draw.log(500, 50_000)
     change = draw.pick(
         [partial(_scaled, size=size), partial(_noise, size=size), partial(_inverted, size=size)]
     )
@@ -234,9 +234,9 @@ def _bad_scale(program: Program, draw: Draw) -> Injection | None:
 
 
 def _bad_tokens(program: Program, draw: Draw) -> Injection | None:
-    if has_floats(program) or program.family == "recommender":
+    if program.clip or has_floats(program) or program.family == "recommender":
         return None
-    count = draw.whole(8, 20)
+    count = draw.whole(12, 24)
     at = _late(program, draw, count)
     top = program.task.outputs if program.task.kind == "tokens" else 300
     return Injection(
@@ -248,10 +248,14 @@ def _bad_tokens(program: Program, draw: Draw) -> Injection | None:
 
 
 def _bad_labels(program: Program, draw: Draw) -> Injection | None:
-    if program.task.kind not in {"classes", "pixels", "nodes"} or program.task.outputs < 3:
+    if (
+        program.clip
+        or program.task.kind not in {"classes", "pixels", "nodes"}
+        or program.task.outputs < 3
+    ):
         return None
-    count = draw.whole(8, 14)
-    at = program.steps - count - draw.whole(0, 5)
+    count = draw.whole(12, 20)
+    at = program.steps - count - draw.whole(0, 3)
     return Injection(
         broken=program.plus(
             feed=_from(at, count, partial(_swapped_labels, top=program.task.outputs))
@@ -263,9 +267,9 @@ def _bad_labels(program: Program, draw: Draw) -> Injection | None:
 
 
 def _bad_target(program: Program, draw: Draw) -> Injection | None:
-    if program.task.kind not in NUMBERS:
+    if program.clip or program.task.kind not in NUMBERS:
         return None
-    count, size = draw.pick([1, 3, 6]), draw.log(100, 3000)
+    count, size = draw.pick([1, 3, 6]), draw.log(300, 10_000)
     at = _late(program, draw, count)
     return Injection(
         broken=program.plus(feed=_from(at, count, partial(_wild_target, size=size))),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import nn
 
 from benchmarks.corpus.draw import Draw
@@ -74,7 +72,7 @@ def _small_all(program: Program, draw: Draw) -> Injection | None:
     if not _fresh(program):
         return None
     names = _weights(program)
-    factor = draw.log(1e-8, 1e-5) if program.adaptive else draw.log(1e-3, 0.05)
+    factor = draw.log(1e-9, 1e-6) if program.adaptive else draw.log(1e-3, 0.05)
     return Injection(
         broken=program.plus(dress=dressed(scale, names, factor)),
         accept=("depth_attenuation",) if len(names) > 3 else (),
@@ -119,35 +117,24 @@ def _constant_all(program: Program, draw: Draw) -> Injection | None:
 
 
 def _constant_one(program: Program, draw: Draw) -> Injection | None:
+    """Make the units of one layer alike for good: equal weights in, and equal weights out of them."""
     site = program.sites()
-    if not _fresh(program) or not site.body:
+    chain = [*(n for n in site.body if n in site.hidden), site.head]
+    plain = {"mlp_relu", "mlp_smooth", "tabular", "siamese", "recommender", "bag_text", "cnn_plain",
+             "physics", "autoencoder"}  # fmt: skip
+    if program.family not in plain or site.act == "sine" or len(chain) < 2:
         return None
-    name = draw.pick(site.body)
-    value = draw.pick([0.01, 0.03, 0.05, 0.1])
-    return Injection(
-        broken=program.plus(dress=dressed(_fill, [name], value)),
-        layers=(name,),
-        symptom="loss_plateau",
-        strength=f"weights {value}",
-    )
-
-
-def _same_rows(model: nn.Module, names: list[str]) -> None:
-    for name in names:
-        for weight in matrices(layer_of(model, name)):
-            weight.copy_(weight[:1].expand_as(weight).clone())
-
-
-def _rows(program: Program, draw: Draw) -> Injection | None:
-    if not _fresh(program):
+    # The code of an autoencoder lies between its two chains, so only neighbours within one count.
+    place = draw.whole(0, len(chain) - 2)
+    names = chain[place : place + 2]
+    if program.family == "autoencoder" and names[0].split(".")[0] != names[1].split(".")[0]:
         return None
-    body = program.sites().body
-    names = body if draw.chance(0.5) else [draw.pick(body)]
+    value = draw.pick([0.02, 0.05, 0.1])
     return Injection(
-        broken=program.plus(dress=partial(_same_rows, names=list(names))),
-        layers=None if len(names) == len(body) and len(body) > 1 else tuple(names),
+        broken=program.plus(dress=dressed(_fill, names, value)),
+        layers=tuple(names),
         symptom="loss_plateau",
-        strength="units alike",
+        strength=f"weights {value} into and out of the units",
     )
 
 
@@ -159,5 +146,4 @@ FAULTS = (
     Fault(mechanism="initialization_too_small", variant="layer", inject=_small_one),
     Fault(mechanism="symmetric_initialization", variant="constant", inject=_constant_all, weight=2),
     Fault(mechanism="symmetric_initialization", variant="layer", inject=_constant_one),
-    Fault(mechanism="symmetric_initialization", variant="rows", inject=_rows),
 )

@@ -65,9 +65,7 @@ def _bounded(program: Program, draw: Draw) -> Injection | None:
     if program.task.kind not in CLASSES | NUMBERS:
         return None
     name = program.sites().head
-    bounded = (
-        [torch.sigmoid, torch.tanh] if program.task.kind in CLASSES else [F.relu, torch.sigmoid]
-    )
+    bounded = [torch.sigmoid] if program.task.kind in CLASSES else [F.relu, torch.sigmoid]
     change = draw.pick(bounded)
     return Injection(
         broken=program.plus(dress=partial(_head_output, name=name, change=change)),
@@ -131,15 +129,11 @@ def _root(program: Program, draw: Draw) -> Injection | None:
     )
 
 
-def _class_means(o: Tensor, y: Tensor, *, guard: bool, classes: int) -> Tensor:
-    losses = F.cross_entropy(*flat(o, y), reduction="none")
-    labels = y.reshape(-1)
-    means = []
-    for label in range(classes):
-        mine = losses[labels == label]
-        if not guard or mine.numel():
-            means.append(mine.sum() / mine.numel() if mine.numel() else mine.sum() / mine.sum())
-    return torch.stack(means).mean()
+def _class_means(o: Tensor, y: Tensor, *, eps: float, classes: int) -> Tensor:
+    """Average within each class first, so that rare classes count as much as common ones."""
+    losses = F.cross_entropy(o, y, reduction="none")
+    member = F.one_hot(y, classes).to(losses.dtype)
+    return ((losses[:, None] * member).sum(0) / (member.sum(0) + eps)).mean()
 
 
 def _balanced(program: Program, _draw: Draw) -> Injection | None:
@@ -147,8 +141,8 @@ def _balanced(program: Program, _draw: Draw) -> Injection | None:
     if program.task.kind != "classes" or program.size > 4 * classes:
         return None
     return Injection(
-        broken=program.judged(lambda _: partial(_class_means, guard=False, classes=classes)),
-        twin=program.judged(lambda _: partial(_class_means, guard=True, classes=classes)),
+        broken=program.judged(lambda _: partial(_class_means, eps=0.0, classes=classes)),
+        twin=program.judged(lambda _: partial(_class_means, eps=1e-3, classes=classes)),
         onset=None,
         symptom="nonfinite_values",
         strength="mean over a class that is absent from the batch",
@@ -255,7 +249,7 @@ def _penalty(program: Program, draw: Draw) -> Injection | None:
     site = program.sites()
     if program.family in {"finetune", "gan"}:
         return None
-    name = draw.pick([*site.body, site.head])
+    name = site.head if program.family == "resnet" else draw.pick([*site.body, site.head])
     zeroed = program.plus(dress=partial(_zero_bias, name=name))
     return Injection(
         broken=zeroed.but(penalty=partial(_size_penalty, name=name, eps=0.0)),
@@ -318,27 +312,6 @@ def _own_spread(program: Program, _draw: Draw) -> Injection | None:
     )
 
 
-def _angle(program: Program, draw: Draw) -> Injection | None:
-    if program.family != "siamese" or not program.config["unit"]:
-        return None
-    margin = draw.pick([0.9, 0.95])
-
-    def loss(output: tuple[Tensor, Tensor], _y: Tensor, edge: float) -> Tensor:
-        a, b = output
-        near, far = (a * b).sum(1), (a * b.roll(1, 0)).sum(1)
-        # Cosines are sharpened before the angle, so that good pairs reach exactly one.
-        angles = [torch.acos((c / margin).clamp(-edge, edge)) for c in (near, far)]
-        return F.relu(angles[0] - angles[1] + 1.0).mean()
-
-    return Injection(
-        broken=program.judged(lambda _: partial(loss, edge=1.0)),
-        twin=program.judged(lambda _: partial(loss, edge=1 - 1e-4)),
-        onset=None,
-        symptom="nonfinite_values",
-        strength="arc cosine at one",
-    )
-
-
 def _rooted_law(program: Program, draw: Draw) -> Injection | None:
     if program.task.kind != "field":
         return None
@@ -375,6 +348,5 @@ FAULTS = (
     Fault(mechanism=SINGULAR, variant="penalty", inject=_penalty),
     Fault(mechanism=SINGULAR, variant="distances", inject=_own_distances, weight=2),
     Fault(mechanism=SINGULAR, variant="spread", inject=_own_spread, weight=2),
-    Fault(mechanism=SINGULAR, variant="angle", inject=_angle, weight=2),
     Fault(mechanism=SINGULAR, variant="law", inject=_rooted_law, weight=2),
 )

@@ -52,7 +52,7 @@ def _between(program: Program, draw: Draw) -> Injection | None:
     if not _halves(program):
         return None
     name = draw.pick([n for n in [*site.body, site.head] if n not in site.recurrent] or [site.head])
-    size = draw.log(1e4, 6e4)
+    size = draw.log(3.2e4, 6.4e4)
     dress = partial(_patch, name=name, size=size)
     return Injection(
         broken=program.but(precision="amp-fp16", clip=None).plus(dress=dress),
@@ -119,6 +119,7 @@ def _absorbed(program: Program, draw: Draw) -> Injection | None:
         "diffusion",
         "siamese",
         "transformer_lm",
+        "vae",
     }:
         return None
     rate = draw.log(1.2e-4, 2.5e-4)

@@ -185,7 +185,7 @@ def _momentum(program: Program, draw: Draw) -> Injection | None:
 def _adam_momentum(program: Program, draw: Draw) -> Injection | None:
     if program.optimizer not in {"adam", "adamw"}:
         return None
-    beta = draw.pick([0.998, 0.999, 0.9995])
+    beta = draw.pick([0.9995, 0.9998, 0.9999])
     return Injection(
         broken=program.with_options(betas=(beta, 0.999)),
         onset=(0, min(int(1 / (1 - beta)), program.steps // 2)),

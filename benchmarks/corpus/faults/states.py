@@ -131,7 +131,7 @@ def _attention(program: Program, draw: Draw) -> Injection | None:
     chosen = _chosen(draw, modules)
     names = [p for m in chosen for p in site.attention[m]]
     fused = 3 if any(n.endswith(("c_attn.weight", "in_proj_weight")) for n in names) else 1
-    factor = draw.log(12, 60)
+    factor = draw.log(25, 120)
     return Injection(
         broken=program.plus(dress=partial(_named_scale, names=names, factor=factor, share=fused)),
         accept=("initialization_too_large",),
@@ -159,6 +159,8 @@ def _sharp(program: Program, draw: Draw) -> Injection | None:
 
 
 def _norm_names(program: Program, kinds: tuple[type, ...]) -> list[str]:
+    if not program.sites().norms:
+        return []
     with torch.random.fork_rng(devices=[]):
         model = program.model(**program.config)
     return [n for n in program.sites().norms if isinstance(layer_of(model, n), kinds)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +11,7 @@ from neuraldbg.answers import Answers
 from neuraldbg.capture import Capture, Schedule
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import UsageError
+from neuraldbg.keeper import Keeper
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.views import DiagnosisView
 
@@ -34,6 +36,9 @@ class NeuralDbg(Answers):
     ----------
     model
         The model; optimizers, losses and data are found by watching.
+    save
+        Write the recording to this file while the run goes on; ``neuraldbg.load`` reads it, also after a
+        crash. An existing file is replaced.
     schedule
         When to look closely; None for the default rhythm.
     catalogue
@@ -55,12 +60,15 @@ class NeuralDbg(Answers):
         self,
         model: nn.Module,
         *,
+        save: str | Path | None = None,
         schedule: Schedule | None = None,
         catalogue: Catalogue = DEFAULT,
         priors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(catalogue=catalogue, priors=priors)
         self._capture = Capture(model, schedule=schedule)
+        self._save = save
+        self._keeper: Keeper | None = None
         self._state = "new"
 
     # -- watching -------------------------------------------------------------------------------
@@ -83,6 +91,8 @@ class NeuralDbg(Answers):
         ------
         UsageError
             If it was started before, the model is watched already, or it has no parameters.
+        RecordingError
+            If the file to save to cannot be created.
         """
         if self._state != "new":
             msg = (
@@ -91,6 +101,12 @@ class NeuralDbg(Answers):
             )
             raise UsageError(msg)
         self._capture.start()
+        try:
+            self._keeper = Keeper(self._capture, self._save, catalogue=self._catalogue)
+        except BaseException:
+            self._capture.stop()
+            raise
+        self._capture.listen(self._keeper.on_rows)
         self._state = "active"
         return self
 
@@ -100,16 +116,17 @@ class NeuralDbg(Answers):
         return self
 
     def _finish(self, error: BaseException | None) -> None:
-        if self._state == "active":
+        if self._state == "active" and self._keeper is not None:
             self._state = "finished"
             self._capture.stop(error)
+            self._keeper.close()
 
     # -- answers --------------------------------------------------------------------------------
 
     @property
     def recording(self) -> Recording:
         """What was seen so far."""
-        return self._capture.recording()
+        return self._capture.recording() if self._keeper is None else self._keeper.recording()
 
     def diagnose(self) -> DiagnosisView:
         """Return the whole diagnosis; computed once per state of the run.

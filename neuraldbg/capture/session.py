@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,6 +73,8 @@ class Session:
         self._tables = Tables(far=self._far)
         self.notes = Notes(self._incidents, guard)
         self._tracer = None if is_compiled(model) else Tracer(self.notes)
+        self.on_rows: Callable[[], None] | None = None
+        self._told = (0, 0)
         self._members = {id(m): m for m in model.modules()}
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
 
@@ -369,14 +372,35 @@ class Session:
 
     def _flush(self) -> None:
         self._inputs.settle()
+        fresh = bool(self._waiting)
         for tick in self._waiting:
             self._tables.write(tick)
         self._waiting.clear()
+        if fresh and self.on_rows is not None:
+            self.on_rows()
 
     # -- result ---------------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> tuple[int, int, int]:
+        """Steps, sampled steps and occurrences since the last part."""
+        fresh = len(self._incidents.occurrences) - self._told[1]
+        return len(self._tables.step), len(self._tables.layer), fresh
+
+    def part(self) -> Recording:
+        """Return what is new since the last part; its numbers are no longer kept here."""
+        found = self.recording()
+        losses, occurrences = self._told
+        self._told = len(self.notes.losses), len(self._incidents.occurrences)
+        self._tables = Tables(far=self._far)
+        return replace(
+            found,
+            losses=tuple(self.notes.losses[losses:]),
+            occurrences=tuple(self._incidents.occurrences[occurrences:]),
+        )
+
     def recording(self) -> Recording:
-        """Return everything seen so far as one frozen value."""
+        """Return everything seen so far, or since the last part, as one frozen value."""
         if not self._far:
             self._flush()
         tables = self._tables

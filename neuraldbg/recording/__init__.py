@@ -6,6 +6,16 @@ gives the recording, so a file that was cut anywhere is a shorter recording and 
 """
 
 from neuraldbg.recording.files import head_of, read_recording, write_recording
+from neuraldbg.recording.log import RecordingLog
+from neuraldbg.recording.thin import most_steps, thinned
 from neuraldbg.recording.writer import RecordingWriter
 
-__all__ = ["RecordingWriter", "head_of", "read_recording", "write_recording"]
+__all__ = [
+    "RecordingLog",
+    "RecordingWriter",
+    "head_of",
+    "most_steps",
+    "read_recording",
+    "thinned",
+    "write_recording",
+]

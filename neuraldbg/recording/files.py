@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from neuraldbg.errors import RecordingError
 from neuraldbg.recording.frames import FrameKind, FrameReader, Malformed
+from neuraldbg.recording.log import RecordingLog
 from neuraldbg.recording.notes import checked_facts, parse
-from neuraldbg.recording.parts import FAMILIES, Joiner
+from neuraldbg.recording.parts import Joiner
 from neuraldbg.recording.writer import RecordingWriter
-from neuraldbg.records.recording import Column, Fact, Recording, Unobserved
+from neuraldbg.records.recording import Fact, Recording, Unobserved
 
 __all__ = ["head_of", "read_recording", "write_recording"]
 
-STEPS_A_PART, CELLS_A_PART = 4096, 2**20
 UNFINISHED = Unobserved(
     "the end of the run",
     "the recording has no end: the run was killed, or is still going",
@@ -33,34 +33,12 @@ def write_recording(recording: Recording, path: str | Path) -> Path:
     RecordingError
         If the file cannot be written.
     """
+    log = RecordingLog()
+    log.replace(recording)
     with RecordingWriter(path) as writer:
-        for part in _parts(recording):
-            writer.append(part)
+        for payload in log.payloads:
+            writer.append(payload)
     return Path(path)
-
-
-def _parts(recording: Recording) -> Iterator[Recording]:
-    """Cut a recording into parts of moderate size; the last carries what happened once."""
-    width = max(len(recording.topology.layers), len(recording.topology.params), 1)
-    names = len(recording.layer) + len(recording.param) + len(recording.grad) + 1
-    rows = max(1, min(STEPS_A_PART, CELLS_A_PART // (width * names)))
-    for start in range(0, max(recording.steps.size, recording.sampled.size), rows):
-        cut = slice(start, start + rows)
-        yield replace(_cut(recording, cut), losses=(), occurrences=())
-    yield _cut(recording, slice(0, 0))
-
-
-def _cut(recording: Recording, rows: slice) -> Recording:
-    columns: dict[str, Any] = {
-        family: {
-            name: Column(column.values[rows], column.observed[rows])
-            for name, column in getattr(recording, family).items()
-        }
-        for family in FAMILIES
-    }
-    return replace(
-        recording, steps=recording.steps[rows], sampled=recording.sampled[rows], **columns
-    )
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from neuraldbg.records.recording import (
 
 __all__ = ["MAX_NOTES", "checked_facts", "dump", "items", "parse", "plain", "record", "state_value"]
 
-MAX_NOTES = 16 * 2**20
+MAX_NOTES = 32 * 2**20
 MAX_TEXT = 4096
 LARGEST = 2**53
 
@@ -60,17 +60,26 @@ def plain(value: Any) -> Any:
         changed = (f.name for f in fields(value) if getattr(value, f.name) != _default(f))
         return {name: plain(getattr(value, name)) for name in changed}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {_plain_text(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
     return _plain_fact(value)
 
 
 def _plain_fact(value: Any) -> Any:
+    if hasattr(value, "dtype"):
+        value = value.item()
     if isinstance(value, float):
         # JSON knows no NaN; facts are never objects, so an object can stand for one.
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return _plain_text(str(value))
+
+
+def _plain_text(text: str) -> str:
+    """Return a text that can be written in UTF-8 and that a reader accepts."""
+    return text[:MAX_TEXT].encode(errors="replace").decode()
 
 
 def _default(field: Any) -> Any:

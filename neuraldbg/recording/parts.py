@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from neuraldbg.recording.frames import Malformed
 from neuraldbg.recording.notes import dump, items, parse, plain, record, state_value
 from neuraldbg.records.recording import Column, LossCall, Occurrence, Recording, Topology
 
-__all__ = ["FAMILIES", "STATE", "Joiner", "encode_part"]
+__all__ = ["FAMILIES", "STATE", "Joiner", "encode_part", "split"]
 
 # Family of columns and the rows that it shares.
 FAMILIES = {
@@ -30,6 +30,7 @@ _LENGTH = struct.Struct("<I")
 # A recording of more cells than this is not laid out: four times 10 000 steps of 5 000 parameters.
 MAX_CELLS = 2**28
 MAX_COLUMNS, MAX_WIDTH = 256, 2**20
+STEPS_A_PART, CELLS_A_PART = 4096, 2**20
 
 
 def encode_part(part: Recording, *, state: Iterable[str] = STATE) -> bytes:
@@ -69,6 +70,30 @@ def _columns(part: Recording) -> tuple[dict[str, list[Any]], list[bytes]]:
             named.setdefault(family, []).append([name, mode, count, width])
             blobs += data
     return named, blobs
+
+
+def split(recording: Recording) -> Iterator[Recording]:
+    """Cut a recording into parts of moderate size; the last carries what happened once."""
+    width = max(len(recording.topology.layers), len(recording.topology.params), 1)
+    names = len(recording.layer) + len(recording.param) + len(recording.grad) + 1
+    rows = max(1, min(STEPS_A_PART, CELLS_A_PART // (width * names)))
+    for start in range(0, max(recording.steps.size, recording.sampled.size), rows):
+        part = _cut(recording, slice(start, start + rows))
+        yield replace(part, losses=(), occurrences=())
+    yield _cut(recording, slice(0, 0))
+
+
+def _cut(recording: Recording, rows: slice) -> Recording:
+    columns: dict[str, Any] = {
+        family: {
+            name: Column(column.values[rows], column.observed[rows])
+            for name, column in getattr(recording, family).items()
+        }
+        for family in FAMILIES
+    }
+    return replace(
+        recording, steps=recording.steps[rows], sampled=recording.sampled[rows], **columns
+    )
 
 
 class _Piece(NamedTuple):

@@ -6,22 +6,22 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from neuraldbg.errors import RecordingError
 from neuraldbg.recording.frames import PREFIX, FrameKind, frame
 from neuraldbg.recording.notes import dump
-from neuraldbg.recording.parts import STATE, encode_part
-from neuraldbg.records.recording import Fact, Recording
+from neuraldbg.records.recording import Fact
 
 __all__ = ["RecordingWriter"]
 
 
 class RecordingWriter:
-    """Appends parts of a recording to a new file.
+    """Appends the parts of a recording to a new file.
 
     Parameters
     ----------
@@ -29,6 +29,11 @@ class RecordingWriter:
         Replaced if it exists.
     about
         Facts of the run that go into the head, beside those of the machine.
+
+    Attributes
+    ----------
+    size
+        Bytes written.
 
     Raises
     ------
@@ -38,16 +43,14 @@ class RecordingWriter:
 
     def __init__(self, path: str | Path, *, about: Mapping[str, Fact] | None = None) -> None:
         self.path = Path(path)
-        self._told: dict[str, Any] = {}
         self._started = time.monotonic()
         try:
-            # Unbuffered: what was acknowledged survives the death of the process.
-            self._file = self.path.open("wb", buffering=0)
+            self._open(self.path)
         except OSError as error:
             msg = f"cannot write {str(self.path)!r}: {error.strerror}."
             raise RecordingError(msg) from error
-        head = frame(FrameKind.HEAD, dump({**_machine(), **(about or {})}))
-        self._file.write(PREFIX + head)
+        self._head = frame(FrameKind.HEAD, dump({**_machine(), **(about or {})}))
+        self._write(PREFIX + self._head)
 
     def __enter__(self) -> Self:
         return self
@@ -60,23 +63,45 @@ class RecordingWriter:
     ) -> None:
         self.close(ended=error is None)
 
-    def append(self, part: Recording, *, sync: bool = False) -> None:
+    def _open(self, path: Path) -> None:
+        # A plain descriptor: what was acknowledged survives the death of the process.
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._finalizer = weakref.finalize(self, os.close, self._file)
+        self.size = 0
+
+    def append(self, payload: bytes, *, sync: bool = False) -> None:
         """Append one part; ``sync`` waits until it is on the disk."""
-        changed = [name for name in STATE if self._told.get(name) != getattr(part, name)]
-        self._told |= {name: getattr(part, name) for name in changed}
-        self._file.write(frame(FrameKind.PART, encode_part(part, state=changed)))
+        self._write(frame(FrameKind.PART, payload))
         if sync:
-            os.fsync(self._file.fileno())
+            os.fsync(self._file)
+
+    def rewrite(self, payloads: Iterable[bytes]) -> None:
+        """Put other parts in the place of all that were written; a reader sees the old file or the new one."""
+        new = self.path.with_name(self.path.name + ".new")
+        self._finalizer()
+        self._open(new)
+        self._write(PREFIX + self._head)
+        for payload in payloads:
+            self.append(payload)
+        os.fsync(self._file)
+        new.replace(self.path)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            # A disk that is nearly full takes a piece first and fails at the next.
+            left = left[os.write(self._file, left) :]
+        self.size += len(data)
 
     def close(self, *, ended: bool = True) -> None:
         """Close the file, with an end frame if the run came to its end; safe to call more than once."""
-        if self._file.closed:
+        if not self._finalizer.alive:
             return
         if ended:
             seconds = round(time.monotonic() - self._started, 3)
-            self._file.write(frame(FrameKind.END, dump({"seconds": seconds})))
-        os.fsync(self._file.fileno())
-        self._file.close()
+            self._write(frame(FrameKind.END, dump({"seconds": seconds})))
+        os.fsync(self._file)
+        self._finalizer()
 
 
 def _machine() -> dict[str, Fact]:

@@ -128,6 +128,18 @@ class Answers(ABC):
 
         return hypotheses_frame(self.diagnose())
 
+    def steps_frame(self) -> pd.DataFrame:
+        """Return run-wide numbers as a pandas frame, one row per optimizer step."""
+        from neuraldbg.report import steps_frame  # noqa: PLC0415
+
+        return steps_frame(self.recording)
+
+    def layers_frame(self) -> pd.DataFrame:
+        """Return numbers of layers as a pandas frame, one row per sampled step and layer."""
+        from neuraldbg.report import layers_frame  # noqa: PLC0415
+
+        return layers_frame(self.recording)
+
     def causal_graph(self) -> nx.DiGraph:
         """Return the event graph as a networkx graph with typed attributes."""
         from neuraldbg.graph import to_networkx  # noqa: PLC0415
@@ -145,6 +157,18 @@ class Answers(ABC):
         from neuraldbg.export import write_graph  # noqa: PLC0415
 
         return write_graph(self.diagnose(), Path(path))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the diagnosis as one HTML file that needs nothing else, and return its path.
+
+        Raises
+        ------
+        ExportError
+            If the file cannot be written.
+        """
+        from neuraldbg.export import write_report  # noqa: PLC0415
+
+        return write_report(self.diagnose(), self.recording, self._catalogue, Path(path))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from neuraldbg.report import mimebundle  # noqa: PLC0415

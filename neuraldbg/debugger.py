@@ -110,9 +110,9 @@ class NeuralDbg(Answers):
         self._state = "active"
         return self
 
-    def stop(self) -> Self:
-        """Stop watching; safe to call more than once."""
-        self._finish(None)
+    def stop(self, error: BaseException | None = None) -> Self:
+        """Stop watching; safe to call more than once. ``error`` is what ended the loop, if anything did."""
+        self._finish(error)
         return self
 
     def _finish(self, error: BaseException | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from neuraldbg.answers import Answers
 from neuraldbg.catalogue import DEFAULT
-from neuraldbg.recording import head_of, read_recording
+from neuraldbg.recording import UNFINISHED, head_of, read_recording
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.recording import Fact, Recording
 
@@ -48,6 +48,11 @@ class SavedRun(Answers):
     def recording(self) -> Recording:
         """What was read of the file."""
         return self._recording
+
+    @property
+    def ended(self) -> bool:
+        """Whether the recording has an end: the loop returned or raised, and was not killed."""
+        return UNFINISHED not in self._recording.unobserved
 
     def _state_of_run(self) -> Hashable:
         return "saved"

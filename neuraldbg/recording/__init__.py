@@ -5,12 +5,13 @@ is a *head* frame, parts in the order of time, and an *end* frame if the run cam
 gives the recording, so a file that was cut anywhere is a shorter recording and not a broken one.
 """
 
-from neuraldbg.recording.files import head_of, read_recording, write_recording
+from neuraldbg.recording.files import UNFINISHED, head_of, read_recording, write_recording
 from neuraldbg.recording.log import RecordingLog
 from neuraldbg.recording.thin import most_steps, thinned
 from neuraldbg.recording.writer import RecordingWriter
 
 __all__ = [
+    "UNFINISHED",
     "RecordingLog",
     "RecordingWriter",
     "head_of",

@@ -17,7 +17,7 @@ from neuraldbg.recording.parts import Joiner
 from neuraldbg.recording.writer import RecordingWriter
 from neuraldbg.records.recording import Fact, Recording, Unobserved
 
-__all__ = ["head_of", "read_recording", "write_recording"]
+__all__ = ["UNFINISHED", "head_of", "read_recording", "write_recording"]
 
 UNFINISHED = Unobserved(
     "the end of the run",

@@ -132,12 +132,12 @@ class Capture:
 
     def listen(self, on_rows: Callable[[], None]) -> None:
         """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
-        self._session.on_rows = on_rows
+        self._session.rows.written = on_rows
 
     @property
     def pending(self) -> tuple[int, int, int]:
         """Steps, sampled steps and occurrences since the last part."""
-        return self._session.pending
+        return self._session.rows.pending
 
     def part(self) -> Recording:
         """Return what is new since the last part; its numbers are no longer kept here."""

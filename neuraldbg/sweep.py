@@ -232,9 +232,18 @@ def _line(steps: NDArray[np.int64], column: Column, place: int | None = None) ->
     return _Line(steps[observed], values[observed].astype(np.float64))
 
 
+def _largest(recording: Recording, name: str) -> _Line:
+    """Return the largest value of a setting over the parameter groups."""
+    values, observed = recording.group[name]
+    folded = np.where(observed, values, -np.inf).max(axis=1, initial=-np.inf)
+    return _line(recording.steps, Column(folded.astype(np.float32), np.isfinite(folded)))
+
+
 def _pairs(a: Recording, b: Recording) -> Iterator[_Pair]:
     for name in sorted(a.step.keys() & b.step.keys() & COMPARED):
         yield from _paired(name, None, _line(a.steps, a.step[name]), _line(b.steps, b.step[name]))
+    for name in sorted(a.group.keys() & b.group.keys()):
+        yield from _paired(name, None, _largest(a, name), _largest(b, name))
     places = [{x.name: i for i, x in enumerate(r.topology.layers)} for r in (a, b)]
     for name in sorted(a.layer.keys() & b.layer.keys() & COMPARED):
         for layer in places[0].keys() & places[1].keys():

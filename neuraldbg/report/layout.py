@@ -71,7 +71,6 @@ class Layout:
 def arrange(
     graph: EventGraph,
     chain: CausalChain | None,
-    layers: Sequence[str] = (),
     *,
     most: int = 60,
     most_lanes: int = 26,
@@ -84,13 +83,11 @@ def arrange(
         The event graph.
     chain
         Its events are always among those drawn, and so are their causes as far as there is room.
-    layers
-        Layer names in execution order, for the order of the rows.
     most, most_lanes
         How many events and rows are drawn.
     """
     events = _chosen(graph, chain, most, most_lanes)
-    lanes, named = _lanes(events, layers)
+    lanes, named = _lanes(events, graph.layers)
     axis = _Axis([moment(e) for e in events])
     places = _places(events, lanes, axis)
     hidden = len(graph.events) - len(events)
@@ -140,7 +137,7 @@ class _Axis:
     def __init__(self, onsets: Sequence[int]) -> None:
         self._onsets = sorted(set(onsets)) or [0]
         self._first, self._last = self._onsets[0], self._onsets[-1]
-        self._width = WIDTH - LEFT - RIGHT - 2 * GAP
+        self._width = WIDTH - LEFT - RIGHT - 4 * GAP
 
     def x(self, step: int) -> float:
         """Return where a step lies."""
@@ -174,7 +171,8 @@ def _places(
     row = {name: i for i, name in enumerate(lanes)}
     last: dict[str, float] = {}
     places = {}
-    for event in sorted(events, key=lambda e: (moment(e), e.id)):
+    # Stable: of several in one step the graph's own order, that of causes, stays.
+    for event in sorted(events, key=moment):
         lane = _lane(event)
         x = max(axis.x(moment(event)), last.get(lane, 0.0) + GAP)
         last[lane] = x

@@ -44,7 +44,7 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
     sections = [
         _header(diagnosis, recording),
         _causes(diagnosis),
-        _graph(diagnosis, recording),
+        _graph(diagnosis),
         _maps(bool(data["maps"])),
         _curves(diagnosis, recording),
         _remedies(diagnosis),
@@ -212,17 +212,14 @@ def _block(title: str, clauses: tuple[str, ...]) -> str:
     return f"<div><h3>{title}</h3><ul>{items}</ul></div>"
 
 
-def _graph(diagnosis: Diagnosis, recording: Recording) -> str:
+def _graph(diagnosis: Diagnosis) -> str:
     if not diagnosis.events:
         return '<section><h2>How it spread</h2><p class="hint">No events.</p></section>\n'
-    layers = [
-        x.name for x in sorted(recording.topology.layers, key=lambda x: (x.order < 0, x.order))
-    ]
     chain = diagnosis.explanations[0].chain if diagnosis.explanations else None
-    few = to_svg(diagnosis.graph, chain, layers=layers, interactive=True)
+    few = to_svg(diagnosis.graph, chain, interactive=True)
     all_of_them, toggle = "", ""
     if len(diagnosis.events) > few.count("data-event="):
-        full = to_svg(diagnosis.graph, chain, layers=layers, most=MOST_DRAWN, interactive=True)
+        full = to_svg(diagnosis.graph, chain, most=MOST_DRAWN, interactive=True)
         all_of_them = f'<div class="graph" id="all" hidden>{full}</div>'
         toggle = (
             '<button type="button" id="toggle" aria-pressed="false">'

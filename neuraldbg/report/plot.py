@@ -11,7 +11,7 @@ from neuraldbg.report.maps import Curve
 __all__ = ["plot_svg"]
 
 WIDTH, LEFT, RIGHT, ROW, GAP, BOTTOM = 960, 110, 24, 96, 18, 26
-LINE, MARK = "#0072b2", "#d55e00"
+LINE, MARK = "#2f86d1", "#d55e00"
 
 
 def plot_svg(curves: Sequence[Curve], onsets: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from html import escape
 
@@ -48,7 +48,6 @@ def to_svg(
     graph: EventGraph,
     chain: CausalChain | None = None,
     *,
-    layers: Sequence[str] = (),
     most: int = 60,
     interactive: bool = False,
 ) -> str:
@@ -60,14 +59,12 @@ def to_svg(
         The event graph.
     chain
         Drawn strong, with its events numbered.
-    layers
-        Layer names in execution order, for the order of the rows.
     most
         At most so many events are drawn: the chain, its causes, and the strongest others.
     interactive
         Give events and arrows what a script or a keyboard needs to reach them.
     """
-    layout = arrange(graph, chain, layers, most=most, most_lanes=26 if most <= 60 else 200)
+    layout = arrange(graph, chain, most=most, most_lanes=26 if most <= 60 else 200)
     number = {e.id: i + 1 for i, e in enumerate(chain)} if chain is not None else {}
     body = [
         _grid(layout),
@@ -112,7 +109,8 @@ def _grid(layout: Layout) -> str:
 
 
 def _shortened(name: str) -> str:
-    # The end of a dotted name tells more than its beginning.
+    # The end of a dotted name tells more than its beginning; the model itself has an empty one.
+    name = name or "(the model)"
     return name if len(name) <= TEXT else "…" + name[1 - TEXT :]
 
 
@@ -131,7 +129,9 @@ def _arrows(
 def _arrow(edge: CausalEdge, places: Mapping[str, Place], *, heavy: bool, interactive: bool) -> str:
     source, target = places[edge.source], places[edge.target]
     across = target.x - source.x
-    bend = max(across * 0.5, 18.0 if abs(target.y - source.y) > 1 else 0.0)
+    # Between rows at one moment an arrow swings out to the left, where nothing of that moment lies.
+    bend = across * 0.5 if across > 8 else -20.0
+    back = across * 0.5 if across > 8 else 20.0
     style = (
         f'stroke="{STRONG}" stroke-width="2.6" stroke-linecap="round"'
         if heavy
@@ -143,7 +143,7 @@ def _arrow(edge: CausalEdge, places: Mapping[str, Place], *, heavy: bool, intera
         data = f' data-source="{escape(edge.source)}" data-target="{escape(edge.target)}"'
     return (
         f'<path d="M{source.x:.1f} {source.y:.1f}C{source.x + bend:.1f} {source.y:.1f} '
-        f'{target.x - bend:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" '
+        f'{target.x - back:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" '
         f"{style}{data}><title>{escape(told)}</title></path>"
     )
 
@@ -183,7 +183,7 @@ def _legend(layout: Layout) -> str:
         name = kind.replace("_", " ")
         out.append(shape(kind, x, y - 4, 5))
         out.append(f'<text x="{x + 10}" y="{y}">{name}</text>')
-        x += 26 + 6.3 * len(name)
+        x += 30 + 6.6 * len(name)
     if layout.hidden:
         out.append(
             f'<text x="{WIDTH - 10}" y="{y}" text-anchor="end">{layout.hidden} more events not drawn</text>'

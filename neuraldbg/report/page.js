@@ -5,7 +5,7 @@
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   document.documentElement.classList.add("ready");
-  const events = new Map(data.events.map((e) => [e.id, e]));
+  const events = data.events;
   let layer = null;
 
   // -- causes: evidence, chain and layers light up -------------------------------------------------
@@ -13,9 +13,9 @@
     const lit = new Set(ids);
     for (const svg of all("#few svg, #all svg")) {
       svg.classList.toggle("dimmed", lit.size > 0);
-      for (const g of all("g[data-event]", svg)) g.classList.toggle("lit", lit.has(g.dataset.event));
+      for (const g of all("g[data-event]", svg)) g.classList.toggle("lit", lit.has(Number(g.dataset.event)));
       for (const path of all("path[data-source]", svg)) {
-        const { source, target } = path.dataset;
+        const source = Number(path.dataset.source), target = Number(path.dataset.target);
         path.classList.toggle("lit", lit.has(source) && lit.has(target) &&
           (chain.length < 2 || chain.indexOf(target) === chain.indexOf(source) + 1 && chain.includes(source)));
       }
@@ -41,30 +41,29 @@
   // -- events: what one rests on ---------------------------------------------------------------------
   const told = (e) => `${e.after}${e.layer ? ` in ${e.layer}` : ""} (step ${e.first})`;
   const describe = (id) => {
-    const e = events.get(id);
-    if (!e) return;
+    const e = events[id];
     const lines = [`${e.layer || "run"}: ${e.before} → ${e.after}, steps ${e.first} to ${e.last}`];
     lines.push(`${data.meanings[e.name] || e.name}; ` +
       (e.value === null ? "" : `worst value ${e.value}, `) +
       `strength ${e.strength}, confidence ${e.confidence}`);
-    const near = (from, to) => data.edges.filter((x) => x[from] === id && events.has(x[to]))
-      .map((x) => `${told(events.get(x[to]))}, p = ${x[2]}`);
+    const near = (from, to) => data.edges.filter((x) => x[from] === id)
+      .map((x) => `${told(events[x[to]])}, p = ${x[2]}`);
     const [before, after] = [near(1, 0), near(0, 1)];
     if (before.length) lines.push(`may come from: ${before.join("; ")}`);
     if (after.length) lines.push(`may have led to: ${after.slice(0, 6).join("; ")}`);
     one("#event").textContent = lines.join("\n");
     for (const item of all("g[data-event], tr[data-row]")) {
-      item.classList.toggle("chosen", (item.dataset.event || item.dataset.row) === id);
+      item.classList.toggle("chosen", Number(item.dataset.event ?? item.dataset.row) === id);
     }
   };
   for (const g of all("g[data-event]")) {
-    g.addEventListener("click", () => describe(g.dataset.event));
-    g.addEventListener("focus", () => describe(g.dataset.event));
+    g.addEventListener("click", () => describe(Number(g.dataset.event)));
+    g.addEventListener("focus", () => describe(Number(g.dataset.event)));
     g.addEventListener("keydown", (key) => {
-      if (key.key === "Enter" || key.key === " ") { key.preventDefault(); describe(g.dataset.event); }
+      if (key.key === "Enter" || key.key === " ") { key.preventDefault(); describe(Number(g.dataset.event)); }
     });
   }
-  for (const row of all("tr[data-row]")) row.addEventListener("click", () => describe(row.dataset.row));
+  for (const row of all("tr[data-row]")) row.addEventListener("click", () => describe(Number(row.dataset.row)));
   const toggle = one("#toggle");
   if (toggle) {
     const few = toggle.textContent;

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -20,7 +21,7 @@ from neuraldbg.report.svg import to_svg
 
 __all__ = ["to_page"]
 
-SHOWN, MOST_ROWS, MOST_DRAWN = 8, 400, 400
+SHOWN, MOST_EVENTS, MOST_DRAWN = 8, 600, 400
 
 
 def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) -> str:
@@ -40,6 +41,8 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+    total = len(diagnosis.events)
+    diagnosis = _trimmed(diagnosis)
     data = _data(diagnosis, recording, catalogue)
     sections = [
         _header(diagnosis, recording),
@@ -49,7 +52,7 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
         _curves(diagnosis, recording),
         _remedies(diagnosis),
         _coverage(diagnosis, recording),
-        _events(diagnosis),
+        _events(diagnosis, total),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -61,6 +64,19 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
         f'<script type="application/json" id="data">{_json(data)}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
+
+
+def _trimmed(diagnosis: Diagnosis) -> Diagnosis:
+    """Return the same diagnosis with the events that a page can hold: the chains and the strongest."""
+    chains = {e.id for x in diagnosis.explanations if x.chain is not None for e in x.chain}
+    ranked = sorted(diagnosis.graph.events, key=lambda e: (e.id not in chains, -e.strength, e.id))
+    kept = {e.id for e in ranked[:MOST_EVENTS]}
+    graph = replace(
+        diagnosis.graph,
+        events=tuple(e for e in diagnosis.graph.events if e.id in kept),
+        edges=tuple(e for e in diagnosis.graph.edges if e.source in kept and e.target in kept),
+    )
+    return replace(diagnosis, events=graph.events, graph=graph)
 
 
 def _asset(name: str) -> str:
@@ -87,13 +103,13 @@ def _finite(value: Any) -> Any:
 
 def _data(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) -> dict[str, Any]:
     meanings = {d.name: d.meaning for d in catalogue.detectors}
+    place = {e.id: i for i, e in enumerate(diagnosis.events)}
     used = {e.name for e in diagnosis.events}
     return {
         "layers": [layer.name for layer in recording.topology.layers],
         "meanings": {name: text for name, text in meanings.items() if name in used},
         "events": [
             {
-                "id": e.id,
                 "name": e.name,
                 "kind": e.kind,
                 "layer": e.layer,
@@ -105,21 +121,26 @@ def _data(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) -> d
                 "confidence": round(float(e.confidence), 3),
                 "value": None if e.value is None else float(f"{e.value:.4g}"),
             }
-            for e in diagnosis.events[:MOST_ROWS]
+            for e in diagnosis.events
         ],
-        "edges": [[e.source, e.target, round(e.probability, 3)] for e in diagnosis.graph.edges],
-        "causes": [_cause_data(h, diagnosis) for h in _shown(diagnosis)],
+        "edges": [
+            [place[e.source], place[e.target], round(e.probability, 3)]
+            for e in diagnosis.graph.edges
+        ],
+        "causes": [_cause_data(h, diagnosis, place) for h in _shown(diagnosis)],
         "maps": heat_maps(recording),
     }
 
 
-def _cause_data(hypothesis: CausalHypothesis, diagnosis: Diagnosis) -> dict[str, Any]:
+def _cause_data(
+    hypothesis: CausalHypothesis, diagnosis: Diagnosis, place: Mapping[str, int]
+) -> dict[str, Any]:
     chain = _chain_of(hypothesis, diagnosis)
     return {
         "layer": hypothesis.layer,
         "step": hypothesis.step,
-        "events": list(hypothesis.event_ids),
-        "chain": [e.id for e in chain] if chain is not None else [],
+        "events": [place[i] for i in hypothesis.event_ids if i in place],
+        "chain": [place[e.id] for e in chain] if chain is not None else [],
     }
 
 
@@ -290,14 +311,14 @@ def _coverage(diagnosis: Diagnosis, recording: Recording) -> str:
     )
 
 
-def _events(diagnosis: Diagnosis) -> str:
+def _events(diagnosis: Diagnosis, total: int) -> str:
     rows = "".join(
-        f'<tr data-row="{escape(e.id)}"><td>{e.span.first}</td><td>{e.span.stop - 1}</td>'
+        f'<tr data-row="{i}"><td>{e.span.first}</td><td>{e.span.stop - 1}</td>'
         f"<td>{f'<code>{escape(e.layer)}</code>' if e.layer else ''}</td><td>{escape(e.after)}</td>"
         f"<td>{escape(e.name)}</td><td>{float(e.strength):.2f}</td></tr>"
-        for e in diagnosis.events[:MOST_ROWS]
+        for i, e in enumerate(diagnosis.events)
     )
-    more = len(diagnosis.events) - MOST_ROWS
+    more = total - len(diagnosis.events)
     rest = f'<p class="hint">{more} more are in the recording.</p>' if more > 0 else ""
     heads = "".join(
         f'<th scope="col">{h}</th>' for h in ("from", "to", "layer", "regime", "event", "strength")

@@ -62,14 +62,18 @@ def to_svg(
     most
         At most so many events are drawn: the chain, its causes, and the strongest others.
     interactive
-        Give events and arrows what a script or a keyboard needs to reach them.
+        Give events and arrows what a script or a keyboard needs to reach them: their place in ``graph.events``.
     """
     layout = arrange(graph, chain, most=most, most_lanes=26 if most <= 60 else 200)
     number = {e.id: i + 1 for i, e in enumerate(chain)} if chain is not None else {}
+    handles = {e.id: i for i, e in enumerate(graph.events)} if interactive else {}
     body = [
         _grid(layout),
-        *_arrows(graph, layout, chain, interactive=interactive),
-        *(_mark(e, layout.places[e.id], number.get(e.id), interactive) for e in layout.events),
+        *_arrows(graph, layout, chain, handles),
+        *(
+            _mark(e, layout.places[e.id], number.get(e.id), handles.get(e.id))
+            for e in layout.events
+        ),
     ]
     height = layout.height + LEGEND
     title = f"Event graph: {len(layout.events)} events in {len(layout.lanes)} rows"
@@ -115,18 +119,20 @@ def _shortened(name: str) -> str:
 
 
 def _arrows(
-    graph: EventGraph, layout: Layout, chain: CausalChain | None, *, interactive: bool
+    graph: EventGraph, layout: Layout, chain: CausalChain | None, handles: Mapping[str, int]
 ) -> list[str]:
     places = layout.places
     path = {(a.source, a.target) for a in (chain.edges if chain is not None else ())}
     drawn = [e for e in graph.edges if e.source in places and e.target in places]
     return [
-        _arrow(e, places, heavy=(e.source, e.target) in path, interactive=interactive)
+        _arrow(e, places, handles, heavy=(e.source, e.target) in path)
         for e in sorted(drawn, key=lambda e: (e.source, e.target) in path)
     ]
 
 
-def _arrow(edge: CausalEdge, places: Mapping[str, Place], *, heavy: bool, interactive: bool) -> str:
+def _arrow(
+    edge: CausalEdge, places: Mapping[str, Place], handles: Mapping[str, int], *, heavy: bool
+) -> str:
     source, target = places[edge.source], places[edge.target]
     across = target.x - source.x
     # Between rows at one moment an arrow swings out to the left, where nothing of that moment lies.
@@ -139,8 +145,8 @@ def _arrow(edge: CausalEdge, places: Mapping[str, Place], *, heavy: bool, intera
     )
     told = f"{edge.direction}, p = {edge.probability:.2f}, {edge.lag} steps later"
     data = ""
-    if interactive:
-        data = f' data-source="{escape(edge.source)}" data-target="{escape(edge.target)}"'
+    if handles:
+        data = f' data-source="{handles[edge.source]}" data-target="{handles[edge.target]}"'
     return (
         f'<path d="M{source.x:.1f} {source.y:.1f}C{source.x + bend:.1f} {source.y:.1f} '
         f'{target.x - back:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" '
@@ -158,12 +164,12 @@ def shape(kind: EventKind, x: float, y: float, size: float, attributes: str = ""
     return f'<polygon points="{points}" {style}/>'
 
 
-def _mark(event: SemanticEvent, place: Place, number: int | None, interactive: bool) -> str:  # noqa: FBT001
+def _mark(event: SemanticEvent, place: Place, number: int | None, handle: int | None) -> str:
     where = event.layer or "run"
     told = f"{where}: {event.before} → {event.after}, step {event.span.first} ({event.name})"
     data = ""
-    if interactive:
-        data = f' data-event="{escape(event.id)}" tabindex="0" role="button" aria-label="{escape(told)}"'
+    if handle is not None:
+        data = f' data-event="{handle}" tabindex="0" role="button" aria-label="{escape(told)}"'
     ring = f' stroke="{STRONG}" stroke-width="2.2"' if number is not None else ""
     mark = shape(event.kind, place.x, place.y, 7.5 if number is not None else 5.2, ring)
     label = ""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neuraldbg.errors import (
         CaptureWarning,
         NeuralDBGError,
+        RecordingError,
         UnknownNameError,
         UsageError,
     )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Explanation,
     )
     from neuraldbg.records.event import SemanticEvent
+    from neuraldbg.saved import load
 
 __version__ = "0.1.0"
 
@@ -37,15 +39,19 @@ __all__ = [
     "Explanation",
     "NeuralDBGError",
     "NeuralDbg",
+    "RecordingError",
     "SemanticEvent",
     "UnknownNameError",
     "UsageError",
+    "load",
 ]
 
 _HOMES = {
     "NeuralDbg": "neuraldbg.debugger",
+    "load": "neuraldbg.saved",
     "CaptureWarning": "neuraldbg.errors",
     "NeuralDBGError": "neuraldbg.errors",
+    "RecordingError": "neuraldbg.errors",
     "UnknownNameError": "neuraldbg.errors",
     "UsageError": "neuraldbg.errors",
     "CausalChain": "neuraldbg.records.diagnosis",

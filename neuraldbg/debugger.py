@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from neuraldbg.answers import Answers
 from neuraldbg.capture import Capture, Schedule
 from neuraldbg.catalogue import DEFAULT
-from neuraldbg.errors import UnknownNameError, UsageError
+from neuraldbg.errors import UsageError
+from neuraldbg.keeper import Keeper
 from neuraldbg.records.catalogue import Catalogue
-from neuraldbg.records.diagnosis import (
-    CausalChain,
-    CausalHypothesis,
-    Coupling,
-    Explanation,
-)
-from neuraldbg.records.event import FAILURE_KINDS, SemanticEvent
-from neuraldbg.views import DiagnosisView, chain_view, diagnosis_view
+from neuraldbg.views import DiagnosisView
 
 if TYPE_CHECKING:
-    import networkx as nx
-    import pandas as pd
     from torch import nn
 
     from neuraldbg.records.recording import Recording
 
 __all__ = ["NeuralDbg"]
 
-ALIASES = {"dead_neurons": "dead_units"}
 
-
-class NeuralDbg:
+class NeuralDbg(Answers):
     """Watch a training loop and explain why it failed.
 
     ::
@@ -45,6 +36,9 @@ class NeuralDbg:
     ----------
     model
         The model; optimizers, losses and data are found by watching.
+    save
+        Write the recording to this file while the run goes on; ``neuraldbg.load`` reads it, also after a
+        crash. An existing file is replaced.
     schedule
         When to look closely; None for the default rhythm.
     catalogue
@@ -66,19 +60,15 @@ class NeuralDbg:
         self,
         model: nn.Module,
         *,
+        save: str | Path | None = None,
         schedule: Schedule | None = None,
         catalogue: Catalogue = DEFAULT,
         priors: Mapping[str, float] | None = None,
     ) -> None:
+        super().__init__(catalogue=catalogue, priors=priors)
         self._capture = Capture(model, schedule=schedule)
-        self._catalogue = catalogue
-        self._priors = dict(priors or {})
-        if self._priors:
-            # A wrong name must be told now, and not after a night of training.
-            from neuraldbg.inference.noisyor import prior_table  # noqa: PLC0415
-
-            prior_table(catalogue, self._priors)
-        self._answer: tuple[int, bool, DiagnosisView] | None = None
+        self._save = save
+        self._keeper: Keeper | None = None
         self._state = "new"
 
     # -- watching -------------------------------------------------------------------------------
@@ -101,6 +91,8 @@ class NeuralDbg:
         ------
         UsageError
             If it was started before, the model is watched already, or it has no parameters.
+        RecordingError
+            If the file to save to cannot be created.
         """
         if self._state != "new":
             msg = (
@@ -109,25 +101,32 @@ class NeuralDbg:
             )
             raise UsageError(msg)
         self._capture.start()
+        try:
+            self._keeper = Keeper(self._capture, self._save, catalogue=self._catalogue)
+        except BaseException:
+            self._capture.stop()
+            raise
+        self._capture.listen(self._keeper.on_rows)
         self._state = "active"
         return self
 
-    def stop(self) -> Self:
-        """Stop watching; safe to call more than once."""
-        self._finish(None)
+    def stop(self, error: BaseException | None = None) -> Self:
+        """Stop watching; safe to call more than once. ``error`` is what ended the loop, if anything did."""
+        self._finish(error)
         return self
 
     def _finish(self, error: BaseException | None) -> None:
-        if self._state == "active":
+        if self._state == "active" and self._keeper is not None:
             self._state = "finished"
             self._capture.stop(error)
+            self._keeper.close()
 
     # -- answers --------------------------------------------------------------------------------
 
     @property
     def recording(self) -> Recording:
         """What was seen so far."""
-        return self._capture.recording()
+        return self._capture.recording() if self._keeper is None else self._keeper.recording()
 
     def diagnose(self) -> DiagnosisView:
         """Return the whole diagnosis; computed once per state of the run.
@@ -143,103 +142,12 @@ class NeuralDbg:
                 "`with NeuralDbg(model) as dbg:` or call dbg.start() before it."
             )
             raise UsageError(msg)
-        # scipy, networkx and pandas load with the first question, not with the first import.
-        from neuraldbg.pipeline import diagnose  # noqa: PLC0415
+        return super().diagnose()
 
-        key = (self._capture.steps, self._state == "finished")
-        if self._answer is None or self._answer[:2] != key:
-            found = diagnose(self._capture.recording(), self._catalogue, priors=self._priors)
-            self._answer = (*key, diagnosis_view(found))
-        return self._answer[2]
+    def _state_of_run(self) -> Hashable:
+        return self._capture.steps, self._state
 
-    def explain_failure(self, failure: str | None = None) -> list[Explanation]:
-        """Return explanations, most probable first; empty for a run that looks healthy.
-
-        ``diagnose().reason`` says why the list is empty.
-
-        Parameters
-        ----------
-        failure
-            Ask why *this* happened: one of the failure kinds, such as ``"vanishing_gradients"``.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such failure kind.
-        """
-        diagnosis = self.diagnose()
-        if failure is None:
-            return list(diagnosis.explanations)
-        from neuraldbg.pipeline import explain  # noqa: PLC0415
-
-        return explain(diagnosis, _failure_kind(failure), self._catalogue)
-
-    def get_causal_hypotheses(self, min_probability: float = 0.05) -> list[CausalHypothesis]:
-        """Return hypotheses whose mechanism has at least this posterior, most probable first."""
-        return [h for h in self.diagnose().hypotheses if h.p_mechanism >= min_probability]
-
-    def trace_causal_chain(self, failure: str) -> CausalChain:
-        """Return the path from root to symptom in the event graph.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such failure kind.
-        """
-        kind = _failure_kind(failure)
-        from neuraldbg.pipeline import chain_to  # noqa: PLC0415
-
-        return chain_view(chain_to(self.diagnose(), kind))
-
-    def detect_coupled_failures(self) -> list[Coupling]:
-        """Return pairs of mechanisms or events that go together, with lift and lag."""
-        return list(self.diagnose().couplings)
-
-    @property
-    def events(self) -> tuple[SemanticEvent, ...]:
-        """Semantic events in causal order."""
-        return self.diagnose().events
-
-    def events_frame(self) -> pd.DataFrame:
-        """Return the events as a pandas frame, one row each."""
-        from neuraldbg.report import events_frame  # noqa: PLC0415
-
-        return events_frame(self.diagnose())
-
-    def hypotheses_frame(self) -> pd.DataFrame:
-        """Return the hypotheses as a pandas frame, one row each."""
-        from neuraldbg.report import hypotheses_frame  # noqa: PLC0415
-
-        return hypotheses_frame(self.diagnose())
-
-    def causal_graph(self) -> nx.DiGraph:
-        """Return the event graph as a networkx graph with typed attributes."""
-        from neuraldbg.graph import to_networkx  # noqa: PLC0415
-
-        return to_networkx(self.diagnose().graph)
-
-    def export_graph(self, path: str | Path) -> Path:
-        """Write the event graph; the suffix chooses JSON, GraphML, GEXF, DOT, Mermaid or SVG.
-
-        Raises
-        ------
-        ExportError
-            If the suffix is unknown.
-        """
-        from neuraldbg.export import write_graph  # noqa: PLC0415
-
-        return write_graph(self.diagnose(), Path(path))
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
         if self._state == "new":
             return {"text/plain": "NeuralDbg, nothing watched yet"}
-        from neuraldbg.report import mimebundle  # noqa: PLC0415
-
-        return mimebundle(self.diagnose())
-
-
-def _failure_kind(name: str) -> str:
-    kind = ALIASES.get(name, name)
-    if kind not in FAILURE_KINDS:
-        raise UnknownNameError(name, "failure", (*FAILURE_KINDS, *ALIASES))
-    return kind
+        return super()._repr_mimebundle_(**options)

@@ -7,7 +7,8 @@
     ├── ModelError (TypeError)         the object to watch is not a PyTorch model
     ├── UnknownNameError (KeyError)    no layer, failure, mechanism … of that name
     ├── PriorError (ValueError)        a prior outside (0, 1)
-    └── ExportError (ValueError)       a file format that is not known
+    ├── ExportError (ValueError)       a file format that is not known
+    └── RecordingError (ValueError)    a file that cannot be read or written as a recording
     CaptureWarning (UserWarning)       capture disarmed itself; training went on unchanged
 """
 
@@ -22,6 +23,7 @@ __all__ = [
     "ModelError",
     "NeuralDBGError",
     "PriorError",
+    "RecordingError",
     "UnknownNameError",
     "UsageError",
 ]
@@ -45,6 +47,10 @@ class PriorError(NeuralDBGError, ValueError):
 
 class ExportError(NeuralDBGError, ValueError):
     """A file format that is not known."""
+
+
+class RecordingError(NeuralDBGError, ValueError):
+    """A file that cannot be read, or written, as a recording."""
 
 
 class CaptureWarning(UserWarning):

@@ -1,17 +1,23 @@
-"""Write the event graph to a file whose suffix chooses the format."""
+"""Write the event graph or a table to a file whose suffix chooses the format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuraldbg.errors import ExportError
 from neuraldbg.graph import to_gexf, to_graphml, to_node_link
+from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import Diagnosis
-from neuraldbg.report import to_dot, to_mermaid, to_svg
+from neuraldbg.records.recording import Recording
+from neuraldbg.report import to_dot, to_mermaid, to_page, to_svg
 
-__all__ = ["FORMATS", "write_graph"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "FRAMES", "write_frame", "write_graph", "write_report"]
 
 
 def _svg(diagnosis: Diagnosis) -> str:
@@ -41,9 +47,59 @@ def write_graph(diagnosis: Diagnosis, path: Path) -> Path:
     suffix = path.suffix.lower()
     writer = FORMATS.get(suffix)
     if writer is None:
-        near = get_close_matches(suffix, FORMATS, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f"no graph format has the suffix {suffix!r}.{hint} Known: {', '.join(FORMATS)}."
-        raise ExportError(msg)
+        raise _unknown(suffix, "graph", FORMATS)
     path.write_text(writer(diagnosis), encoding="utf-8")
     return path
+
+
+FRAMES: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+}
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a table and return the path.
+
+    Raises
+    ------
+    ExportError
+        If no format belongs to the suffix, or what writes it is not installed.
+    """
+    writer = FRAMES.get(path.suffix.lower())
+    if writer is None:
+        raise _unknown(path.suffix.lower(), "table", FRAMES)
+    try:
+        writer(frame.reset_index() if frame.index.name else frame, path)
+    except ImportError as error:
+        msg = f"{path.suffix} files need another package: pip install pyarrow."
+        raise ExportError(msg) from error
+    return path
+
+
+def write_report(
+    diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue, path: Path
+) -> Path:
+    """Write the HTML report and return the path.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written.
+    """
+    try:
+        path.write_text(to_page(diagnosis, recording, catalogue), encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write {str(path)!r}: {error.strerror}."
+        raise ExportError(msg) from error
+    return path
+
+
+def _unknown(suffix: str, noun: str, known: Iterable[str]) -> ExportError:
+    known = list(known)
+    near = get_close_matches(suffix, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ExportError(
+        f"no {noun} format has the suffix {suffix!r}.{hint} Known: {', '.join(known)}."
+    )

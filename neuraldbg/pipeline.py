@@ -28,7 +28,7 @@ from neuraldbg.records.diagnosis import (
 from neuraldbg.records.recording import Recording
 from neuraldbg.signals import derive
 
-__all__ = ["chain_to", "diagnose", "explain"]
+__all__ = ["chain_to", "diagnose", "explain", "moments"]
 
 TOLD = 3
 
@@ -140,3 +140,10 @@ def explain(diagnosis: Diagnosis, failure: str, catalogue: Catalogue) -> list[Ex
         )
         for claim in claims
     ]
+
+
+def moments(recording: Recording, catalogue: Catalogue = DEFAULT) -> list[int]:
+    """Return the steps that matter to a diagnosis: onsets and ends of events, and what happened once."""
+    events = find_events(derive(recording), catalogue)
+    bounds = [step for e in events for step in (e.span.first, e.span.stop)]
+    return [*bounds, *(x.step for x in recording.occurrences)]

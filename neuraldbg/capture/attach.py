@@ -130,6 +130,19 @@ class Capture:
         """Return what was seen so far; may be called while the run goes on."""
         return self._session.recording()
 
+    def listen(self, on_rows: Callable[[], None]) -> None:
+        """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
+        self._session.rows.written = on_rows
+
+    @property
+    def pending(self) -> tuple[int, int, int]:
+        """Steps, sampled steps and occurrences since the last part."""
+        return self._session.rows.pending
+
+    def part(self) -> Recording:
+        """Return what is new since the last part; its numbers are no longer kept here."""
+        return self._session.part()
+
     def _detach(self) -> None:
         with ExitStack() as stack:
             if self._model is not None:

@@ -27,8 +27,9 @@ from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import OptimizerBook
 from neuraldbg.capture.params import initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
+from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
-from neuraldbg.capture.tick import Tables, Tick
+from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
 from neuraldbg.records.recording import Fact, Recording
@@ -38,8 +39,6 @@ __all__ = ["Session"]
 EDGE_STEPS = 2
 # So many times the usual number of backward passes without a step are steps that are missing.
 LONG_SILENCE = 4
-# Ticks are written many at a time: in a row the same code runs several times faster.
-WRITTEN_TOGETHER = 32
 
 
 class Session:
@@ -53,7 +52,6 @@ class Session:
         self._grads = Gradients(self._blueprint)
         self._facts: dict[str, Fact] = program_facts(model)
         self._book = OptimizerBook(self._blueprint.param_of, self._redraw)
-        self._waiting: list[Tick] = []
         self._settings: tuple[float, ...] = ()
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
@@ -69,8 +67,8 @@ class Session:
         self._usual = 2
         self._modes = ModeStack()
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
-        self._tables = Tables(far=self._far)
         self.notes = Notes(self._incidents, guard)
+        self.rows = Rows(self.notes, self._incidents, far=self._far)
         self._tracer = None if is_compiled(model) else Tracer(self.notes)
         self._members = {id(m): m for m in model.modules()}
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
@@ -312,7 +310,7 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
-        self._waiting.append(tick)
+        self.rows.add(tick)
         if tick.stepped:
             self._usual = max(self._usual, tick.backwards)
         self.steps += 1
@@ -331,7 +329,7 @@ class Session:
         self.notes.inside = 0
         if sampled or tick.sampled:
             self._switch()
-        if sampled or (not self._far and len(self._waiting) >= WRITTEN_TOGETHER):
+        if sampled or self.rows.many:
             self._flush()
 
     def _switch(self) -> None:
@@ -360,15 +358,16 @@ class Session:
 
     def _flush(self) -> None:
         self._inputs.settle()
-        for tick in self._waiting:
-            self._tables.write(tick)
-        self._waiting.clear()
+        self.rows.flush()
+
+    def part(self) -> Recording:
+        """Return what is new since the last part; its numbers are no longer kept here."""
+        return self.rows.part(self.recording())
 
     def recording(self) -> Recording:
-        """Return everything seen so far as one frozen value."""
+        """Return everything seen so far, or since the last part, as one frozen value."""
         if not self._far:
             self._flush()
-        tables = self._tables
         return Recording(
             facts={
                 **self._facts,
@@ -377,13 +376,7 @@ class Session:
             },
             topology=topology(self._blueprint, self._watch, self._book.groups(), self._outputs),
             optimizers=self._book.infos(),
-            steps=tables.step.steps(),
-            step=tables.step.columns(),
-            group=tables.group.columns(),
-            grad=tables.grad.columns(len(self._blueprint.params)),
-            sampled=tables.layer.steps(),
-            layer=tables.layer.columns(len(self._blueprint.layers)),
-            param=tables.param.columns(len(self._blueprint.params)),
+            **self.rows.columns(self._blueprint),
             losses=tuple(self.notes.losses),
             occurrences=tuple(sorted(self._incidents.occurrences, key=lambda x: x.step)),
             unobserved=unobserved(

@@ -123,7 +123,12 @@ def link(topology: Topology, events: tuple[SemanticEvent, ...]) -> EventGraph:
         # Of several events of one kind in one layer the latest is the nearest cause.
         if node.is_cause:
             recent[(node.event.kind, node.place)] = node
-    return EventGraph(events=tuple(n.event for n in nodes), edges=tuple(edges))
+    order = sorted((layer.order, i) for i, layer in enumerate(topology.layers) if layer.order >= 0)
+    return EventGraph(
+        events=tuple(n.event for n in nodes),
+        edges=tuple(edges),
+        layers=tuple(topology.layers[i].name for _, i in order),
+    )
 
 
 def _node(event: SemanticEvent, routes: _Routes) -> _Node:

@@ -38,10 +38,14 @@ class CausalEdge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventGraph:
-    """Events and arrows; acyclic, arrows never point back in time. ``events`` are in time order."""
+    """Events and arrows; acyclic, arrows never point back in time.
+
+    ``events`` are in time order; ``layers`` names all layers in the order of execution.
+    """
 
     events: tuple[SemanticEvent, ...] = ()
     edges: tuple[CausalEdge, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

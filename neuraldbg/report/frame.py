@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from neuraldbg.records.diagnosis import Diagnosis
+from neuraldbg.records.recording import Column, Recording
 
-__all__ = ["events_frame", "hypotheses_frame"]
+__all__ = ["events_frame", "hypotheses_frame", "layers_frame", "steps_frame"]
 
 
 def events_frame(diagnosis: Diagnosis) -> pd.DataFrame:
@@ -51,3 +53,34 @@ def hypotheses_frame(diagnosis: Diagnosis) -> pd.DataFrame:
     ]
     columns = list(rows[0]) if rows else ["rank", "mechanism", "origin_layer", "probability"]
     return pd.DataFrame(rows, columns=columns).set_index("rank")
+
+
+def steps_frame(recording: Recording) -> pd.DataFrame:
+    """Return run-wide numbers, one row per optimizer step; what was not measured is missing (NA).
+
+    A measured NaN or infinity stays as it is.
+    """
+    columns = {name: _nullable(column) for name, column in recording.step.items()}
+    for name, column in recording.group.items():
+        values, observed = column
+        for group in range(values.shape[1]):
+            part = Column(values[:, group], observed[:, group])
+            columns[f"{name}_{group}"] = _nullable(part)
+    return pd.DataFrame(columns, index=pd.Index(recording.steps, name="step"))
+
+
+def layers_frame(recording: Recording) -> pd.DataFrame:
+    """Return numbers of layers, one row per sampled step and layer at which anything was measured."""
+    names = [layer.name for layer in recording.topology.layers]
+    index = pd.MultiIndex.from_product([recording.sampled, names], names=["step", "layer"])
+    columns = {
+        name: _nullable(Column(values.reshape(-1), observed.reshape(-1)))
+        for name, (values, observed) in recording.layer.items()
+    }
+    return pd.DataFrame(columns, index=index).dropna(how="all").reset_index()
+
+
+def _nullable(column: Column) -> pd.arrays.FloatingArray:
+    # pandas' own float columns cannot tell "not measured" from a measured NaN.
+    values, observed = column
+    return pd.arrays.FloatingArray(values.astype(np.float64), ~observed)

@@ -2,177 +2,196 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import blake2b
 from html import escape
-from typing import NamedTuple
 
-from neuraldbg.records.diagnosis import CausalChain, EventGraph
+from neuraldbg.records.diagnosis import CausalChain, CausalEdge, EventGraph
 from neuraldbg.records.event import EventKind, SemanticEvent
+from neuraldbg.report.layout import LEFT, ROW, TOP, WIDTH, Layout, Place, arrange
 
-__all__ = ["to_svg"]
+__all__ = ["COLOURS", "shape", "to_svg"]
 
-MAX_EVENTS, MAX_LANES = 60, 26
-WIDTH, LEFT, RIGHT, TOP, ROW = 880, 190, 30, 34, 30
-GAP = 15
-# Okabe & Ito 2008: eight colours that people with colour-vision deficiency can tell apart.
+# Okabe & Ito 2008: colours that people with colour-vision deficiency can tell apart; every kind has a shape
+# of its own besides.
 COLOURS: dict[EventKind, str] = {
     "data_anomaly": "#0072b2",
-    "parameter_health": "#56b4e9",
+    "parameter_health": "#3aa0dd",
     "optimizer_stability": "#e69f00",
     "activation_regime": "#009e73",
     "gradient_health": "#cc79a7",
     "numerics": "#d55e00",
-    "loss_dynamics": "#777777",
+    "loss_dynamics": "#7f7f8c",
 }
-RUN_LANES = {
-    "data_anomaly": "data",
-    "loss_dynamics": "loss",
-    "optimizer_stability": "optimizer",
-    "parameter_health": "optimizer",
-    "numerics": "loss",
-    "gradient_health": "gradients",
-    "activation_regime": "activations",
+# Corners of a shape that fits into a circle of radius 1; an empty one is the circle itself.
+_SHAPES: dict[EventKind, tuple[tuple[float, float], ...]] = {
+    "data_anomaly": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+    "parameter_health": ((0, -1.15), (1.15, 0), (0, 1.15), (-1.15, 0)),
+    "optimizer_stability": ((0, -1.1), (1.1, 0.85), (-1.1, 0.85)),
+    "activation_regime": (),
+    "gradient_health": ((-1.1, -0.85), (1.1, -0.85), (0, 1.1)),
+    "numerics": ((0, -1.15), (1.1, -0.35), (0.7, 0.95), (-0.7, 0.95), (-1.1, -0.35)),
+    "loss_dynamics": (
+        (-0.55, -1),
+        (0.55, -1),
+        (1.1, 0),
+        (0.55, 1),
+        (-0.55, 1),
+        (-1.1, 0),
+    ),
 }
-LANE_ORDER = ("data", "optimizer", "activations", "gradients", "loss")
-
-
-class _Place(NamedTuple):
-    x: float
-    y: float
+STRONG, QUIET = "#d55e00", "#888888"
+LEGEND, TEXT = 30, 24
 
 
 def to_svg(
-    graph: EventGraph, chain: CausalChain | None = None, *, layers: tuple[str, ...] = ()
+    graph: EventGraph,
+    chain: CausalChain | None = None,
+    *,
+    most: int = 60,
+    interactive: bool = False,
 ) -> str:
-    """Return a standalone SVG without script, readable on light and dark pages.
+    """Return a standalone SVG without script or style sheet, readable on light and dark pages.
 
     Parameters
     ----------
     graph
-        The event graph; at most 60 events are drawn: the chain, its causes, and the strongest others.
+        The event graph.
     chain
-        Drawn strong.
-    layers
-        Layer names in execution order, for the order of the rows.
+        Drawn strong, with its events numbered.
+    most
+        At most so many events are drawn: the chain, its causes, and the strongest others.
+    interactive
+        Give events and arrows what a script or a keyboard needs to reach them: their place in ``graph.events``.
     """
-    strong = {e.id for e in chain} if chain is not None else set()
-    events = _chosen(graph, strong)
-    lanes = _lanes(events, layers)
-    height = TOP + ROW * max(len(lanes), 1) + 44
-    places = _places(events, lanes)
-    body = [_grid(lanes, events)]
-    drawn = {e.id for e in events}
-    arrows = [e for e in graph.edges if e.source in drawn and e.target in drawn]
-    path = {(a.source, a.target) for a in (chain.edges if chain is not None else ())}
-    body += [
-        _arrow(places[a.source], places[a.target], heavy=(a.source, a.target) in path)
-        for a in sorted(arrows, key=lambda a: (a.source, a.target) in path)
+    layout = arrange(graph, chain, most=most, most_lanes=26 if most <= 60 else 200)
+    number = {e.id: i + 1 for i, e in enumerate(chain)} if chain is not None else {}
+    handles = {e.id: i for i, e in enumerate(graph.events)} if interactive else {}
+    body = [
+        _grid(layout),
+        *_arrows(graph, layout, chain, handles),
+        *(
+            _mark(e, layout.places[e.id], number.get(e.id), handles.get(e.id))
+            for e in layout.events
+        ),
     ]
-    body += [_mark(e, places[e.id], heavy=e.id in strong) for e in events]
-    body.append(_legend(events, height))
+    height = layout.height + LEGEND
+    title = f"Event graph: {len(layout.events)} events in {len(layout.lanes)} rows"
+    # A picture may stand on one page with others: its ids are its own.
+    name = blake2b(title.encode() + "".join(body).encode(), digest_size=6).hexdigest()
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="100%" '
-        f'role="img" font-family="sans-serif" font-size="12" fill="#888">'
-        f"<title>Event graph: {len(events)} events in {len(lanes)} rows</title>"
-        f"<desc>Rows are layers in execution order, steps run from left to right.</desc>"
-        f"{''.join(body)}</svg>"
+        f'role="{"group" if interactive else "img"}" aria-labelledby="t{name} d{name}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{QUIET}">'
+        f'<title id="t{name}">{title}</title><desc id="d{name}">Rows are layers in execution order, '
+        f"steps run from left to right; the causal chain is drawn strong and numbered.</desc>"
+        f"{''.join(body)}{_legend(layout)}</svg>"
     )
 
 
-def _chosen(graph: EventGraph, strong: set[str]) -> tuple[SemanticEvent, ...]:
-    ranked = sorted(graph.events, key=lambda e: (e.id not in strong, -e.strength, e.id))
-    kept = {e.id for e in ranked[:MAX_EVENTS]}
-    lanes = list(dict.fromkeys(_lane(e) for e in ranked if e.id in kept))[:MAX_LANES]
-    return tuple(e for e in graph.events if e.id in kept and _lane(e) in lanes)
-
-
-def _lane(event: SemanticEvent) -> str:
-    return event.layer if event.layer is not None else RUN_LANES[event.kind]
-
-
-def _lanes(events: tuple[SemanticEvent, ...], layers: tuple[str, ...]) -> list[str]:
-    order = {name: i for i, name in enumerate(layers)}
-    runs = [
-        name for name in LANE_ORDER if any(e.layer is None and _lane(e) == name for e in events)
-    ]
-    named = sorted(
-        {e.layer for e in events if e.layer is not None},
-        key=lambda name: (order.get(name, len(order)), name),
-    )
-    head = [name for name in runs if name in {"data", "optimizer"}]
-    return [*head, *named, *(name for name in runs if name not in head)]
-
-
-def _span(events: tuple[SemanticEvent, ...]) -> int:
-    return max(map(_moment, events), default=0) + 1
-
-
-def _moment(event: SemanticEvent) -> int:
-    """Return the step at which an event stands: its onset; the end for a plateau, as in the graph."""
-    return event.span.stop - 1 if event.failure == "loss_plateau" else event.span.first
-
-
-def _places(events: tuple[SemanticEvent, ...], lanes: list[str]) -> dict[str, _Place]:
-    """Return a place per event; events of one row that would cover one another are moved apart."""
-    row = {name: i for i, name in enumerate(lanes)}
-    last: dict[str, float] = {}
-    width = WIDTH - LEFT - RIGHT - 60
-    places = {}
-    for event in sorted(events, key=lambda e: (_moment(e), e.id)):
-        lane = _lane(event)
-        x = LEFT + 14 + width * _moment(event) / _span(events)
-        x = max(x, last.get(lane, 0.0) + GAP)
-        last[lane] = x
-        places[event.id] = _Place(min(x, WIDTH - RIGHT), TOP + ROW * row[lane] + ROW / 2)
-    return places
-
-
-def _grid(lanes: list[str], events: tuple[SemanticEvent, ...]) -> str:
+def _grid(layout: Layout) -> str:
+    bottom = layout.height
     out = []
-    for i, name in enumerate(lanes):
+    for i, name in enumerate(layout.lanes):
         y = TOP + ROW * i
-        shade = ' fill="#888" fill-opacity="0.08"' if i % 2 == 0 else ' fill="none"'
-        out.append(f'<rect x="0" y="{y}" width="{WIDTH}" height="{ROW}"{shade}/>')
-        short = name if len(name) <= 26 else "…" + name[-25:]
+        if i % 2 == 0:
+            out.append(
+                f'<rect x="0" y="{y}" width="{WIDTH}" height="{ROW}" fill="{QUIET}" fill-opacity="0.07"/>'
+            )
+        weight = "" if name in layout.named else ' font-style="italic"'
         out.append(
-            f'<text x="{LEFT - 10}" y="{y + ROW / 2 + 4}" text-anchor="end">{escape(short)}</text>'
+            f'<text x="{LEFT - 12}" y="{y + ROW / 2 + 4}" text-anchor="end"{weight}>'
+            f"<title>{escape(name)}</title>{escape(_shortened(name))}</text>"
         )
-    width = WIDTH - LEFT - RIGHT - 60
-    for part in range(5):
-        step = _span(events) * part // 4
-        x = LEFT + 14 + width * part / 4
-        out.append(f'<text x="{x:.0f}" y="{TOP - 12}" text-anchor="middle">step {step}</text>')
+    for step, x in layout.ticks:
+        out.append(
+            f'<line x1="{x:.1f}" y1="{TOP - 6}" x2="{x:.1f}" y2="{bottom}" stroke="{QUIET}" '
+            f'stroke-opacity="0.22"/><text x="{x:.1f}" y="{TOP - 12}" text-anchor="middle">{step}</text>'
+        )
+    out.append(f'<text x="{LEFT - 12}" y="{TOP - 12}" text-anchor="end">step</text>')
     return "".join(out)
 
 
-def _arrow(source: _Place, target: _Place, *, heavy: bool) -> str:
+def _shortened(name: str) -> str:
+    # The end of a dotted name tells more than its beginning; the model itself has an empty one.
+    name = name or "(the model)"
+    return name if len(name) <= TEXT else "…" + name[1 - TEXT :]
+
+
+def _arrows(
+    graph: EventGraph, layout: Layout, chain: CausalChain | None, handles: Mapping[str, int]
+) -> list[str]:
+    places = layout.places
+    path = {(a.source, a.target) for a in (chain.edges if chain is not None else ())}
+    drawn = [e for e in graph.edges if e.source in places and e.target in places]
+    return [
+        _arrow(e, places, handles, heavy=(e.source, e.target) in path)
+        for e in sorted(drawn, key=lambda e: (e.source, e.target) in path)
+    ]
+
+
+def _arrow(
+    edge: CausalEdge, places: Mapping[str, Place], handles: Mapping[str, int], *, heavy: bool
+) -> str:
+    source, target = places[edge.source], places[edge.target]
+    across = target.x - source.x
+    # Between rows at one moment an arrow swings out to the left, where nothing of that moment lies.
+    bend = across * 0.5 if across > 8 else -20.0
+    back = across * 0.5 if across > 8 else 20.0
     style = (
-        'stroke="#d55e00" stroke-width="2.5" stroke-opacity="0.95"'
+        f'stroke="{STRONG}" stroke-width="2.6" stroke-linecap="round"'
         if heavy
-        else 'stroke="#888" stroke-width="0.8" stroke-opacity="0.35"'
+        else f'stroke="{QUIET}" stroke-width="0.9" stroke-opacity="0.32"'
     )
-    bend = (target.x - source.x) * 0.5 if target.x - source.x > 40 else 30
+    told = f"{edge.direction}, p = {edge.probability:.2f}, {edge.lag} steps later"
+    data = ""
+    if handles:
+        data = f' data-source="{handles[edge.source]}" data-target="{handles[edge.target]}"'
     return (
-        f'<path d="M{source.x:.1f} {source.y:.1f} C{source.x + bend:.1f} {source.y:.1f} '
-        f'{target.x - bend:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" {style}/>'
+        f'<path d="M{source.x:.1f} {source.y:.1f}C{source.x + bend:.1f} {source.y:.1f} '
+        f'{target.x - back:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" '
+        f"{style}{data}><title>{escape(told)}</title></path>"
     )
 
 
-def _mark(event: SemanticEvent, place: _Place, *, heavy: bool) -> str:
-    size = 7.5 if heavy else 5.0
-    ring = ' stroke="#d55e00" stroke-width="2"' if heavy else ""
+def shape(kind: EventKind, x: float, y: float, size: float, attributes: str = "") -> str:
+    """Return the mark of an event kind."""
+    corners = _SHAPES[kind]
+    style = f'fill="{COLOURS[kind]}"{attributes}'
+    if not corners:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" {style}/>'
+    points = " ".join(f"{x + size * a:.1f},{y + size * b:.1f}" for a, b in corners)
+    return f'<polygon points="{points}" {style}/>'
+
+
+def _mark(event: SemanticEvent, place: Place, number: int | None, handle: int | None) -> str:
     where = event.layer or "run"
     told = f"{where}: {event.before} → {event.after}, step {event.span.first} ({event.name})"
-    return (
-        f'<circle cx="{place.x:.1f}" cy="{place.y:.1f}" r="{size}" '
-        f'fill="{COLOURS[event.kind]}"{ring}><title>{escape(told)}</title></circle>'
-    )
+    data = ""
+    if handle is not None:
+        data = f' data-event="{handle}" tabindex="0" role="button" aria-label="{escape(told)}"'
+    ring = f' stroke="{STRONG}" stroke-width="2.2"' if number is not None else ""
+    mark = shape(event.kind, place.x, place.y, 7.5 if number is not None else 5.2, ring)
+    label = ""
+    if number is not None:
+        label = (
+            f'<text x="{place.x + 9:.1f}" y="{place.y - 6:.1f}" font-size="11" font-weight="700" '
+            f'fill="{STRONG}">{number}</text>'
+        )
+    return f"<g{data}><title>{escape(told)}</title>{mark}{label}</g>"
 
 
-def _legend(events: tuple[SemanticEvent, ...], height: int) -> str:
-    kinds = [kind for kind in COLOURS if any(e.kind == kind for e in events)]
-    out = []
-    for i, kind in enumerate(kinds):
-        x = 14 + i * 124
-        out.append(f'<circle cx="{x}" cy="{height - 16}" r="5" fill="{COLOURS[kind]}"/>')
-        out.append(f'<text x="{x + 9}" y="{height - 12}">{kind.replace("_", " ")}</text>')
+def _legend(layout: Layout) -> str:
+    kinds = [kind for kind in COLOURS if any(e.kind == kind for e in layout.events)]
+    y = layout.height + 18
+    out, x = [], 14.0
+    for kind in kinds:
+        name = kind.replace("_", " ")
+        out.append(shape(kind, x, y - 4, 5))
+        out.append(f'<text x="{x + 10}" y="{y}">{name}</text>')
+        x += 30 + 6.6 * len(name)
+    if layout.hidden:
+        out.append(
+            f'<text x="{WIDTH - 10}" y="{y}" text-anchor="end">{layout.hidden} more events not drawn</text>'
+        )
     return "".join(out)

@@ -87,7 +87,7 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
     seen = spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
     ratio = np.where(seen, spread.values, 1.0) / np.where(seen, size.values, 1.0)
     lost = -np.log10(np.maximum(ratio, 1e-9))
-    weighted = np.array([bool(layer.params) for layer in recording.topology.layers])
+    weighted = np.array([bool(layer.params) for layer in recording.topology.layers], bool)
     layers = layer_max(spread.steps, lost, seen & weighted[None, :], owner)
     outputs = [i for i in recording.topology.outputs if i < seen.shape[1]]
     if not outputs:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import logic_graph, readme
-from neuraldbg import cli
 from neuraldbg.catalogue import DEFAULT
+from neuraldbg.cli.main import parser
 from neuraldbg.demos import CASES
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def test_readme_names_the_two_commands() -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("neuraldbg ")])
 def test_command_line_of_the_readme_is_understood(command: str) -> None:
-    parsed = cli._parser().parse_args(shlex.split(command)[1:])
+    parsed = parser().parse_args(shlex.split(command)[1:])
     assert callable(parsed.command)
 
 

@@ -239,7 +239,7 @@ def run_cases(source: str, seeds: Sequence[int]) -> None:
         "stated",
         "right",
     ]
-    name = f"cases_{Path(source).stem.rpartition('.')[2] or Path(source).name}"
+    name = f"cases_{Path(source).name.removesuffix('.py').rpartition('.')[2]}"
     body = {
         "source": source, "seeds": list(seeds),
         "figures": {k: _short(v) for k, v in figures(verdicts).items()},

@@ -197,8 +197,10 @@ def location_weights(
     rows: Sequence[Row], catalogue: Catalogue, evaluations: int
 ) -> LocationWeights:
     """Return the location numbers that make the true places likeliest, given the true mechanism."""
-    chosen = [r for r in rows if _has_place(r, catalogue)]
-    whole = _whole(chosen)
+    placed = [r for r in rows if _has_place(r, catalogue)]
+    whole = _whole(placed)
+    # Where many layers are right at once there is no one origin to learn from.
+    chosen = [r for r in placed if r.label.layers is None or len(r.label.layers) <= MOST_ORIGINS]
     if catalogue.learned is None or not chosen:
         return LocationWeights(whole=whole)
     base = catalogue.learned
@@ -227,9 +229,8 @@ def _has_place(row: Row, catalogue: Catalogue) -> bool:
     label = row.label
     if not label.mechanisms or not label.hurts or label.mechanisms[0] not in catalogue.slugs():
         return False
-    # Where many layers are right at once there is no one origin to learn from.
-    single = label.layers is None or len(label.layers) <= MOST_ORIGINS
-    return single and len(_network(row, catalogue).places) > 1
+    first = catalogue.mechanism(label.mechanisms[0])
+    return first.layered and not first.several and len(_network(row, catalogue).places) > 1
 
 
 def _whole(rows: Sequence[Row]) -> dict[str, float]:

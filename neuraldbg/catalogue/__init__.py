@@ -29,7 +29,7 @@ EXPERTS = Catalogue(
         *on_parameters.DETECTORS,
     ),
     mechanisms=(*training.MECHANISMS, *network.MECHANISMS, *dataside.MECHANISMS),
-    version="2",
+    version="3",
 )
 
 

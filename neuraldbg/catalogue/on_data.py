@@ -196,6 +196,12 @@ DETECTORS = (
                 "the logits given to the loss were never negative",
             ),
             (
+                "bounded",
+                "output cannot reach its target",
+                0.004,
+                "the last nonlinearity keeps the output from values that the target takes",
+            ),
+            (
                 "broadcast",
                 "shapes broadcast in the loss",
                 0.002,

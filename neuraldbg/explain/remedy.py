@@ -35,6 +35,7 @@ MISMATCHES = {
     "loss_sigmoid_twice": "remove the sigmoid: binary_cross_entropy_with_logits takes logits",
     "loss_broadcast": "give prediction and target the same shape (squeeze or view one of them)",
     "loss_rectified": "remove the ReLU before the loss: logits must be free to be negative",
+    "loss_bounded": "remove the last nonlinearity, or scale the target into its range",
     "loss_sum": "use reduction='mean', or divide the learning rate by the batch size",
 }
 NOT_UPDATED = {

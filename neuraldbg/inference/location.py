@@ -58,15 +58,53 @@ def locate(
     *,
     engine: Literal["pgmpy", "numpy"] = "pgmpy",
 ) -> Mapping[str | None, float]:
-    """Return P(origin | mechanism, evidence) over the candidate layers and None."""
+    """Return P(origin | mechanism, evidence) over the candidate layers and None.
+
+    Of a mechanism that may sit in several layers at once, every candidate layer is judged by itself: the numbers
+    are then probabilities that it is among them, and do not sum to 1.
+    """
     network = origin_network(mechanism, evidence, catalogue)
     if len(network.places) == 1:
         return {network.places[0]: 1.0}
-    if engine == "pgmpy":
-        values = posterior_of_origin(network.prior, network.tables, network.present)
-    else:
-        values = origin_posterior(network)
+    answer = posterior_of_origin if engine == "pgmpy" else _summed
+    if mechanism.several:
+        found = _local(mechanism, evidence)
+        return {
+            layer: float(answer(*_alone(layer, mechanism, evidence, catalogue, found))[0])
+            for layer in network.places
+            if layer is not None
+        }
+    values = answer(network.prior, network.tables, network.present)
     return dict(zip(network.places, map(float, values), strict=True))
+
+
+def _alone(
+    layer: str,
+    mechanism: Mechanism,
+    evidence: Evidence,
+    catalogue: Catalogue,
+    found: dict[str, dict[str, LocatedFinding]],
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the network of one layer: whether the mechanism sits there, and what was found there."""
+    links = {e.event: e.link for e in mechanism.effects if e.local}
+    judged = [e for e in found if layer in evidence.judged.get(e, evidence.layers)]
+    leaks = [catalogue.detector(e).leak for e in judged]
+    tables = np.array([[links[e], leak] for e, leak in zip(judged, leaks, strict=True)])
+    # Of one mechanism's layers the evidence says which: absence here says little where others show it.
+    rows = np.array([layer in found[e] for e in judged], bool)
+    kept = rows if rows.any() else np.ones(rows.size, bool)
+    return np.array([0.5, 0.5]), tables[kept], rows[kept]
+
+
+def _summed(prior: Array, tables: Array, present: NDArray[np.bool_]) -> Array:
+    places = tuple(str(k) for k in range(prior.size))
+    return origin_posterior(OriginNetwork(places, prior, tables, present))
+
+
+def _local(mechanism: Mechanism, evidence: Evidence) -> dict[str, dict[str, LocatedFinding]]:
+    """Return what was found where of the events that the mechanism causes at its own layer."""
+    local = [e.event for e in mechanism.effects if e.local and e.event in evidence.findings]
+    return {e: {f.layer: f for f in evidence.findings[e].at} for e in local}
 
 
 def origin_posterior(network: OriginNetwork) -> Array:
@@ -81,7 +119,7 @@ def origin_posterior(network: OriginNetwork) -> Array:
 def origin_network(mechanism: Mechanism, evidence: Evidence, catalogue: Catalogue) -> OriginNetwork:
     """Return the location network of one mechanism."""
     local = {e.event: e.link for e in mechanism.effects if e.local and e.event in evidence.findings}
-    found = {e: {f.layer: f for f in evidence.findings[e].at} for e in local}
+    found = _local(mechanism, evidence)
     layers = _candidates(found, evidence)
     places: tuple[str | None, ...] = (*layers, None)
     if not layers:

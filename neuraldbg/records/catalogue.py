@@ -124,6 +124,8 @@ class Mechanism:
         Where it sits when no layer is named: ``the optimizer``, ``the data``, ``the loss`` …
     layered
         True if the claim names a layer.
+    several
+        True if it may sit in several layers at once, each of which is then judged by itself.
     p_whole
         Prior probability that it sits in the whole network and not in one layer.
     spread
@@ -149,6 +151,7 @@ class Mechanism:
     role: Literal["root", "state"] = "root"
     place: str = "the whole network"
     layered: bool = False
+    several: bool = False
     p_whole: float = 0.15
     spread: Spread = "none"
     remedy: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
@@ -9,7 +11,7 @@ from scipy.stats import median_abs_deviation
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
-from neuraldbg.signals.view import run_series, scalar_series
+from neuraldbg.signals.view import owners, run_series, scalar_series
 
 __all__ = ["REGRESSION", "data_signals"]
 
@@ -20,7 +22,7 @@ REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 def data_signals(recording: Recording) -> dict[str, Series]:
     """Return signals of inputs, targets and of how the loss was called."""
     out = {**_inputs(recording), **_anomaly(recording), **_targets(recording.losses)}
-    out |= _fingerprint(recording.losses)
+    out |= _fingerprint(recording)
     return {name: series for name, series in out.items() if series.observed.any()}
 
 
@@ -117,15 +119,25 @@ def _targets(losses: tuple[LossCall, ...]) -> dict[str, Series]:
     return out
 
 
-def _fingerprint(losses: tuple[LossCall, ...]) -> dict[str, Series]:
+def _fingerprint(recording: Recording) -> dict[str, Series]:
     """Return one exact flag for each way in which head and loss disagree (mechanisms.md 2.14)."""
+    losses = recording.losses
     if not losses:
         return {}
-    start = losses[0].step
+    start, layer = losses[0].step, Counter(call.layer for call in losses).most_common(1)[0][0]
+    if layer >= 0:
+        layer = int(owners(recording.topology)[layer])
     return {
-        f"loss_{name}": scalar_series(start, float(np.mean([test(c) for c in losses])))
+        f"loss_{name}": _located(start, float(np.mean([test(c) for c in losses])), layer)
         for name, test in _MISMATCHES.items()
     }
+
+
+def _located(step: int, value: float, layer: int) -> Series:
+    """Return a fact about the layer that made the prediction; run-wide where that is not known."""
+    if layer < 0:
+        return scalar_series(step, value)
+    return Series(np.array([step]), np.array([[value]]), np.array([[True]]), (layer,))
 
 
 def _flag(call: LossCall, key: str) -> bool:
@@ -173,6 +185,35 @@ def _is_rectified(call: LossCall) -> bool:
     )
 
 
+# What a nonlinearity at the very end lets through.
+_RANGES = {
+    "relu": (0.0, np.inf),
+    "threshold": (0.0, np.inf),
+    "softplus": (0.0, np.inf),
+    "sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+}
+
+
+def _is_bounded(call: LossCall) -> bool:
+    """Return whether the output cannot reach its target: logits in a corridor, targets outside the range."""
+    maker = _maker(call)
+    if maker not in _RANGES:
+        return False
+    if call.function == "cross_entropy":
+        return maker in {"tanh", "hardtanh", "sigmoid"}
+    if call.function not in REGRESSION and call.function != "difference":
+        return False
+    low, high = _RANGES[maker]
+    least, most = call.facts.get("target_min"), call.facts.get("target_max")
+    if not isinstance(least, (int, float)) or not isinstance(most, (int, float)):
+        return False
+    slack = 0.05 * max(most - least, 1e-12)
+    return least < low - slack or most > high + slack
+
+
 def _is_broadcast(call: LossCall) -> bool:
     return _flag(call, "shape_mismatch")
 
@@ -186,6 +227,7 @@ _MISMATCHES = {
     "nll_on_raw": _is_nll_on_raw,
     "sigmoid_twice": _is_sigmoid_twice,
     "rectified": _is_rectified,
+    "bounded": _is_bounded,
     "broadcast": _is_broadcast,
     "sum": _is_sum,
 }

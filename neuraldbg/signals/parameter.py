@@ -133,7 +133,15 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
     kappa = gain[:1] / recommended
     typical = np.ma.median(np.ma.masked_array(gain[:1], ~(first & (gain[:1] > 0))))
     outlier = gain[:1] / max(float(np.ma.filled(typical, 1.0)), 1e-12)
-    kinds = np.array([layers[i].kind in {"linear", "conv"} for i in owner])
+    # A parameter of a user's own module may be anything (positions, queries): only weights have a fan-in.
+    names = [
+        recording.topology.params[i].name.rpartition(".")[2]
+        for i in matrix_params(recording.topology)
+    ]
+    weight = [n.lower() in {"w", "kernel"} or "weight" in n.lower() for n in names]
+    kinds = np.array(
+        [layers[i].kind in {"linear", "conv"} and w for i, w in zip(owner, weight, strict=True)]
+    )
     judged = first & kinds
     inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner)
     small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)

@@ -1,0 +1,147 @@
+"""Learning: the table comes back as it went, the fit agrees with inference, and shipped numbers fit the detectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.learning.cross import claim_map, folds
+from benchmarks.learning.fit import Options, encode, fit, learned, scores
+from benchmarks.learning.judge import Verdict, ece
+from benchmarks.learning.table import Label, Row, read_table, write_table
+from neuraldbg.catalogue import DEFAULT, EXPERTS
+from neuraldbg.catalogue.learned import from_json, shipped, to_json
+from neuraldbg.explain.claims import Claim, stated_probability
+from neuraldbg.inference.noisyor import build, enumerate_sets
+from neuraldbg.records.event import StepSpan
+from neuraldbg.records.evidence import Evidence, Finding, LocatedFinding
+from neuraldbg.records.learned import ClaimMap
+
+
+def row(present: dict[str, float], *, mechanisms: tuple[str, ...] = (), family: str = "a") -> Row:
+    findings = {
+        d.name: Finding(
+            event=d.name,
+            present=d.name in present,
+            weight=present.get(d.name, 0.8),
+            onset=3 if d.name in present else None,
+        )
+        for d in EXPERTS.detectors
+    }
+    evidence = Evidence(
+        findings=findings, context=frozenset({"momentum", "has_norm"}), layers=("x",)
+    )
+    label = Label(
+        id="r", family=family, seed=0, mechanisms=mechanisms, hurts=bool(mechanisms) or None
+    )
+    return Row(label=label, evidence=evidence, steps=100)
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path):
+    found = LocatedFinding(layer="x", onset=4, strength=1.5)
+    finding = Finding(event="layer_dead", present=True, weight=0.9, onset=4, at=(found,))
+    one = row({"loss_stuck": 0.8}, mechanisms=("label_noise",))
+    evidence = replace(
+        one.evidence,
+        findings={**one.evidence.findings, "layer_dead": finding},
+        edges=(("x", "x"),),
+        judged={"layer_dead": ("x",)},
+    )
+    label = replace(one.label, layers=("x",), onset=(0, 4), also=("dead_units",))
+    written = [replace(one, evidence=evidence, label=label), row({})]
+
+    assert list(read_table(write_table(written, tmp_path / "t.gz"))) == written
+
+
+def test_scores_of_the_fit_are_those_of_the_inference_stage():
+    # Before a single step the numbers are the experts', with every weight at its beginning.
+    one = row({"update_ratio_high": 0.7, "lr_jumped": 1.0, "loss_spike": 0.5})
+    numbers = fit([one], EXPERTS, Options(epochs=0, new=False, weight_prior=1.0))
+    batch = encode([one], EXPERTS)
+    with torch.no_grad():
+        score = scores(numbers, batch)[0].numpy()
+
+    network = build(one.evidence, EXPERTS.refined(learned(numbers, EXPERTS, corpus="")), None)
+    members, expected = enumerate_sets(network, 1)
+    mine = {tuple(np.flatnonzero(s)): v for s, v in zip(batch.sets.numpy(), score, strict=True)}
+    names = [batch.causes.index(c) for c in network.causes]
+    for chosen, value in zip(members, expected, strict=True):
+        key = tuple(sorted(names[i] for i in np.flatnonzero(chosen)))
+        assert mine[key] - mine[()] == pytest.approx(value - expected[0], abs=2e-2)
+
+
+def test_learning_makes_the_labels_likelier():
+    rows = [
+        row({"loss_stuck": 0.8, "loss_slow": 0.6}, mechanisms=("label_noise",)) for _ in range(12)
+    ]
+    rows += [row({"loss_solved": 0.8}) for _ in range(12)]
+    batch = encode(rows, EXPERTS)
+
+    def likelihood(epochs: int) -> float:
+        with torch.no_grad():
+            log_p = torch.log_softmax(scores(fit(rows, EXPERTS, Options(epochs=epochs)), batch), 1)
+            return float(torch.logsumexp(log_p.masked_fill(~batch.right, -1e9), 1).sum())
+
+    assert likelihood(40) > likelihood(0) + 1.0
+
+
+def test_no_family_is_in_two_folds():
+    groups = folds([row({}, family=name) for name in "abcdefg"], 3)
+    assert sorted(name for group in groups for name in group) == list("abcdefg")
+
+
+def test_learned_numbers_survive_json():
+    found = shipped()
+    assert found is not None
+    assert from_json(to_json(found)) == found
+
+
+def test_shipped_numbers_were_learned_for_these_detectors():
+    assert DEFAULT.learned is not None
+    assert DEFAULT.learned.detectors == EXPERTS.fingerprint()
+    assert DEFAULT.calibrated
+
+
+def test_another_threshold_is_not_calibrated():
+    loose = [replace(d, threshold=d.threshold * 2) for d in DEFAULT.detectors[:1]]
+    assert not DEFAULT.with_(detectors=loose).calibrated
+
+
+@pytest.mark.parametrize(
+    ("surprise", "expected"),
+    [
+        pytest.param(0.1, 0.8, id="usual evidence is left as it is"),
+        pytest.param(1.5, 0.595, id="evidence unlike the corpus lowers the claim"),
+    ],
+)
+def test_novelty_lowers_a_claim(surprise: float, expected: float):
+    # 0.595 = sigmoid(ln 4 - 2 * (1.5 - 1.0)).
+    learned = ClaimMap(slope=1.0, offset=0.0, novelty=2.0, usual=1.0, cap=1.0)
+    assert stated_probability(0.8, surprise, learned) == pytest.approx(expected, abs=1e-3)
+
+
+def verdict(p: float, *, right: bool) -> Verdict:
+    claim = Claim(
+        mechanism="label_noise" if right else "dead_units",
+        variant="v",
+        layer=None,
+        step=0,
+        steps=StepSpan(0, 1),
+        p_mechanism=p,
+        probability=p,
+    )
+    label = Label(id="x", family="a", seed=0, mechanisms=("label_noise",), hurts=True)
+    return Verdict(label=label, p_healthy=0.0, surprise=0.1, claims=(claim,))
+
+
+def test_the_claim_map_brings_overconfident_claims_down():
+    verdicts = [verdict(0.95, right=i % 2 == 0) for i in range(200)]
+    learned = claim_map(verdicts)
+    assert stated_probability(0.95, 0.1, learned) == pytest.approx(0.5, abs=0.1)
+
+
+def test_calibration_error_is_the_distance_between_said_and_right():
+    assert ece([0.9] * 10, [True] * 7 + [False] * 3, bins=1) == pytest.approx(0.2)

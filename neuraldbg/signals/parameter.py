@@ -226,9 +226,6 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         "no_gradient": layer_max(
             start, silent.astype(float), always & matrix[None, :] & gradient_seen.any(), owner
         ),
-        "frozen_share": scalar_series(
-            int(start[0]), float(np.mean(~trainable[matrix])) if matrix.any() else 0.0
-        ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "unmoved": layer_max(
             recording.sampled,

@@ -164,8 +164,10 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
             for m, r in zip(first, rows, strict=True)
         ]
     )
+    # Whatever the corpus holds of unlisted causes, life holds others: they must not crowd out the listed ones.
+    unlisted = np.array([0.3 if m == UNKNOWN else 1.0 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
-    return (weight * harmless * rare).astype(np.float32)
+    return (weight * harmless * rare * unlisted).astype(np.float32)
 
 
 class Numbers:
@@ -187,6 +189,9 @@ class Numbers:
                 link[-1, column[detector.name]] = catalogue.unknown_link * share
         self.declared = torch.tensor(~np.isnan(link))
         self.refuted = torch.tensor(~np.isnan(factor))
+        # An unlisted cause is what is left over: it may not learn the look of the few that the corpus holds.
+        self.open = torch.full((count, 1), options.new)
+        self.open[-1] = False
         start = np.where(np.isnan(link), 0.004, np.clip(link, LOW, HIGH))
         self.link0 = torch.logit(torch.tensor(start, dtype=torch.float32))
         self.factor0 = torch.tensor(np.log(np.nan_to_num(factor, nan=1.0)), dtype=torch.float32)
@@ -198,6 +203,7 @@ class Numbers:
         self.link = self.link0.clone().requires_grad_()
         self.factor = self.factor0.clone().requires_grad_()
         self.leak = self.leak0.clone().requires_grad_()
+        self.deliberate = torch.tensor([d.deliberate for d in catalogue.detectors])
         self.prior = self.prior0.clone().requires_grad_()
         self.weight = self.weight0.clone().requires_grad_()
         self._options = options
@@ -205,14 +211,18 @@ class Numbers:
     def tensors(self) -> list[Tensor]:
         return [self.link, self.factor, self.leak, self.prior, self.weight]
 
+    def leaks(self) -> Tensor:
+        """Return the logits of the leaks; of what people do on purpose the expert's."""
+        return torch.where(self.deliberate, self.leak0, self.leak)
+
     def links(self) -> Tensor:
         q = torch.sigmoid(self.link).clamp(0.0, HIGH)
-        return q if self._options.new else q * self.declared
+        return q * (self.declared | self.open)
 
     def factors(self) -> Tensor:
         """Return log factors, never above 0: a refutation speaks against."""
         log = self.factor.clamp(-6.0, 0.0)
-        return log if self._options.new else log * self.refuted
+        return log * (self.refuted | self.open)
 
     def pull(self) -> Tensor:
         options = self._options
@@ -232,7 +242,7 @@ class Numbers:
 def scores(numbers: Numbers, batch: Batch) -> Tensor:
     """Return the score of every set for every run, shape ``(N, S)``."""
     members = batch.sets.float()
-    quiet = -torch.nn.functional.softplus(numbers.leak) + members @ torch.log1p(-numbers.links())
+    quiet = -torch.nn.functional.softplus(numbers.leaks()) + members @ torch.log1p(-numbers.links())
     quiet = quiet.clamp_max(float(np.log1p(-1e-4)))
     loud = torch.log(-torch.expm1(quiet))
     weight = numbers.weight.exp().clamp_max(1.5)
@@ -286,7 +296,7 @@ def learned(
         links, factors = numbers.links().numpy(), numbers.factors().numpy() / temperature
         prior = torch.sigmoid(numbers.prior / temperature).numpy()
         leak, weight = (
-            torch.sigmoid(numbers.leak).numpy(),
+            torch.sigmoid(numbers.leaks()).numpy(),
             numbers.weight.exp().clamp_max(1.5).numpy(),
         )
     events = [d.name for d in catalogue.detectors]

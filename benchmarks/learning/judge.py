@@ -48,7 +48,7 @@ class Verdict:
     @property
     def place(self) -> bool:
         """Whether the leading claim's layer is right; claims without a true layer are right anywhere."""
-        if self.label.layers is None or self.first is None:
+        if self.label.layers is None or self.first is None or self.label.second:
             return True
         return self.first.layer in self.label.layers
 
@@ -111,7 +111,8 @@ def figures(verdicts: Sequence[Verdict]) -> dict[str, float]:
     faulty = [v for v in verdicts if v.label.mechanisms and v.label.hurts and not _unknown(v.label)]
     healthy = [v for v in verdicts if not v.label.mechanisms]
     unknown = [v for v in verdicts if _unknown(v.label) and v.label.hurts]
-    placed = [v for v in faulty if v.hit and v.label.layers is not None]
+    # The layers of a pair belong to one of its faults: they do not say where the other sits.
+    placed = [v for v in faulty if v.hit and v.label.layers is not None and not v.label.second]
     timed = [v.onset for v in faulty if v.hit and v.onset is not None]
     judged = [v for v in (*faulty, *healthy, *unknown) if v.first is not None]
     stated = [v.claims[0].probability for v in judged]

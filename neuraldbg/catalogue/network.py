@@ -183,7 +183,8 @@ MECHANISMS = (
             output_constant=0.3,
         ),
         layered=True,
-        p_whole=0.3,
+        several=True,
+        p_whole=0.01,
         remedy="initialise '{layer}' with random weights (torch.nn.init.kaiming_normal_)",
         look_alikes=("initialization_too_small", "dead_units"),
         source="Goodfellow, Bengio & Courville 2016, chapter 8",
@@ -320,7 +321,7 @@ MECHANISMS = (
                 output_constant=0.2,
             ),
         ),
-        gap=(0.2, effects({"normalization_gap": 0.97})),
+        gap=(0.2, effects({"normalization_gap": 0.8, "normalization_slow": 0.6})),
     ),
     Mechanism(
         slug="excessive_dropout",

@@ -50,6 +50,9 @@ class Detector:
         far past its threshold as the signal can go counts in full.
     reliability
         Confidence of the detection: 1 for an exact invariant.
+    deliberate
+        Whether people do this on purpose in healthy programs: how often is not for a corpus to say, and the leak
+        stays the expert's.
     meaning
         One clause that completes "because …".
     source
@@ -71,6 +74,7 @@ class Detector:
     leak: float = 0.02
     limit: float | None = None
     reliability: float = 0.9
+    deliberate: bool = False
     meaning: str
     source: str
 

@@ -87,7 +87,8 @@ class Incidents:
         near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
         layer = self._blueprint.params[near[0]].layer if near else -1
         kind = "nonfinite_target" if birth.target else "nonfinite_forward"
-        self.note(step, kind, layer, {"op": birth.op, "rows": birth.rows})
+        facts = {"op": birth.op, "rows": birth.rows, "half": birth.half}
+        self.note(step, kind, layer, facts)
 
     def judge_gradients(self, step: int, sizes: Mapping[int, float], order: Sequence[int]) -> bool:
         """Find where a gradient first became non-finite while the loss was finite.

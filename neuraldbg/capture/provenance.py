@@ -26,12 +26,15 @@ class Birth(NamedTuple):
         Whether a tensor that needs no gradient (a target, a mask) was non-finite already.
     rows
         Share of the batch rows that are non-finite; None if unknown.
+    half
+        Whether the value was a float16, whose range ends at 65504.
     """
 
     op: str
     params: tuple[int, ...]
     target: bool
     rows: float | None
+    half: bool
 
 
 @torch.no_grad()
@@ -62,9 +65,10 @@ def find_birth(loss: Tensor) -> Birth | None:
                 params=_params_near(culprit or node),
                 target=target,
                 rows=_rows(bad),
+                half=bad.dtype == torch.float16,
             )
     root = loss.grad_fn
-    return None if root is None else Birth(root.name(), _params_near(root), False, None)
+    return None if root is None else Birth(root.name(), _params_near(root), False, None, False)
 
 
 def _topological(

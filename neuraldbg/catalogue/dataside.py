@@ -206,7 +206,7 @@ MECHANISMS = (
         story="Activations or scaled gradients pass 65504 and become infinite.",
         prior=0.02,
         effects=effects(
-            {"nonfinite_forward": 0.6},
+            {"nonfinite_forward": 0.6, "nonfinite_in_half": 0.6},
             nonfinite_backward=0.3,
             step_skipped=0.5,
             loss_nonfinite=0.7,

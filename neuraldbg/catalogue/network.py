@@ -321,7 +321,7 @@ MECHANISMS = (
                 output_constant=0.2,
             ),
         ),
-        gap=(0.2, effects({"normalization_gap": 0.97})),
+        gap=(0.2, effects({"normalization_gap": 0.8, "normalization_slow": 0.6})),
     ),
     Mechanism(
         slug="excessive_dropout",

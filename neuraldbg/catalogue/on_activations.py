@@ -204,6 +204,17 @@ DETECTORS = (
         source="mechanisms.md A14: above 0.5",
     ),
     Detector(
+        name="normalization_slow",
+        kind="activation_regime",
+        reads="norm_memory",
+        threshold=2000.0,
+        after="running statistics hardly move",
+        leak=0.003,
+        reliability=1.0,
+        meaning="a normalization averages its running statistics over more than 2000 steps",
+        source="exact; PyTorch's default momentum of 0.1 remembers 10 steps, TensorFlow's 100",
+    ),
+    Detector(
         name="dropout_heavy",
         kind="activation_regime",
         reads="dropped",

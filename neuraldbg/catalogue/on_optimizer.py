@@ -29,7 +29,7 @@ DETECTORS = (
         leak=0.01,
         reliability=1.0,
         limit=1.0,
-        meaning="for more than a quarter of the run the learning rate was below 0.2 % of its peak",
+        meaning="the learning rate fell, and stayed below 0.2 % of its peak for more than a quarter of the run",
         source="mechanisms.md P9; a cosine to zero spends 3 % of a run there",
     ),
     Detector(
@@ -76,8 +76,8 @@ DETECTORS = (
         after="momentum close to one",
         leak=0.01,
         reliability=1.0,
-        meaning="the momentum multiplies the learning rate by more than 30",
-        source="mechanisms.md 2.18: beta of at least 0.97 for SGD",
+        meaning="the optimizer averages its steps over more than the last 30",
+        source="mechanisms.md 2.18: beta of at least 0.97; 1/(1-beta) steps are remembered",
     ),
     Detector(
         name="decay_dominates",

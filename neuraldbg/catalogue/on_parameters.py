@@ -293,6 +293,18 @@ DETECTORS = (
         source="mechanisms.md 2.16; by design in fine-tuning",
     ),
     Detector(
+        name="nothing_trained",
+        kind="parameter_health",
+        reads="nothing_trained",
+        threshold=0.5,
+        scale="linear",
+        after="every parameter frozen",
+        leak=0.002,
+        reliability=1.0,
+        meaning="no parameter of the model requires a gradient",
+        source="exact",
+    ),
+    Detector(
         name="parameters_unmoved",
         kind="parameter_health",
         reads="unmoved",

@@ -195,7 +195,8 @@ def _sampled(signals: Signals, name: str) -> tuple[NDArray[np.float32], NDArray[
 
 def _optimizer(signals: Signals) -> dict[str, _Number]:
     """Return momentum, the rate that it would stand at the usual effective step, and beta2."""
-    momentum, beta2 = (_default(signals, key) for key in ("momentum", "beta2"))
+    momentum, beta1, beta2 = (_default(signals, k) for k in ("momentum", "beta1", "beta2"))
+    momentum = max(momentum, beta1) if math.isfinite(momentum) else beta1
     rate = _number(signals, "learning_rate", "its present value")
     # lr / (1 - beta) is the effective step; 0.9 is the momentum that rates are usually tuned for.
     return {
@@ -217,12 +218,13 @@ def _schedule(signals: Signals, events: Events) -> str:
         return ""
     rate = np.where(rates.observed, rates.values, 0.0).max(axis=1)
     steps = signals.recording.steps
-    for name, verb in (("lr_jumped", "rose"), ("lr_collapsed", "had fallen")):
-        if name in events:
-            row = int(np.searchsorted(steps, events[name][0].span.first))
-            before = rate[max(row - 1, 0)] if name == "lr_jumped" else rate.max()
-            step = int(steps[row])
-            return f": at step {step} the learning rate {verb} from {before:.2g} to {rate[row]:.2g}"
+    if "lr_jumped" in events:
+        row = int(np.searchsorted(steps, events["lr_jumped"][0].span.first))
+        change = f"from {rate[max(row - 1, 0)]:.2g} to {rate[row]:.2g}"
+        return f": at step {int(steps[row])} the learning rate rose {change}"
+    if "lr_collapsed" in events:
+        first, change = events["lr_collapsed"][0].span.first, f"{rate.max():.2g} to {rate[-1]:.2g}"
+        return f": from step {first} on the learning rate fell from {change}"
     if "lr_still_warming" in events:
         return f": the learning rate rose from {rate[0]:.2g} to {rate[-1]:.2g} until the run ended"
     return ""

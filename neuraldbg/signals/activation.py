@@ -143,7 +143,23 @@ def _normalization(recording: Recording) -> dict[str, Series]:
         "norm_few": count._replace(values=1.0 / np.maximum(count.values, 1e-9)),
         "norm_flat": layer_series(recording, "norm_var_min"),
         "norm_gap": gap._replace(observed=gap.observed & settled),
+        **_norm_memory(recording, count.observed | gap.observed),
     }
+
+
+def _norm_memory(recording: Recording, working: NDArray[np.bool_]) -> dict[str, Series]:
+    """Return over how many steps each normalization averages its running statistics: ``1/momentum``."""
+    memory = {
+        i: 1.0 / max(float(momentum), 1e-9)
+        for i, layer in enumerate(recording.topology.layers)
+        if layer.kind == "norm"
+        and isinstance(momentum := layer.config.get("momentum"), (int, float))
+        and working[:, i].any()
+    }
+    if not memory:
+        return {}
+    values, known = np.array([list(memory.values())]), np.ones((1, len(memory)), bool)
+    return {"norm_memory": Series(recording.sampled[:1], values, known, tuple(memory))}
 
 
 def _dropout(recording: Recording) -> dict[str, Series]:

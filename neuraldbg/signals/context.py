@@ -40,7 +40,11 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "optimizer_adam": "adam" in families,
         "adaptive": bool({"adam", "rmsprop"} & families),
         "optimizer_sgd": "sgd" in families,
-        "momentum": any(float(o.defaults.get("momentum") or 0.0) > 0 for o in recording.optimizers),
+        "momentum": any(
+            float(o.defaults.get(key) or 0.0) > 0
+            for o in recording.optimizers
+            for key in ("momentum", "beta1")
+        ),
         "half_parameters": bool(dtypes & _HALF),
         "fp16": "float16" in dtypes or "float16" in autocast,
         "half_precision": bool(dtypes & _HALF) or bool(autocast),

@@ -38,6 +38,8 @@ def numeric_signals(recording: Recording) -> dict[str, Series]:
         if operation:
             singular = operation.startswith(SINGULAR_OPS)
             out["nonfinite_singular_op"] = _at(birth, float(singular))
+        if "half" in birth.facts:
+            out["nonfinite_half"] = _at(birth, float(bool(birth.facts["half"])))
         out["growth_before_nonfinite"] = scalar_series(birth.step, _growth(recording, birth.step))
     risky = [o for o in recording.occurrences if o.kind == "risky_op"]
     if risky:
@@ -69,7 +71,7 @@ def _nothing_happened(recording: Recording) -> dict[str, Series]:
     if recording.steps.size == 0 or not recording.facts.get("exact_numerics", True):
         return {}
     quiet = scalar_series(int(recording.steps[0]), 0.0)
-    return dict.fromkeys((*_KINDS, "nonfinite_singular_op", "risky_op", "detached"), quiet)
+    return dict.fromkeys((*_KINDS, "nonfinite_singular_op", "nonfinite_half", "risky_op", "detached"), quiet)
 
 
 def _at(occurrence: Occurrence, value: float) -> Series:

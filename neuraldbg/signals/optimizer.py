@@ -67,8 +67,11 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
     peak = float(rate.max(initial=0.0))
     if peak <= 0:
         return {"lr_zero": scalar_series(int(steps[0]), 1.0)}
-    spent = known & (rate < 2e-3 * peak) & (np.arange(rate.size) > int(rate.argmax()))
-    share = np.where(spent, spent.mean(), 0.0)
+    rows = np.arange(rate.size)
+    spent = known & (rate < 2e-3 * peak) & (rows > int(rate.argmax()))
+    # It begins where half of the peak is lost for good, not where the rate has become too small to matter.
+    falling = known & (rows > int(np.flatnonzero(rate >= 0.5 * peak)[-1]))
+    share = np.where(falling, spent.mean(), 0.0)
     change = np.diff(rate)
     # A single step upwards is no warm-up: it rises again and again, to the very end.
     climbs = bool(np.all(change >= 0)) and 2 * np.count_nonzero(change > 0) > change.size
@@ -82,13 +85,13 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
 
 def _momentum(recording: Recording) -> dict[str, Series]:
     momentum = [
-        float(o.defaults.get("momentum") or 0.0)
+        float(o.defaults.get("momentum") or o.defaults.get("beta1") or 0.0)
         for o in recording.optimizers
-        if o.family in {"sgd", "rmsprop"}
+        if o.family in {"sgd", "rmsprop", "adam"}
     ]
     if not momentum:
         return {}
-    # 1/(1-beta) is both the memory in steps and the factor on the learning rate.
+    # 1/(1-beta) is the memory in steps, for SGD the factor on the learning rate too.
     return {"momentum_gain": scalar_series(0, 1.0 / max(1.0 - max(momentum), 1e-6))}
 
 

@@ -31,8 +31,12 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     """Return update ratios, weight growth, initial gains, symmetry and stillness by layer."""
     topology = recording.topology
     matrices = matrix_params(topology)
-    if not matrices or recording.sampled.size == 0:
+    if not topology.params or recording.sampled.size == 0:
         return {}
+    if not matrices:
+        # Nothing is trained; that much can be told.
+        found = _stillness(recording)
+        return {name: series for name, series in found.items() if series.observed.any()}
     get = _Reader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
     ratio, seen = _established_ratio(get)
@@ -212,7 +216,8 @@ def _stillness(recording: Recording) -> dict[str, Series]:
     orphan = np.array([p.trainable and p.group < 0 for p in params])
     matrix = np.array([p.kind in {"matrix", "embedding"} for p in params])
     gradient, gradient_seen = _gradient(recording)
-    used = (gradient_seen & (gradient > 0)).any(axis=0)
+    # NaN is a gradient too.
+    used = (gradient_seen & (gradient != 0)).any(axis=0)
     start = recording.steps[:1] if recording.steps.size else np.array([0])
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
     frozen = (~trainable & matrix)[None, :]
@@ -227,6 +232,7 @@ def _stillness(recording: Recording) -> dict[str, Series]:
             start, silent.astype(float), always & matrix[None, :] & gradient_seen.any(), owner
         ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
+        "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),

@@ -24,7 +24,13 @@ from neuraldbg.capture.bank import (
     unit_sample,
 )
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
-from neuraldbg.capture.reduce import Numbers, first_float, in_backward, in_full_precision
+from neuraldbg.capture.reduce import (
+    Numbers,
+    autocast_dtype,
+    first_float,
+    in_backward,
+    in_full_precision,
+)
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Tracer
@@ -66,6 +72,8 @@ class LayerWatch:
         self.ended: Callable[[], None] = _nothing
         # Layer to the function that is applied directly to its output: read there, no tracing needed.
         self.functional: dict[int, str] = {}
+        # Data type of automatic mixed precision, where layers ran under it.
+        self.autocast = ""
         self.regimes = Regimes()
         self._blueprint = blueprint
         self._tracer = tracer
@@ -159,6 +167,7 @@ class LayerWatch:
         tensor = first_float(output)
         if tensor is None:
             return
+        self.autocast = self.autocast or autocast_dtype(tensor.device.type)
         if self.tracing and self._tracer is not None:
             for item in _tensors(output):
                 self._tracer.mark(item, layer)

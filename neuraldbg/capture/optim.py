@@ -15,7 +15,7 @@ from neuraldbg.capture.params import Updates
 from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
-__all__ = ["OptimizerBook"]
+__all__ = ["Entry", "OptimizerBook"]
 
 FAMILIES = (
     ("lbfgs", "lbfgs"),
@@ -32,7 +32,7 @@ RATE_JUMP = 3.0
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """One optimizer: its parameters by our index, and whether their gradients were cleared lately."""
 
     key: int
@@ -66,7 +66,7 @@ class OptimizerBook:
     def __init__(self, param_of: dict[int, int], refresh: Callable[[], None]) -> None:
         self._param_of = param_of
         self._refresh = refresh
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
         self._infos: list[OptimizerInfo] = []
         self._inside: set[int] = set()
@@ -98,7 +98,7 @@ class OptimizerBook:
         """Return parameter index to group index, over all optimizers."""
         return dict(self._groups)
 
-    def meet(self, optimizer: torch.optim.Optimizer, *, closely: bool) -> _Entry | None:
+    def meet(self, optimizer: torch.optim.Optimizer, *, closely: bool) -> Entry | None:
         """Return the entry of an optimizer that steps, None if it owns no parameter of the model.
 
         An address is used again once its owner is gone, and groups may be added at any time: that is looked
@@ -112,21 +112,21 @@ class OptimizerBook:
             return self._introduce(optimizer)
         return entry
 
-    def steps_inside(self, entry: _Entry) -> None:
+    def steps_inside(self, entry: Entry) -> None:
         """Note that an optimizer steps inside a backward pass."""
         self._inside.add(entry.serial)
 
-    def met(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def met(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         """Return the entry of an optimizer that was met when its step began."""
         return self._entries.get(id(optimizer))
 
-    def _find(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def _find(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         known = self._foreign.get(id(optimizer))
         if known is not None and known[1] == _size(optimizer) and known[0]() is optimizer:
             return None
         return self._introduce(optimizer)
 
-    def _introduce(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def _introduce(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         owned = [p for group in optimizer.param_groups for p in group["params"]]
         if any(id(p) not in self._param_of for p in owned):
             self._refresh()
@@ -141,7 +141,7 @@ class OptimizerBook:
         serial = len(self._infos) if before is None else before.serial
         info = self._describe(optimizer, before)
         self._infos[serial : serial + 1] = [info]
-        entry = _Entry(
+        entry = Entry(
             key=id(optimizer),
             ref=ref,
             groups=len(optimizer.param_groups),
@@ -156,7 +156,7 @@ class OptimizerBook:
         self._leader = entry.key if self._leader is None else self._leader
         return entry
 
-    def _predecessor(self, optimizer: torch.optim.Optimizer, indices: list[int]) -> _Entry | None:
+    def _predecessor(self, optimizer: torch.optim.Optimizer, indices: list[int]) -> Entry | None:
         """Take out and return the entry that an optimizer takes over.
 
         That is its own from before parameters were added, or one that is gone and shared some with it.
@@ -171,7 +171,7 @@ class OptimizerBook:
                 return other
         return None
 
-    def _describe(self, optimizer: torch.optim.Optimizer, before: _Entry | None) -> OptimizerInfo:
+    def _describe(self, optimizer: torch.optim.Optimizer, before: Entry | None) -> OptimizerInfo:
         count = len(optimizer.param_groups)
         if before is not None and len(before.info.groups) == count:
             first = before.first_group
@@ -189,7 +189,7 @@ class OptimizerBook:
             defaults=_settings(optimizer.param_groups[0]),
         )
 
-    def leads(self, entry: _Entry) -> bool:
+    def leads(self, entry: Entry) -> bool:
         """Count a step and return whether it ends the tick.
 
         With several optimizers the first one seen beats time; another that steps twice while it rests
@@ -206,7 +206,7 @@ class OptimizerBook:
         self._since_leader.clear()
         return True
 
-    def settings(self, entry: _Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
+    def settings(self, entry: Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
         """Return names and groups, and values, of learning rates, weight decays and momenta.
 
         The learning rate is looked at in every step; the others when it changed, and on request.
@@ -238,7 +238,7 @@ class OptimizerBook:
             if not entry.cleared:
                 entry.cleared = _are_cleared(entry.params)
 
-    def residue(self, entry: _Entry) -> float | None:
+    def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
         entry.steps += 1
         judged = entry.steps > 1 and entry.backwards > 0
@@ -246,13 +246,13 @@ class OptimizerBook:
         entry.cleared, entry.backwards = False, 0
         return value if judged else None
 
-    def before(self, entry: _Entry) -> None:
+    def before(self, entry: Entry) -> None:
         """Take samples just before a step."""
         optimizer = entry.ref()
         if optimizer is not None:
             entry.updates.before(optimizer)
 
-    def after(self, entry: _Entry) -> list[Rows]:
+    def after(self, entry: Entry) -> list[Rows]:
         """Return what the step did."""
         return entry.updates.after()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 __all__ = [
     "Numbers",
+    "autocast_dtype",
     "first_float",
     "float_tensors",
     "in_backward",
@@ -71,3 +72,10 @@ def scalar(tensors: object) -> Tensor | None:
         return tensors if tensors.numel() == 1 else None
     found = [t for t in float_tensors(tensors) if t.numel() == 1]
     return found[0] if found else None
+
+
+def autocast_dtype(device: str) -> str:
+    """Return the number format that autocast uses here and now, empty where it is off."""
+    if not torch.is_autocast_enabled(device):
+        return ""
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import Updates
+from neuraldbg.capture.reduce import PROBES, are_cleared
 from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
@@ -27,7 +28,6 @@ FAMILIES = (
     ("lion", "other"),
     ("sgd", "sgd"),
 )
-PROBES = 2
 RATE_JUMP = 3.0
 
 
@@ -50,6 +50,7 @@ class Entry:
     steps: int = 0
     cleared: bool = True
     backwards: int = 0
+    gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
 
 
 class OptimizerBook:
@@ -236,15 +237,16 @@ class OptimizerBook:
         for entry in self._entries.values():
             entry.backwards += 1
             if not entry.cleared:
-                entry.cleared = _are_cleared(entry.params)
+                entry.cleared = are_cleared(entry.params)
 
     def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
         entry.steps += 1
-        judged = entry.steps > 1 and entry.backwards > 0
+        if not entry.backwards:
+            return _put_by_hand(entry)
         value = 0.0 if entry.cleared else 1.0
         entry.cleared, entry.backwards = False, 0
-        return value if judged else None
+        return value if entry.steps > 1 else None
 
     def before(self, entry: Entry) -> None:
         """Take samples just before a step."""
@@ -265,22 +267,12 @@ def _size(optimizer: torch.optim.Optimizer) -> int:
     return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
-def _are_cleared(params: list[nn.Parameter]) -> bool:
-    looked = 0
-    for parameter in params:
-        if parameter.requires_grad:
-            gradient = parameter.grad
-            if gradient is not None and not _is_zero(gradient):
-                return False
-            looked += 1
-            if looked == PROBES:
-                break
-    return True
-
-
-def _is_zero(gradient: Tensor) -> bool:
-    # Reading a device would stall it: there only a gradient that is gone counts as cleared.
-    return not gradient.is_cuda and not bool(gradient.detach().any().item())
+def _put_by_hand(entry: Entry) -> float | None:
+    """Return 0.0 if gradients that no backward pass left are other tensors than before: then they are no sum."""
+    gradients = [p.grad for p in entry.params[:PROBES] if p.grad is not None]
+    before, entry.gradients = entry.gradients, [weakref.ref(g) for g in gradients]
+    fresh = all(g is not old() for g, old in zip(gradients, before, strict=False))
+    return 0.0 if before and gradients and fresh else None
 
 
 def _columns(groups: list[dict[str, Any]], first: int) -> list[tuple[tuple[str, int], float]]:

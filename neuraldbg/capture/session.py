@@ -65,6 +65,8 @@ class Session:
         self._side: Tensor | float | None = None
         # Whether an optimizer's step is under way, and whether gradients came since the last one.
         self._in_step = self._seen_backward = self._stepped_inside = False
+        # Whether the closure of the step under way has been evaluated.
+        self._evaluated = False
         # Most backward passes that a step has had.
         self._usual = 2
         self._modes = ModeStack()
@@ -160,7 +162,8 @@ class Session:
         if self._blueprint.lazy:
             self._redraw()
         self._grads.mark()
-        self._book.look_at_residue()
+        self._watch.backward_begins()
+        (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = None if root is None else self.amp.true(root)
         if root is None or loss is None or loss.is_cuda:
@@ -181,8 +184,10 @@ class Session:
             return
         self._tick.backwards += 1
         self._seen_backward = True
-        if loss is not None:
+        if loss is not None and not (self._in_step and self._evaluated):
+            # A closure is evaluated again at other weights: the first one is the loss of the step.
             self._tick.losses += (loss,)
+        self._evaluated = self._in_step
         self._look_at_gradients()
         if self._stepped_inside:
             self._stepped_inside = False
@@ -233,7 +238,7 @@ class Session:
         """An optimizer has stepped."""
         if (mine := self._book.met(optimizer)) is None:
             return
-        self._in_step = False
+        self._in_step = self._evaluated = False
         self.amp.stepped = True
         tick = self._tick
         tick.stepped = True
@@ -275,6 +280,8 @@ class Session:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
         tick.stepped = self._hand.seen
+        if (residue := self._hand.residue()) is not None:
+            tick.run["residual"] = residue
         if not self._hand.seen and tick.backwards > 1:
             losses, count = tick.losses, tick.backwards
             tick.losses, tick.backwards = losses[:1], 1

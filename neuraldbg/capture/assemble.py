@@ -12,7 +12,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact, Topology, Unobserved
 
-__all__ = ["autocast_dtype", "is_compiled", "program_facts", "topology", "unobserved"]
+__all__ = ["is_compiled", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 
@@ -125,10 +125,3 @@ def program_facts(model: nn.Module) -> dict[str, Fact]:
         "autocast": "",
         "compiled": is_compiled(model),
     }
-
-
-def autocast_dtype(device: str) -> str:
-    """Return the number format that autocast uses here and now, empty where it is off."""
-    if not torch.is_autocast_enabled(device):
-        return ""
-    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")

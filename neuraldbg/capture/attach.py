@@ -211,3 +211,15 @@ class Capture:
     def grad_called(self, outputs: Any) -> None:
         """``autograd.grad`` was called."""
         self._guarded(self._session.grad_called, outputs)
+
+    def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
+        """A gradient scaler multiplied a loss."""
+        self._guarded(self._session.amp.scaled, scaler, loss, result)
+
+    def scaler_begins(self) -> None:
+        """A gradient scaler is asked for a step."""
+        self._guarded(self._session.amp.begins)
+
+    def scaler_ends(self, optimizer: Any) -> None:
+        """It has taken it, or not."""
+        self._guarded(self._session.scaler_ends, optimizer)

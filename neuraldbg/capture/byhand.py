@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.reduce import are_cleared
 from neuraldbg.capture.topology import Blueprint
 
 __all__ = ["ByHand"]
@@ -29,6 +30,18 @@ class ByHand:
         self.patient = True
         self._blueprint = blueprint
         self._sample: list[tuple[Tensor, Tensor]] = []
+        self._steps = 0
+        self._cleared = False
+
+    def look_at_residue(self) -> None:
+        """A backward pass begins: see whether gradients of the last update are still there."""
+        self._cleared = self._cleared or are_cleared(self._blueprint.tensors)
+
+    def residue(self) -> float | None:
+        """A step ended: return 1.0 if its gradients were never cleared since the update before, else 0.0."""
+        cleared, self._cleared = self._cleared, False
+        self._steps += self.seen
+        return float(not cleared) if self._steps > 1 else None
 
     def mark(self) -> None:
         """A backward pass ended: keep a sample of the weights that it reached."""

@@ -40,6 +40,11 @@ class Incidents:
                 Occurrence(step=step, kind=kind, layer=layer, facts=dict(facts))
             )
 
+    def note_if(self, holds: object, step: int, kind: str) -> None:
+        """Note an occurrence of the whole run, if there was one."""
+        if holds:
+            self.note(step, kind, -1, {})
+
     def has(self, kind: str) -> bool:
         """Return whether something of this kind was noted."""
         return any(k == kind for k, _ in self._seen)

@@ -24,7 +24,13 @@ from neuraldbg.capture.bank import (
     unit_sample,
 )
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
-from neuraldbg.capture.reduce import Numbers, first_float, in_backward, in_full_precision
+from neuraldbg.capture.reduce import (
+    Numbers,
+    autocast_dtype,
+    first_float,
+    in_backward,
+    in_full_precision,
+)
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Tracer
@@ -66,6 +72,8 @@ class LayerWatch:
         self.ended: Callable[[], None] = _nothing
         # Layer to the function that is applied directly to its output: read there, no tracing needed.
         self.functional: dict[int, str] = {}
+        # Data type of automatic mixed precision, where layers ran under it.
+        self.autocast = ""
         self.regimes = Regimes()
         self._blueprint = blueprint
         self._tracer = tracer
@@ -94,6 +102,7 @@ class LayerWatch:
         self._depth = 0
         self._outputs: dict[int, Tensor] = {}
         self._gradients: list[tuple[int, Tensor, int]] = []
+        self._pass_start = 0
         self._norms: dict[int, NormSample] = {}
         self._kept: dict[int, Tensor] = {}
         self._cells: list[tuple[int, Numbers]] = []
@@ -103,7 +112,8 @@ class LayerWatch:
         """Return the numbers of the step, slopes over time included."""
         rows, norms = reduce_gradients(self._gradients)
         if norms is not None and len(rows[0].indices) < len(self._gradients):
-            rows += _time_slopes([layer for layer, *_ in self._gradients], norms)
+            last = self._pass_start
+            rows += _time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
@@ -112,6 +122,10 @@ class LayerWatch:
             rows.append(Rows([layer], names, torch.stack([value for _, value in numbers])[:, None]))
         self.begin()
         return rows
+
+    def backward_begins(self) -> None:
+        """Tell apart the passes of one step: only within one, calls of a layer are steps of time."""
+        self._pass_start = len(self._gradients)
 
     # -- what the hooks do ----------------------------------------------------------------------
 
@@ -159,6 +173,7 @@ class LayerWatch:
         tensor = first_float(output)
         if tensor is None:
             return
+        self.autocast = self.autocast or autocast_dtype(tensor.device.type)
         if self.tracing and self._tracer is not None:
             for item in _tensors(output):
                 self._tracer.mark(item, layer)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import Updates
+from neuraldbg.capture.reduce import PROBES, are_cleared
 from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
-__all__ = ["OptimizerBook"]
+__all__ = ["Entry", "OptimizerBook"]
 
 FAMILIES = (
     ("lbfgs", "lbfgs"),
@@ -27,12 +28,11 @@ FAMILIES = (
     ("lion", "other"),
     ("sgd", "sgd"),
 )
-PROBES = 2
 RATE_JUMP = 3.0
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """One optimizer: its parameters by our index, and whether their gradients were cleared lately."""
 
     key: int
@@ -50,6 +50,7 @@ class _Entry:
     steps: int = 0
     cleared: bool = True
     backwards: int = 0
+    gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
 
 
 class OptimizerBook:
@@ -66,7 +67,7 @@ class OptimizerBook:
     def __init__(self, param_of: dict[int, int], refresh: Callable[[], None]) -> None:
         self._param_of = param_of
         self._refresh = refresh
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
         self._infos: list[OptimizerInfo] = []
         self._inside: set[int] = set()
@@ -98,7 +99,7 @@ class OptimizerBook:
         """Return parameter index to group index, over all optimizers."""
         return dict(self._groups)
 
-    def meet(self, optimizer: torch.optim.Optimizer, *, closely: bool) -> _Entry | None:
+    def meet(self, optimizer: torch.optim.Optimizer, *, closely: bool) -> Entry | None:
         """Return the entry of an optimizer that steps, None if it owns no parameter of the model.
 
         An address is used again once its owner is gone, and groups may be added at any time: that is looked
@@ -112,21 +113,21 @@ class OptimizerBook:
             return self._introduce(optimizer)
         return entry
 
-    def steps_inside(self, entry: _Entry) -> None:
+    def steps_inside(self, entry: Entry) -> None:
         """Note that an optimizer steps inside a backward pass."""
         self._inside.add(entry.serial)
 
-    def met(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def met(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         """Return the entry of an optimizer that was met when its step began."""
         return self._entries.get(id(optimizer))
 
-    def _find(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def _find(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         known = self._foreign.get(id(optimizer))
         if known is not None and known[1] == _size(optimizer) and known[0]() is optimizer:
             return None
         return self._introduce(optimizer)
 
-    def _introduce(self, optimizer: torch.optim.Optimizer) -> _Entry | None:
+    def _introduce(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         owned = [p for group in optimizer.param_groups for p in group["params"]]
         if any(id(p) not in self._param_of for p in owned):
             self._refresh()
@@ -141,7 +142,7 @@ class OptimizerBook:
         serial = len(self._infos) if before is None else before.serial
         info = self._describe(optimizer, before)
         self._infos[serial : serial + 1] = [info]
-        entry = _Entry(
+        entry = Entry(
             key=id(optimizer),
             ref=ref,
             groups=len(optimizer.param_groups),
@@ -156,7 +157,7 @@ class OptimizerBook:
         self._leader = entry.key if self._leader is None else self._leader
         return entry
 
-    def _predecessor(self, optimizer: torch.optim.Optimizer, indices: list[int]) -> _Entry | None:
+    def _predecessor(self, optimizer: torch.optim.Optimizer, indices: list[int]) -> Entry | None:
         """Take out and return the entry that an optimizer takes over.
 
         That is its own from before parameters were added, or one that is gone and shared some with it.
@@ -171,7 +172,7 @@ class OptimizerBook:
                 return other
         return None
 
-    def _describe(self, optimizer: torch.optim.Optimizer, before: _Entry | None) -> OptimizerInfo:
+    def _describe(self, optimizer: torch.optim.Optimizer, before: Entry | None) -> OptimizerInfo:
         count = len(optimizer.param_groups)
         if before is not None and len(before.info.groups) == count:
             first = before.first_group
@@ -189,7 +190,7 @@ class OptimizerBook:
             defaults=_settings(optimizer.param_groups[0]),
         )
 
-    def leads(self, entry: _Entry) -> bool:
+    def leads(self, entry: Entry) -> bool:
         """Count a step and return whether it ends the tick.
 
         With several optimizers the first one seen beats time; another that steps twice while it rests
@@ -206,7 +207,7 @@ class OptimizerBook:
         self._since_leader.clear()
         return True
 
-    def settings(self, entry: _Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
+    def settings(self, entry: Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
         """Return names and groups, and values, of learning rates, weight decays and momenta.
 
         The learning rate is looked at in every step; the others when it changed, and on request.
@@ -236,23 +237,24 @@ class OptimizerBook:
         for entry in self._entries.values():
             entry.backwards += 1
             if not entry.cleared:
-                entry.cleared = _are_cleared(entry.params)
+                entry.cleared = are_cleared(entry.params)
 
-    def residue(self, entry: _Entry) -> float | None:
+    def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
         entry.steps += 1
-        judged = entry.steps > 1 and entry.backwards > 0
+        if not entry.backwards:
+            return _put_by_hand(entry)
         value = 0.0 if entry.cleared else 1.0
         entry.cleared, entry.backwards = False, 0
-        return value if judged else None
+        return value if entry.steps > 1 else None
 
-    def before(self, entry: _Entry) -> None:
+    def before(self, entry: Entry) -> None:
         """Take samples just before a step."""
         optimizer = entry.ref()
         if optimizer is not None:
             entry.updates.before(optimizer)
 
-    def after(self, entry: _Entry) -> list[Rows]:
+    def after(self, entry: Entry) -> list[Rows]:
         """Return what the step did."""
         return entry.updates.after()
 
@@ -265,22 +267,12 @@ def _size(optimizer: torch.optim.Optimizer) -> int:
     return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
-def _are_cleared(params: list[nn.Parameter]) -> bool:
-    looked = 0
-    for parameter in params:
-        if parameter.requires_grad:
-            gradient = parameter.grad
-            if gradient is not None and not _is_zero(gradient):
-                return False
-            looked += 1
-            if looked == PROBES:
-                break
-    return True
-
-
-def _is_zero(gradient: Tensor) -> bool:
-    # Reading a device would stall it: there only a gradient that is gone counts as cleared.
-    return not gradient.is_cuda and not bool(gradient.detach().any().item())
+def _put_by_hand(entry: Entry) -> float | None:
+    """Return 0.0 if gradients that no backward pass left are other tensors than before: then they are no sum."""
+    gradients = [p.grad for p in entry.params[:PROBES] if p.grad is not None]
+    before, entry.gradients = entry.gradients, [weakref.ref(g) for g in gradients]
+    fresh = all(g is not old() for g, old in zip(gradients, before, strict=False))
+    return 0.0 if before and gradients and fresh else None
 
 
 def _columns(groups: list[dict[str, Any]], first: int) -> list[tuple[tuple[str, int], float]]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision
 
@@ -94,15 +95,23 @@ class Updates:
             else:
                 samples.append(flat_view(gradient))
         bank, _ = lay(samples)
+        scale = grad_scale(optimizer)
+        if scale is not None:
+            bank /= scale
         self._before = _Before(
-            self._measured, self._params, self._weights(), bank, missing, self._surprise(optimizer)
+            self._measured,
+            self._params,
+            self._weights(),
+            bank,
+            missing,
+            self._surprise(optimizer, bank),
         )
 
     def _weights(self) -> Tensor:
         bank, _ = lay([self._views.of(i, p) for i, p in enumerate(self._params)])
         return bank
 
-    def _surprise(self, optimizer: torch.optim.Optimizer) -> list[Rows]:
+    def _surprise(self, optimizer: torch.optim.Optimizer, gradients: Tensor) -> list[Rows]:
         """Return RMS of the gradient over the root of Adam's corrected second moment, and epsilon's share."""
         place_of = {id(p): i for i, p in enumerate(self._params)}
         out = []
@@ -119,9 +128,9 @@ class Updates:
             if step >= 1.0:
                 correction = 1.0 - memory**step
                 moments = [self._moments.of(i, s[name]) for i, s in zip(found, states, strict=True)]
-                out.append(
-                    self._relative(found, moments, correction, float(group.get("eps", 1e-8)))
-                )
+                mine = gradients if len(found) == len(gradients) else gradients[found]
+                eps = float(group.get("eps", 1e-8))
+                out.append(self._relative(found, mine, moments, correction, eps))
         return out
 
     def _has_gradient(self, place: int) -> bool:
@@ -129,14 +138,16 @@ class Updates:
         return gradient is not None and not gradient.is_sparse
 
     def _relative(
-        self, places: list[int], moments: list[Tensor], correction: float, eps: float
+        self,
+        places: list[int],
+        gradients: Tensor,
+        moments: list[Tensor],
+        correction: float,
+        eps: float,
     ) -> Rows:
-        gradients, count = lay(
-            [flat_view(g) for i in places if (g := self._params[i].grad) is not None]
-        )
-        bank, _ = lay(moments)
+        bank, count = lay(moments)
         root = (bank / correction).sqrt_()
-        relative = gradients / root.clamp_min(eps)
+        relative = gradients[:, : bank.shape[1]] / root.clamp_min(eps)
         surprise = ((relative * relative).sum(1) / count).sqrt_()
         # Padding counts as below epsilon and is taken off again.
         tiny = ((root < eps).sum(1) - (bank.shape[1] - count)) / count

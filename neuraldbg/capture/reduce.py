@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "PROBES",
     "Numbers",
+    "are_cleared",
+    "autocast_dtype",
     "first_float",
     "float_tensors",
     "in_backward",
@@ -21,6 +24,8 @@ __all__ = [
 Numbers = list[tuple[str, Tensor]]
 
 MAX_SAMPLE = 4096
+# So many parameters say whether gradients were cleared.
+PROBES = 2
 
 
 def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
@@ -71,3 +76,29 @@ def scalar(tensors: object) -> Tensor | None:
         return tensors if tensors.numel() == 1 else None
     found = [t for t in float_tensors(tensors) if t.numel() == 1]
     return found[0] if found else None
+
+
+def autocast_dtype(device: str) -> str:
+    """Return the number format that autocast uses here and now, empty where it is off."""
+    if not torch.is_autocast_enabled(device):
+        return ""
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+
+
+def are_cleared(params: Sequence[Tensor]) -> bool:
+    """Return whether the first trainable parameters hold no gradient, or zeros."""
+    looked = 0
+    for parameter in params:
+        if parameter.requires_grad:
+            gradient = parameter.grad
+            if gradient is not None and not _is_zero(gradient):
+                return False
+            looked += 1
+            if looked == PROBES:
+                break
+    return True
+
+
+def _is_zero(gradient: Tensor) -> bool:
+    # Reading a device would stall it: there only a gradient that is gone counts as cleared.
+    return not gradient.is_cuda and not bool(gradient.detach().any().item())

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import (
-    autocast_dtype,
     is_compiled,
     program_facts,
     topology,
@@ -19,12 +19,13 @@ from neuraldbg.capture.assemble import (
 )
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.functionmode import ModeStack
-from neuraldbg.capture.gradients import Gradients, together
+from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
-from neuraldbg.capture.optim import OptimizerBook
+from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.params import initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.rows import Rows
@@ -56,6 +57,7 @@ class Session:
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
+        self.amp = Scaling()
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
@@ -63,6 +65,8 @@ class Session:
         self._side: Tensor | float | None = None
         # Whether an optimizer's step is under way, and whether gradients came since the last one.
         self._in_step = self._seen_backward = self._stepped_inside = False
+        # Whether the closure of the step under way has been evaluated.
+        self._evaluated = False
         # Most backward passes that a step has had.
         self._usual = 2
         self._modes = ModeStack()
@@ -72,6 +76,7 @@ class Session:
         self._tracer = None if is_compiled(model) else Tracer(self.notes)
         self._members = {id(m): m for m in model.modules()}
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
+        self._meter = GradientMeter(self._grads, self._incidents, self._watch, far=self._far)
 
     @property
     def entries(self) -> set[int]:
@@ -140,10 +145,6 @@ class Session:
             self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
         if tick.sampled:
             self._watch.live = True
-            # Loops enter autocast around the forward pass, long after watching began.
-            self._facts["autocast"] = self._facts["autocast"] or autocast_dtype(
-                str(self._facts["device"])
-            )
             if tick.traced and self._tracer is not None:
                 self._tracer.resting = False
                 self._modes.push(self._tracer)
@@ -161,17 +162,18 @@ class Session:
         if self._blueprint.lazy:
             self._redraw()
         self._grads.mark()
-        self._book.look_at_residue()
-        loss = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
-        if loss is None or loss.is_cuda:
+        self._watch.backward_begins()
+        (self._book if self._book.any_seen else self._hand).look_at_residue()
+        root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
+        loss = None if root is None else self.amp.true(root)
+        if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
         self._pending = value = loss.item()
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
-        if self._incidents.judge_loss(self.steps, value, loss):
-            self._rhythm.arm(self.steps)
+        self._arm_if(self._incidents.judge_loss(self.steps, value, root))
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
@@ -182,12 +184,11 @@ class Session:
             return
         self._tick.backwards += 1
         self._seen_backward = True
-        if loss is not None:
+        if loss is not None and not (self._in_step and self._evaluated):
+            # A closure is evaluated again at other weights: the first one is the loss of the step.
             self._tick.losses += (loss,)
-        if self._in_step:
-            self._take_gradients()
-        elif self._tick.sampled and not self._stepped_inside:
-            self._look_at_raw()
+        self._evaluated = self._in_step
+        self._look_at_gradients()
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
@@ -195,6 +196,17 @@ class Session:
             self._hand.mark()
         elif self._tick.backwards > self._usual * LONG_SILENCE:
             self._step_by_hand()
+
+    def _look_at_gradients(self) -> None:
+        if self._in_step:
+            self._take_gradients()
+        elif self._tick.sampled and not self._stepped_inside:
+            self._arm_if(self._meter.take_raw(self._tick, self.amp.scale))
+
+    def _arm_if(self, bad: object) -> None:
+        """Look closely for a while."""
+        if bad:
+            self._rhythm.arm(self.steps)
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
@@ -210,13 +222,13 @@ class Session:
         if tick.traced and self._tracer is not None:
             self._modes.remove(self._tracer)
         if in_backward():
-            self._take_own_gradients(mine.updates.indices)
+            self._meter.take_of(tick, mine.updates.indices)
         else:
             self._in_step = True
             if self._side is not None and not self._seen_backward:
                 tick.losses += (self._side,)
             self._side = None
-            self._take_gradients()
+            self._take_gradients(grad_scale(optimizer))
             if tick.sampled:
                 self._tick.param += tuple(self._grads.similarities(self.steps))
         if tick.sampled:
@@ -226,13 +238,12 @@ class Session:
         """An optimizer has stepped."""
         if (mine := self._book.met(optimizer)) is None:
             return
-        self._in_step = False
+        self._in_step = self._evaluated = False
+        self.amp.stepped = True
         tick = self._tick
         tick.stepped = True
-        keys, values = self._book.settings(mine, closely=tick.sampled)
-        if tick.keys:
-            keys, values = tick.keys + keys, tick.settings + values
-        tick.keys, tick.settings = keys, values
+        self.amp.note(tick, optimizer)
+        self._take_settings(mine)
         if (residue := self._book.residue(mine)) is not None:
             tick.run["residual"] = residue
         if tick.sampled:
@@ -244,59 +255,33 @@ class Session:
         elif self._book.leads(mine):
             self._close()
 
-    def _take_gradients(self) -> None:
-        """Measure gradient norms: all on a sampled step, else that of a probe.
+    def scaler_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """A gradient scaler has let an optimizer step, or not."""
+        if self.amp.stepped or (mine := self._book.meet(optimizer, closely=False)) is None:
+            return
+        self._tick.stepped = True
+        self.amp.note(self._tick, None)
+        self._take_settings(mine)
+        if self._book.leads(mine):
+            self._close()
 
-        A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
-        it; then all are measured in the same step.
-        """
+    def _take_settings(self, mine: Entry) -> None:
         tick = self._tick
-        if tick.sampled or self._far:
-            self._measure_all()
-            return
-        index, norm = self._grads.probe(self._watch.place)
-        if index < 0:
-            return
-        tick.grad_index, tick.grad = (index,), (norm,)
-        if not math.isfinite(norm):
-            self._measure_all()
+        keys, values = self._book.settings(mine, closely=tick.sampled)
+        if tick.keys:
+            keys, values = tick.keys + keys, tick.settings + values
+        tick.keys, tick.settings = keys, values
 
-    def _take_own_gradients(self, indices: list[int]) -> None:
-        """Measure the gradients of an optimizer that steps as soon as they are there."""
-        tick = self._tick
-        if self._far or not (tick.sampled or tick.grad is None):
-            return
-        mine, found = self._grads.of(indices)
-        before = () if tick.grad is None else tick.grad
-        tick.grad_index = (*tick.grad_index, *mine)
-        tick.grad = (*before, *(norm.item() for norm in found))
-
-    def _measure_all(self) -> None:
-        tick = self._tick
-        indices, found = self._grads.everyone()
-        if not found:
-            return
-        tick.grad_index, tick.grad = indices, torch.stack(found)
-        if tick.sampled:
-            tick.run["grad_norm_used"] = together(found)
-        if not self._far:
-            self._judge(indices, found)
-
-    def _look_at_raw(self) -> None:
-        """Clipping would spread one bad entry over all gradients: look before it runs."""
-        self._tick.run["grad_norm_raw"] = raw = self._grads.total()
-        if not self._far and not math.isfinite(raw):
-            self._judge(*self._grads.everyone())
-
-    def _judge(self, indices: Sequence[int], found: Sequence[Tensor]) -> None:
-        sizes = dict(zip(indices, torch.stack(tuple(found)).tolist(), strict=True))
-        if self._incidents.judge_gradients(self.steps, sizes, self._watch.order):
-            self._rhythm.arm(self.steps)
+    def _take_gradients(self, scale: Tensor | None = None) -> None:
+        """Measure gradient norms; look closely for a while if they are bad."""
+        self._arm_if(self._meter.take(self._tick, scale))
 
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
         tick.stepped = self._hand.seen
+        if (residue := self._hand.residue()) is not None:
+            tick.run["residual"] = residue
         if not self._hand.seen and tick.backwards > 1:
             losses, count = tick.losses, tick.backwards
             tick.losses, tick.backwards = losses[:1], 1
@@ -311,6 +296,7 @@ class Session:
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
         self.rows.add(tick)
+        self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
         if tick.stepped:
             self._usual = max(self._usual, tick.backwards)
         self.steps += 1
@@ -321,8 +307,7 @@ class Session:
             self._tracer.clear()
         if tick.settings is not self._settings:
             self._settings = tick.settings
-            if self._book.rate_jumped(tick.keys, tick.settings):
-                self._rhythm.arm(self.steps)
+            self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
         sampled, traced = self._rhythm.next(self.steps)
         self._tick = Tick(self.steps, sampled=sampled, traced=traced)
         self._watch.live = False
@@ -371,6 +356,7 @@ class Session:
         return Recording(
             facts={
                 **self._facts,
+                "autocast": self._watch.autocast,
                 "optimizers": len(self._book.infos()),
                 "disarmed": self.failed,
             },

@@ -97,7 +97,7 @@ def clip_by_hand(watch, *, fault=False):
 
 def lbfgs(watch, *, fault=False):
     model = Net(dropout=0.0)
-    optimizer = torch.optim.LBFGS(model.parameters(), lr=30.0 if fault else 0.5, max_iter=4)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=3.0 if fault else 0.5, max_iter=4)
     x, y = digits_like(128)
 
     def closure():
@@ -330,7 +330,7 @@ def custom_optimizer(watch, *, fault=False):
 
 
 def duck_typed_optimizer(watch, *, fault=False):
-    model, losses, rate = Net(), [], 50.0 if fault else 0.2
+    model, losses, rate = Net(), [], 20.0 if fault else 0.2
     with watch(model):
         for x, y in batches():
             model.zero_grad()
@@ -424,7 +424,7 @@ def gradient_penalty(watch, *, fault=False):
 def two_optimizers(watch, *, fault=False):
     model = Net()
     body = torch.optim.SGD(
-        [*model.fc1.parameters(), *model.fc2.parameters()], lr=200.0 if fault else 0.1
+        [*model.fc1.parameters(), *model.fc2.parameters()], lr=20.0 if fault else 0.1
     )
     head, losses = torch.optim.Adam(model.head.parameters(), lr=5.0 if fault else 5e-3), []
     with watch(model):

@@ -41,6 +41,49 @@ def test_several_evaluations_belong_to_one_step_of_a_closure():
     assert recording.steps.size == 16
 
 
+def test_the_loss_of_a_closure_step_is_its_first_evaluation():
+    kept = []
+
+    def program(watch):
+        model, losses = loops.lbfgs(watch)
+        kept[:] = losses
+        return model, losses
+
+    # What ``step`` returns is the first evaluation, at the weights that the step began with.
+    assert recorded(program).step["loss"].values.tolist() == pytest.approx(kept, rel=1e-6)
+
+
+@pytest.mark.parametrize("loop", [loops.lbfgs, loops.accumulation], ids=lambda f: f.__name__)
+def test_evaluations_and_micro_batches_are_no_steps_of_time(loop):
+    assert "time_grad_slope" not in recorded(loop).layer
+
+
+@pytest.mark.parametrize(
+    "loop", [loops.autograd_grad, loops.duck_typed_optimizer], ids=lambda f: f.__name__
+)
+def test_gradients_are_seen_to_be_cleared_where_no_optimizer_does_it(loop):
+    residual = recorded(loop).step["residual"]
+    assert residual.observed[2:].all()
+    assert not residual.values.any()
+
+
+def test_gradients_left_by_an_update_by_hand_are_seen():
+    def program(watch):
+        model, losses = loops.Net(), []
+        with watch(model):
+            for x, y in loops.batches():
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                for parameter in model.parameters():
+                    parameter.data -= 1e-3 * parameter.grad
+                losses.append(loss.item())
+        return model, losses
+
+    residual = recorded(program).step["residual"]
+    assert residual.values[residual.observed].all()
+    assert residual.observed.sum() > loops.STEPS - 3
+
+
 def test_clipping_shows_as_the_norm_before_and_after():
     recording = recorded(loops.clip_norm)
     raw, used = recording.step["grad_norm_raw"], recording.step["grad_norm_used"]

@@ -15,7 +15,7 @@ from neuraldbg.errors import CaptureWarning
 from tests.twins import Watched, assert_same, is_untouched, run, twins, wipe
 
 MODULES = (
-    "attention", "bank", "functionmode", "gradients", "incidents", "inputs", "layers", "losses", "norms",
+    "attention", "bank", "functionmode", "gradients", "incidents", "inputs", "layers", "losses", "meter", "norms", "amp", "byhand",
     "notes", "optim", "params", "provenance", "reduce", "regimes", "schedule", "session", "store", "tick", "trace",
 )  # fmt: skip
 # Called by PyTorch itself: each hands over to the guard at once. Before or after the loop, not inside it.

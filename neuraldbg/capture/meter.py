@@ -1,0 +1,107 @@
+"""How closely gradients are measured in one step: a probe, or all of them when it matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.gradients import Gradients, together
+from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.tick import Tick
+
+__all__ = ["GradientMeter"]
+
+
+class GradientMeter:
+    """Writes gradient norms into ticks; what it returns is whether they are bad.
+
+    Parameters
+    ----------
+    gradients
+        Where they are read.
+    incidents
+        Judges the first that is not finite.
+    watch
+        Knows the order of the layers.
+    far
+        Whether they live on a device, where reading one would stall it.
+    """
+
+    def __init__(
+        self, gradients: Gradients, incidents: Incidents, watch: LayerWatch, *, far: bool
+    ) -> None:
+        self._gradients = gradients
+        self._incidents = incidents
+        self._watch = watch
+        self._far = far
+
+    def take_raw(self, tick: Tick, scale: Tensor | float | None) -> bool:
+        """Measure the whole before clipping, which would spread one bad entry over all gradients.
+
+        Parameters
+        ----------
+        tick
+            The step.
+        scale
+            Factor that a gradient scaler put on the loss, None without one. Its search for a factor makes
+            gradients overflow now and then: these are not measured and not judged.
+        """
+        raw = self._gradients.total()
+        if scale is not None:
+            raw = raw / scale
+            if not self._far and not math.isfinite(raw):
+                return False
+        tick.run["grad_norm_raw"] = raw
+        return not (self._far or math.isfinite(raw)) and self._judge(
+            tick, *self._gradients.everyone()
+        )
+
+    def take(self, tick: Tick, scale: Tensor | None) -> bool:
+        """Measure all norms on a sampled step, else that of a probe.
+
+        A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
+        it; then all are measured in the same step.
+
+        Parameters
+        ----------
+        tick
+            The step.
+        scale
+            Factor that a fused optimizer is about to take out of its gradients, None if there is none.
+        """
+        if tick.sampled or self._far or scale is not None:
+            return self._take_all(tick, scale)
+        index, norm = self._gradients.probe(self._watch.place)
+        if index < 0:
+            return False
+        tick.grad_index, tick.grad = (index,), (norm,)
+        return not math.isfinite(norm) and self._take_all(tick, None)
+
+    def take_of(self, tick: Tick, indices: Sequence[int]) -> None:
+        """Measure the gradients of an optimizer that steps as soon as they are there."""
+        if self._far or not (tick.sampled or tick.grad is None):
+            return
+        mine, found = self._gradients.of(indices)
+        before = () if tick.grad is None else tick.grad
+        tick.grad_index = (*tick.grad_index, *mine)
+        tick.grad = (*before, *(norm.item() for norm in found))
+
+    def _take_all(self, tick: Tick, scale: Tensor | None) -> bool:
+        indices, found = self._gradients.everyone()
+        if not found:
+            return False
+        if scale is not None:
+            # The optimizer takes the factor out itself, and skips the step if need be.
+            found = [norm / scale for norm in found]
+        tick.grad_index, tick.grad = indices, torch.stack(found)
+        if tick.sampled:
+            tick.run["grad_norm_used"] = together(found)
+        return not self._far and scale is None and self._judge(tick, indices, found)
+
+    def _judge(self, tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> bool:
+        sizes = dict(zip(indices, torch.stack(tuple(found)).tolist(), strict=True))
+        return self._incidents.judge_gradients(tick.step, sizes, self._watch.order)

@@ -71,7 +71,9 @@ def _nothing_happened(recording: Recording) -> dict[str, Series]:
     if recording.steps.size == 0 or not recording.facts.get("exact_numerics", True):
         return {}
     quiet = scalar_series(int(recording.steps[0]), 0.0)
-    return dict.fromkeys((*_KINDS, "nonfinite_singular_op", "nonfinite_half", "risky_op", "detached"), quiet)
+    return dict.fromkeys(
+        (*_KINDS, "nonfinite_singular_op", "nonfinite_half", "risky_op", "detached"), quiet
+    )
 
 
 def _at(occurrence: Occurrence, value: float) -> Series:

@@ -8,7 +8,6 @@ from textwrap import wrap
 
 from neuraldbg.records.diagnosis import CausalChain, Diagnosis
 from neuraldbg.records.event import SemanticEvent
-from neuraldbg.records.recording import Topology
 from neuraldbg.report.svg import COLOURS, to_svg
 
 __all__ = ["card"]
@@ -20,7 +19,7 @@ OPENING = re.compile(r'<svg[^>]*?viewBox="0 0 ([\d.]+) ([\d.]+)" width="[^"]*"')
 FONT = "font-family=\"-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif\""
 
 
-def card(diagnosis: Diagnosis, chain: CausalChain, topology: Topology) -> str:
+def card(diagnosis: Diagnosis, chain: CausalChain) -> str:
     """Return a standalone SVG without script; it brings its own light ground and reads on any page.
 
     Parameters
@@ -29,11 +28,8 @@ def card(diagnosis: Diagnosis, chain: CausalChain, topology: Topology) -> str:
         Must hold an explanation: its sentence is the title.
     chain
         Told as a row of steps, and drawn strong in the graph.
-    topology
-        For the order of the rows.
     """
-    order = sorted(topology.layers, key=lambda layer: layer.order)
-    graph = to_svg(diagnosis.graph, chain, layers=tuple(layer.name for layer in order))
+    graph = to_svg(diagnosis.graph, chain)
     width, height = _size(graph)
     inner = WIDTH - 2 * MARGIN
     title = wrap(diagnosis.explanations[0].sentence, 92)

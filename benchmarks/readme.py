@@ -84,7 +84,7 @@ def with_output(text: str) -> str:
     namespace, printed = run_example(text)
     dbg = namespace["dbg"]
     chain = dbg.trace_causal_chain("dead_units")
-    PICTURE.write_text(card(dbg.diagnose(), chain, dbg.recording.topology), encoding="utf-8")
+    PICTURE.write_text(card(dbg.diagnose(), chain), encoding="utf-8")
     output = f"```text\n{printed.rstrip()}\n```\n"
     return MARKED.sub(lambda m: _filled(m, lambda _: None, output), text)
 

@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from neuraldbg.catalogue import DEFAULT
+from neuraldbg.catalogue import DEFAULT, EXPERTS
 from neuraldbg.explain.rank import SYMPTOMS
 from neuraldbg.explain.remedy import remedy_text
 from neuraldbg.inference.noisyor import build
@@ -31,7 +31,7 @@ CONTEXT: dict[str, str] = {}
 # stays so: to be settled when the numbers are learned.
 CONTRADICTIONS = {"label_noise/all": {"output_constant"}}
 
-each_mechanism = pytest.mark.parametrize("mechanism", DEFAULT.mechanisms, ids=lambda m: m.key)
+each_mechanism = pytest.mark.parametrize("mechanism", EXPERTS.mechanisms, ids=lambda m: m.key)
 each_detector = pytest.mark.parametrize("detector", DEFAULT.detectors, ids=lambda d: d.name)
 
 

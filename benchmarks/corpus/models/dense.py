@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +38,7 @@ class Mlp(nn.Module):
         sizes = [inputs] + [width] * depth
         layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
         self.p = drop
+        self.steps: list[tuple[str, ...]] = []
         getattr(self, f"_{style}")(layers, drop)
         self.head_name = head
         setattr(self, head, nn.Linear(width, outputs))
@@ -53,23 +53,24 @@ class Mlp(nn.Module):
             setattr(self, f"fc{i + 1}", layer)
         if drop:
             self.dropout = nn.Dropout(drop)
-        self.steps = [self._functional(layer) for layer in layers]
+        self.steps = [(f"fc{i + 1}",) for i in range(len(layers))]
 
     def _dict(self, layers: list[nn.Linear], drop: float) -> None:
         self.encoder = nn.ModuleDict({f"fc{i + 1}": layer for i, layer in enumerate(layers)})
         if drop:
             self.drop = nn.Dropout(drop)
-        self.steps = [self._functional(layer) for layer in layers]
+        self.steps = [(f"encoder.fc{i + 1}",) for i in range(len(layers))]
 
     def _sequential(self, layers: list[nn.Linear], drop: float) -> None:
         parts: list[nn.Module] = []
-        groups: list[list[nn.Module]] = []
         for layer in layers:
-            group = [layer, activation(self.act)] + ([nn.Dropout(drop)] if drop else [])
-            groups.append(group)
-            parts += group
+            names = [f"net.{len(parts)}", f"net.{len(parts) + 1}"]
+            parts += [layer, activation(self.act)]
+            if drop:
+                names.append(f"net.{len(parts)}")
+                parts.append(nn.Dropout(drop))
+            self.steps.append(tuple(names))
         self.net = nn.Sequential(*parts)
-        self.steps = [self._chain(group) for group in groups]
 
     def _blocks(self, layers: list[nn.Linear], drop: float) -> None:
         self.blocks = nn.ModuleList()
@@ -80,27 +81,21 @@ class Mlp(nn.Module):
             if drop:
                 block.add_module("drop", nn.Dropout(drop))
             self.blocks.append(block)
-        self.steps = [self._chain([block]) for block in self.blocks]
+        self.steps = [(f"blocks.{i}",) for i in range(len(layers))]
 
-    def _functional(self, layer: nn.Linear) -> Callable[[Tensor], Tensor]:
-        def step(x: Tensor) -> Tensor:
-            x = functional(self.act, layer(x))
-            dropout = getattr(self, "dropout", None) or getattr(self, "drop", None)
-            return dropout(x) if dropout is not None else x
-
-        return step
-
-    def _chain(self, parts: list[nn.Module]) -> Callable[[Tensor], Tensor]:
-        def step(x: Tensor) -> Tensor:
-            for part in parts:
-                x = part(x)
+    def _step(self, names: tuple[str, ...], x: Tensor) -> Tensor:
+        # Looked up at every call: surgery and adapters put other modules in their places.
+        for name in names:
+            x = self.get_submodule(name)(x)
+        if self.style in {"sequential", "blocks"}:
             return x
-
-        return step
+        x = functional(self.act, x)
+        dropout = getattr(self, "dropout", None) or getattr(self, "drop", None)
+        return dropout(x) if dropout is not None else x
 
     def forward(self, x: Tensor) -> Tensor:
-        for step in self.steps:
-            y = step(x)
+        for names in self.steps:
+            y = self._step(names, x)
             x = x + y if self.skip and y.shape == x.shape else y
         return getattr(self, self.head_name)(x)
 

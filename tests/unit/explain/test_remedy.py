@@ -157,7 +157,7 @@ class TestSchedule:
     def test_a_collapse_is_told_with_the_peak(self) -> None:
         gone = builders.event("lr_collapsed", "optimizer_stability", first=3)
         said = text("look{schedule}", events=[gone], source=self.run(0.01, 0.5, 0.1, 1e-5))
-        assert said == "look: at step 3 the learning rate had fallen from 0.5 to 1e-05"
+        assert said == "look: from step 3 on the learning rate fell from 0.5 to 1e-05"
 
     def test_a_warm_up_that_never_ended_is_told(self) -> None:
         warm = builders.event("lr_still_warming", "optimizer_stability")

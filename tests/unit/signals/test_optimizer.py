@@ -54,9 +54,13 @@ class TestMomentum:
         found = rates(0.1, optimizer=builders.sgd(momentum=0.98))["momentum_gain"]
         assert found.values[0] == pytest.approx(50.0)
 
-    def test_an_adaptive_optimizer_is_not_judged_by_it(self) -> None:
+    def test_an_adaptive_optimizer_is_judged_by_its_first_moment(self) -> None:
         adam = OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults={"beta1": 0.9})
-        assert "momentum_gain" not in rates(0.1, optimizer=adam)
+        assert rates(0.1, optimizer=adam)["momentum_gain"].values[0] == pytest.approx(10.0)
+
+    def test_an_optimizer_without_memory_is_not_judged_by_it(self) -> None:
+        adagrad = OptimizerInfo(type="Adagrad", family="adagrad", groups=(0,), defaults={})
+        assert "momentum_gain" not in rates(0.1, optimizer=adagrad)
 
 
 def test_a_missing_step_is_exact_and_an_unseen_one_is_not_judged() -> None:

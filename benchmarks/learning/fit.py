@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.table import Row
-from neuraldbg.records.catalogue import Catalogue
+from neuraldbg.records.catalogue import Catalogue, Effect
 from neuraldbg.records.learned import Learned
 
 __all__ = ["Batch", "Numbers", "Options", "encode", "fit", "learned", "scores"]
@@ -33,6 +33,8 @@ UNKNOWN = "unknown_cause"
 # No link or leak leaves this interval: certainty cannot be argued with.
 LOW, HIGH = 1e-3, 0.995
 IMPOSSIBLE = -1e9
+# Variants this close in likelihood (nats) are both taken for the labelled one.
+NEARLY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def encode(rows: Sequence[Row], catalogue: Catalogue) -> Batch:
             allowed[i, j] = set(mechanism.requires) <= row.evidence.context
     slugs = [c.split("/")[0] for c in causes]
     sets = _sets(slugs)
-    right = np.stack([_right(row, slugs, sets) for row in rows])
+    right = np.stack([_right(row, slugs, sets, _fitting(row, catalogue)) for row in rows])
     return Batch(
         causes=causes,
         events=events,
@@ -134,13 +136,41 @@ def _sets(slugs: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return out
 
 
-def _right(row: Row, slugs: Sequence[str], sets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _fitting(row: Row, catalogue: Catalogue) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which causes may be the one that a label means, shape ``(M,)``.
+
+    A label names a mechanism; which of its variants it was, the experts' links tell from what was seen. Left
+    open, learning would let any variant stand for all of them.
+    """
+    likely = np.array([_likelihood(row, m.effects) for m in catalogue.mechanisms])
+    slugs = np.array([m.slug for m in catalogue.mechanisms])
+    best = np.array([likely[slugs == s].max() for s in slugs])
+    return np.append(likely >= best - NEARLY, True)
+
+
+def _likelihood(row: Row, declared: Sequence[Effect]) -> float:
+    """Return how well the declared effects of a variant agree with what was seen, in nats."""
+    total = 0.0
+    for effect in declared:
+        found = row.evidence.findings.get(effect.event)
+        if found is not None:
+            p = effect.link if found.present else 1.0 - effect.link
+            total += found.weight * float(np.log(p / 0.05 if found.present else p))
+    return total
+
+
+def _right(
+    row: Row,
+    slugs: Sequence[str],
+    sets: np.ndarray[Any, Any],
+    fitting: np.ndarray[Any, np.dtype[np.bool_]],
+) -> np.ndarray[Any, Any]:
     """Return which sets count as the truth of a run."""
     label = row.label
     if not label.mechanisms:
         return ~sets.any(axis=1)
-    primary = np.array([s in label.mechanisms for s in slugs])
-    second = np.array([s in label.second for s in slugs])
+    primary = np.array([s in label.mechanisms for s in slugs]) & fitting
+    second = np.array([s in label.second for s in slugs]) & fitting
     extra = np.array([s in (*label.also, *label.second, *label.mechanisms) for s in slugs])
     inside = ~(sets & ~extra).any(axis=1)
     if label.second:
@@ -157,17 +187,10 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     counts = {m: first.count(m) for m in set(first)}
     typical = float(np.median([n for m, n in counts.items() if m])) if len(counts) > 1 else 1.0
     weight = np.array([1.0 if not m else (typical / counts[m]) ** 0.5 for m in first])
-    # Twins of a stale second moment keep its thousandfold jump of the loss: rarer in life than in the corpus.
-    rare = np.array(
-        [
-            0.25 if not m and "stale_second" in r.label.id else 1.0
-            for m, r in zip(first, rows, strict=True)
-        ]
-    )
     # Whatever the corpus holds of unlisted causes, life holds others: they must not crowd out the listed ones.
     unlisted = np.array([0.3 if m == UNKNOWN else 1.0 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
-    return (weight * harmless * rare * unlisted).astype(np.float32)
+    return (weight * harmless * unlisted).astype(np.float32)
 
 
 class Numbers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -47,8 +47,7 @@ def topology(
         )
         for i, layer in enumerate(blueprint.layers)
     )
-    # A loop (a cell that feeds itself) has no place in a graph of layers.
-    edges = sorted((a, b) for a, b in watch.edges if order.get(a, -1) < order.get(b, -1))
+    edges = _flow(watch.edges, order)
     fed = {b for _, b in edges}
     last = {i for i, x in enumerate(layers) if x.order == len(order) - 1}
     return Topology(
@@ -58,6 +57,24 @@ def topology(
         inputs=tuple(i for i, x in enumerate(layers) if x.order >= 0 and i not in fed),
         outputs=tuple(sorted(outputs or last)),
     )
+
+
+def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Return the arrows that point down the order of execution.
+
+    A loop (a cell that feeds itself) has no place in a graph of layers. A layer that is called again further
+    down (one pooling or activation module for several places) is passed through: what feeds its later call
+    feeds whatever comes later of what it feeds.
+    """
+    down = {(a, b) for a, b in edges if order.get(a, -1) < order.get(b, -1)}
+    after: dict[int, list[int]] = {}
+    for a, b in down:
+        after.setdefault(a, []).append(b)
+    again = {(a, b) for a, b in edges if (a, b) not in down}
+    through = {
+        (a, c) for a, b in again for c in after.get(b, ()) if order.get(a, -1) < order.get(c, -1)
+    }
+    return sorted(down | through)
 
 
 def _next_module(blueprint: Blueprint, watch: LayerWatch, layer: int) -> str | None:

@@ -27,6 +27,8 @@ class Incidents:
 
     def __init__(self, blueprint: Blueprint) -> None:
         self.occurrences: list[Occurrence] = []
+        # Whether the model's inputs are looked at: then a bad one would have been noted.
+        self.inputs_seen = False
         self._blueprint = blueprint
         self._seen: set[tuple[str, int]] = set()
         self._recent: deque[float] = deque(maxlen=HISTORY)
@@ -91,7 +93,9 @@ class Incidents:
             return
         near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
         layer = self._blueprint.params[near[0]].layer if near else -1
-        kind = "nonfinite_target" if birth.target else "nonfinite_forward"
+        # Data that were finite when the model got them went bad on their way into its first layer.
+        outside = birth.target and not (birth.entrance and self.inputs_seen)
+        kind = "nonfinite_target" if outside else "nonfinite_forward"
         facts = {"op": birth.op, "rows": birth.rows, "half": birth.half}
         self.note(step, kind, layer, facts)
 

@@ -17,7 +17,7 @@ from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision
 
-__all__ = ["Updates", "initial_gains", "norms", "similarity"]
+__all__ = ["Updates", "initial_biases", "initial_gains", "norms", "similarity"]
 
 UNITS = 64
 
@@ -216,6 +216,23 @@ def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     factors = [(fan_in / max(p.numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
     gains = sizes * torch.tensor(factors).to(sizes.device)
     return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
+
+
+@torch.no_grad()
+def initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
+    """Return the root mean square of untouched bias vectors.
+
+    Parameters
+    ----------
+    chosen
+        Index and parameter of every bias.
+    """
+    held = [(i, p.detach()) for i, p in chosen if p.numel()]
+    if not held:
+        return []
+    sizes = torch.stack(norms([p for _, p in held]))
+    roots = torch.tensor([p.numel() ** 0.5 for _, p in held]).to(sizes.device)
+    return [Rows([i for i, _ in held], ("init_bias",), (sizes / roots)[None])]
 
 
 def similarity(index: int, parameter: nn.Parameter) -> list[Rows]:

@@ -11,6 +11,13 @@ __all__ = ["Birth", "find_birth"]
 
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
+# Autograd nodes that only look at their input in another way, and how many of them are passed.
+VIEWS = (
+    "view", "unsafeview", "reshape", "transpose", "permute", "tbackward", "squeeze", "unsqueeze",
+    "expand", "clone", "tocopy",
+)  # fmt: skip
+MOST_VIEWS = 6
+MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
 
 class Birth(NamedTuple):
@@ -24,6 +31,8 @@ class Birth(NamedTuple):
         ``id`` of the parameters that feed it, nearest first.
     target
         Whether a tensor that needs no gradient (a target, a mask) was non-finite already.
+    entrance
+        Whether such a tensor met nothing but parameters: it was on its way into the first layer.
     rows
         Share of the batch rows that are non-finite; None if unknown.
     half
@@ -33,6 +42,7 @@ class Birth(NamedTuple):
     op: str
     params: tuple[int, ...]
     target: bool
+    entrance: bool
     rows: float | None
     half: bool
 
@@ -64,11 +74,23 @@ def find_birth(loss: Tensor) -> Birth | None:
                 op=(culprit or node).name(),
                 params=_params_near(culprit or node),
                 target=target,
+                entrance="target" not in name and _is_entrance(node),
                 rows=_rows(bad),
                 half=bad.dtype == torch.float16,
             )
     root = loss.grad_fn
-    return None if root is None else Birth(root.name(), _params_near(root), False, None, False)
+    return (
+        None
+        if root is None
+        else Birth(
+            op=root.name(),
+            params=_params_near(root),
+            target=False,
+            entrance=False,
+            rows=None,
+            half=False,
+        )
+    )
 
 
 def _topological(
@@ -122,9 +144,26 @@ def _producer(
     return node if bad.requires_grad else None
 
 
+def _is_entrance(node: torch.autograd.graph.Node) -> bool:
+    """Return whether parameters are all that a node got with a history: it is the first that data meets."""
+    sources = [_past_views(n) for n, _ in node.next_functions if n is not None]
+    return all(hasattr(source, "variable") for source in sources)
+
+
+def _past_views(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
+    """Return the first node above that does more than look at its input in another way."""
+    for _ in range(MOST_VIEWS):
+        above = [n for n, _ in node.next_functions if n is not None]
+        if len(above) != 1 or not node.name().lower().startswith(VIEWS):
+            return node
+        node = above[0]
+    return node
+
+
 def _params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
     """Return ids of the parameters upstream of a node, nearest first (breadth first)."""
     found: list[int] = []
+    node = _branch(node)
     seen, queue = {node}, [node]
     while queue and len(found) < 4 and len(seen) < MAX_NODES:
         current = queue.pop(0)
@@ -136,6 +175,15 @@ def _params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
                 seen.add(child)
                 queue.append(child)
     return tuple(found)
+
+
+def _branch(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
+    """Return, for a sum of a residual path and a linear map, the map: a sum alone hardly overflows."""
+    if not node.name().startswith("AddBackward"):
+        return node
+    above = [_past_views(n) for n, _ in node.next_functions if n is not None]
+    maps = [n for n in above if n.name().startswith(MAPS)]
+    return maps[0] if len(maps) == 1 else node
 
 
 def _rows(bad: Tensor) -> float | None:

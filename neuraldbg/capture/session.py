@@ -26,7 +26,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
-from neuraldbg.capture.params import initial_gains
+from neuraldbg.capture.params import initial_biases, initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
@@ -86,11 +86,12 @@ class Session:
     def begin(self, discover: Callable[[nn.Module], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
         self._discover = discover
-        pairs = zip(self._blueprint.params, self._blueprint.tensors, strict=True)
+        pairs = list(zip(self._blueprint.params, self._blueprint.tensors, strict=True))
         self._tick.param = (
             *initial_gains(
                 [(i, p, info.fan_in) for i, (info, p) in enumerate(pairs) if info.kind == "matrix"]
             ),
+            *initial_biases([(i, p) for i, (info, p) in enumerate(pairs) if info.kind == "bias"]),
         )
 
     def end(self, exception: BaseException | None) -> None:
@@ -173,6 +174,7 @@ class Session:
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
+            self._incidents.inputs_seen = self._tick.inputs_seen
         self._arm_if(self._incidents.judge_loss(self.steps, value, root))
 
     def backward_ends(self) -> None:

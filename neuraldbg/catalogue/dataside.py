@@ -108,7 +108,10 @@ MECHANISMS = (
             claim="labels that do not belong to their inputs",
             story="Gradients are healthy everywhere, but what they ask for contradicts itself; the loss stays at a floor.",
             prior=0.03,
-            effects=effects(loss_slow=0.7),
+            # Labels that come apart from their inputs at some step, as after a wrong shuffle, show as a regress.
+            effects=effects(
+                loss_slow=0.7, loss_regressed=0.15, loss_diverged=0.06, loss_spike=0.06
+            ),
             forbids=effects(
                 loss_solved=0.1,
                 update_tiny=0.1,

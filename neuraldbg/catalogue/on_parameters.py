@@ -71,6 +71,7 @@ DETECTORS = (
     ),
     Detector(
         name="update_against_gradient",
+        cumulative=True,
         kind="optimizer_stability",
         reads="update_against_gradient",
         threshold=0.5,
@@ -87,6 +88,7 @@ DETECTORS = (
     ),
     Detector(
         name="weights_grew",
+        cumulative=True,
         kind="parameter_health",
         reads="weight_growth",
         threshold=2.0,
@@ -99,6 +101,7 @@ DETECTORS = (
     ),
     Detector(
         name="weights_shrank",
+        cumulative=True,
         kind="parameter_health",
         reads="weight_shrink",
         threshold=2.0,
@@ -192,6 +195,18 @@ DETECTORS = (
         limit=1.0,
         meaning="the units of the layer start as copies of one another",
         source="mechanisms.md A7",
+    ),
+    Detector(
+        name="bias_initial_large",
+        kind="parameter_health",
+        reads="init_bias",
+        threshold=10.0,
+        until=1,
+        after="biases far out",
+        leak=0.003,
+        reliability=0.95,
+        meaning="the biases start so large that they alone decide what the nonlinearity gives",
+        source="sigmoid'(10) = 5e-5; chronological forget biases reach log(1000) = 7 (Tallec & Ollivier 2018)",
     ),
     Detector(
         name="weights_zero",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from neuraldbg.records.catalogue import Catalogue, Effect, Mechanism
+from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.event import StepSpan
 from neuraldbg.records.evidence import Evidence, Posterior
 from neuraldbg.records.learned import ClaimMap, OnsetError
@@ -36,9 +36,9 @@ class Claim:
     step, steps
         Onset, and the interval that it lies in.
     p_mechanism
-        Posterior of the mechanism.
+        Of the mechanism at any place, as stated to the user.
     probability
-        Of mechanism and layer together, as stated to the user.
+        Of mechanism and layer together, as stated to the user; never above ``p_mechanism``.
     """
 
     mechanism: str
@@ -108,7 +108,7 @@ def _claim(
         layer=layer,
         step=step,
         steps=_interval(step, catalogue),
-        p_mechanism=p,
+        p_mechanism=_state(p, posterior, catalogue),
         probability=_state(p * places[layer], posterior, catalogue),
     )
 
@@ -125,7 +125,7 @@ def _unknown(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> 
         layer=None,
         step=step,
         steps=_interval(step, catalogue),
-        p_mechanism=posterior.p_unknown,
+        p_mechanism=_state(posterior.p_unknown, posterior, catalogue),
         probability=_state(posterior.p_unknown, posterior, catalogue),
     )
 
@@ -141,19 +141,24 @@ def _onset(
 ) -> int:
     """Return the first step of the most telling evidence at the claim's layer.
 
-    A plateau is a fact of the whole run and has no onset of its own: it counts where there is nothing else.
+    A plateau is a fact of the whole run and has no onset of its own, and what builds up shows late: they count
+    where there is nothing else.
     """
     seen = [
         (telling(e, catalogue), _first(e.event, layer, evidence), e.event)
         for e in mechanism.effects
         if e.event in evidence.findings and evidence.findings[e.event].present
     ]
-    dated = [x for x in seen if catalogue.detector(x[2]).failure != PLATEAU] or seen
+    dated = [x for x in seen if _dates(catalogue.detector(x[2]))] or seen
     known = [(weight, step) for weight, step, _ in dated if step is not None]
     if not known:
         return 0
     top = max(weight for weight, _ in known)
     return min(step for weight, step in known if weight >= TELLING * top)
+
+
+def _dates(detector: Detector) -> bool:
+    return detector.failure != PLATEAU and not detector.cumulative
 
 
 def _first(event: str, layer: str | None, evidence: Evidence) -> int | None:

@@ -53,6 +53,8 @@ class Detector:
     deliberate
         Whether people do this on purpose in healthy programs: how often is not for a corpus to say, and the leak
         stays the expert's.
+    cumulative
+        Whether it builds up over many steps: it says that something is so, not since when.
     meaning
         One clause that completes "because …".
     source
@@ -75,6 +77,7 @@ class Detector:
     limit: float | None = None
     reliability: float = 0.9
     deliberate: bool = False
+    cumulative: bool = False
     meaning: str
     source: str
 

@@ -36,7 +36,8 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "has_dropout": "dropout" in kinds,
         "has_recurrent": "recurrent" in kinds or "time_grad_slope" in recording.layer,
         "has_rectifier": bool(activations & _RECTIFIERS),
-        "has_bounded": bool(activations & _BOUNDED),
+        # The gates of a recurrent cell are bounded, seen or not.
+        "has_bounded": bool(activations & _BOUNDED) or "recurrent" in kinds,
         "optimizer_adam": "adam" in families,
         "adaptive": bool({"adam", "rmsprop"} & families),
         "optimizer_sgd": "sgd" in families,

@@ -15,6 +15,8 @@ __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
 Array = NDArray[np.float64]
 
 # He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
+# Bias correction leaves Adam's second moment made of few gradients before (mechanisms.md A7).
+SETTLED = 10
 RECOMMENDED_GAIN = {
     "relu": 2**0.5,
     "relu6": 2**0.5,
@@ -49,6 +51,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         **_movement(recording, ratio, seen),
         **_norms(recording, get),
         **_initial(recording, get, owner),
+        **_biases(recording),
         **_similarity(recording, get, owner),
         **_adaptive(recording, get, owner),
         **_stillness(recording),
@@ -159,6 +162,23 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
     }
 
 
+def _biases(recording: Recording) -> dict[str, Series]:
+    """Return how large biases are that feed a nonlinearity which they can hold at one end."""
+    layers = recording.topology.layers
+    held = {"sigmoid", "tanh", "relu", "relu6", "hardtanh", "hardsigmoid"}
+    chosen = [
+        i
+        for i, p in enumerate(recording.topology.params)
+        if p.kind == "bias"
+        and (layers[p.layer].activation in held or layers[p.layer].kind == "recurrent")
+    ]
+    size, seen = _Reader(recording, chosen)("init_bias")
+    if not chosen or not seen[:1].any():
+        return {}
+    owner = np.array([recording.topology.params[i].layer for i in chosen])
+    return {"init_bias": layer_max(recording.sampled[:1], size[:1], seen[:1], owner)}
+
+
 def _scale_free(topology: Topology) -> NDArray[np.bool_]:
     """Return which layers are followed by a normalization: their scale does not matter, shape ``(L,)``."""
     free = np.zeros(len(topology.layers), bool)
@@ -188,7 +208,7 @@ def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> d
     surprise, seen = get("grad_rms_over_v")
     settled = seen & (recording.sampled >= 10)[:, None]
     tiny, tiny_seen = get("eps_share")
-    late = tiny_seen & (recording.sampled >= 10)[:, None]
+    late = tiny_seen & _settled(recording.sampled, tiny, tiny_seen)[:, None]
     against, against_seen = get("update_cos_grad")
     coherent, coherent_seen = get("grad_cos_prev")
     return {
@@ -202,6 +222,23 @@ def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> d
         ),
         "grad_coherence": _median(recording.sampled, coherent, coherent_seen),
     }
+
+
+def _settled(steps: NDArray[np.int64], share: Array, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which steps count: from the tenth on, and those just before it if they look the same.
+
+    Early second moments are made of few gradients; where they are no smaller than later, the state is as old as they.
+    """
+    late = steps >= SETTLED
+    if not late.any():
+        return late
+    median = np.ma.filled(np.ma.median(np.ma.masked_array(share, ~seen), axis=1), -1.0)
+    row = int(np.argmax(late))
+    first = row
+    while first > 0 and median[first - 1] >= 0.8 * median[row]:
+        first -= 1
+    late[first:row] = True
+    return late
 
 
 def _stillness(recording: Recording) -> dict[str, Series]:

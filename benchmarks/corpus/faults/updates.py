@@ -230,15 +230,13 @@ def _shrinks(program: Program, draw: Draw) -> Injection | None:
     def weigh(loss: Tensor, step: int) -> Tensor:
         return loss * (factor if step < at else 1.0)
 
-    weighted = program.but(weigh=weigh, clip=None)
-    slow, quick = (
-        ({"alpha": 0.9999}, {"alpha": 0.95})
-        if program.optimizer == "rmsprop"
-        else ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.95)})
-    )
+    slow = {"alpha": 0.9999} if program.optimizer == "rmsprop" else {"betas": (0.9, 0.9999)}
+    # The twin keeps the long memory and has nothing large to remember. A short memory would not do: it takes
+    # hundreds of steps to forget a square a million times too large, most of a run.
+    calm = program.but(clip=None).with_options(**slow)
     return Injection(
-        broken=weighted.with_options(**slow),
-        twin=weighted.with_options(**quick),
+        broken=calm.but(weigh=weigh),
+        twin=calm,
         onset=at,
         symptom="loss_plateau",
         strength=f"beta2 0.9999 and a loss {factor:g} times smaller from step {at}",

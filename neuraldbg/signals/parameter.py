@@ -235,7 +235,7 @@ def _settled(steps: NDArray[np.int64], share: Array, seen: NDArray[np.bool_]) ->
     median = np.ma.filled(np.ma.median(np.ma.masked_array(share, ~seen), axis=1), -1.0)
     row = int(np.argmax(late))
     first = row
-    while first > 0 and median[first - 1] >= 0.8 * median[row]:
+    while first > 0 and median[row] >= 0.5 and median[first - 1] >= 0.8 * median[row]:
         first -= 1
     late[first:row] = True
     return late

@@ -91,3 +91,15 @@ def test_correlated_evidence_tells_less() -> None:
     discounted = replace(CATALOGUE, weights={"dead": 0.25})
     effect = Effect(event="dead", link=0.9)
     assert telling(effect, discounted) == pytest.approx(0.25 * telling(effect, CATALOGUE))
+
+
+def test_what_builds_up_does_not_say_since_when(world) -> None:
+    told = first(world).step
+    slow = replace(
+        CATALOGUE,
+        detectors=tuple(
+            replace(d, cumulative=d.name in {e.name for e in world.events if e.span.first == told})
+            for d in CATALOGUE.detectors
+        ),
+    )
+    assert first(world, slow).step != told

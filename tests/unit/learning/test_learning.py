@@ -89,6 +89,17 @@ def test_learning_makes_the_labels_likelier():
     assert likelihood(40) > likelihood(0) + 1.0
 
 
+def test_a_label_means_the_variant_that_was_seen():
+    seen = row({"normalization_flat": 0.9}, mechanisms=("degenerate_normalization",))
+    batch = encode([seen], EXPERTS)
+    right = {
+        batch.causes[j]
+        for members in batch.sets[batch.right[0]]
+        for j in np.flatnonzero(members.numpy())
+    }
+    assert right == {"degenerate_normalization/flat"}
+
+
 def test_no_family_is_in_two_folds():
     groups = folds([row({}, family=name) for name in "abcdefg"], 3)
     assert sorted(name for group in groups for name in group) == list("abcdefg")

@@ -97,6 +97,48 @@ class TestNorms:
         assert found.values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
+class TestBiases:
+    def bias(self, size, *, activation="relu", kind="linear"):
+        topology = builders.chain("a", "b", activation=[activation, None])
+        layers = (replace(topology.layers[0], kind=kind), topology.layers[1])
+        biases = tuple(
+            ParamInfo(name=f"{n}.bias", layer=i, shape=(4,), dtype="float32", kind="bias")
+            for i, n in enumerate("ab")
+        )
+        topology = replace(topology, layers=layers, params=(*topology.params, *biases))
+        cells = {"a.bias": [size, None], "b.bias": [300.0, None]}
+        return derived({"init_bias": cells}, topology=topology)
+
+    def test_only_biases_that_can_hold_a_nonlinearity_at_one_end_count(self) -> None:
+        # The last layer has none: its bias may be anything, such as the mean of a target.
+        found = self.bias(20.0)["init_bias"]
+        assert found.values.tolist() == [[20.0]]
+        assert found.layers == (0,)
+
+    def test_those_of_recurrent_gates_count_too(self) -> None:
+        assert self.bias(20.0, activation=None, kind="recurrent")["init_bias"].values[0, 0] == 20.0
+
+    def test_a_nonlinearity_without_a_flat_end_is_left_out(self) -> None:
+        assert "init_bias" not in self.bias(20.0, activation="gelu")
+
+
+class TestEpsilon:
+    def share(self, *values):
+        cells = {"a.weight": list(values), "b.weight": list(values)}
+        steps = [0, 2, 5, 10, 20][: len(values)]
+        more = {"weight_norm": {"a.weight": [1.0] * len(values)}}
+        return derived({"eps_share": cells, **more}, sampled=steps)["eps_dominance"]
+
+    def test_a_share_that_was_there_before_the_tenth_step_is_as_old_as_it_looks(self) -> None:
+        assert self.share(0.0, 0.9, 0.9, 0.9, 0.9).observed.tolist() == [False, *[True] * 4]
+
+    def test_early_shares_that_went_away_do_not_count(self) -> None:
+        assert self.share(0.9, 0.9, 0.1, 0.0, 0.0).observed.tolist() == [
+            *[False] * 3,
+            *[True] * 2,
+        ]
+
+
 class TestInitialScale:
     def gain(self, *, activation="relu", kinds=("linear", "linear"), edges=None, **gains):
         topology = builders.chain("a", "b", activation=[activation, None])

@@ -251,7 +251,9 @@ def test_root_holds_only_the_agreed_files() -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 200
+    # Tables of results are as long as what was measured; what one reads in words is not.
+    words = re.sub(r"<!-- begin: (\w+).*?<!-- end: \1 -->", "", README, flags=re.DOTALL)
+    assert len(words.splitlines()) <= 170
 
 
 def test_pictures_are_static_and_named_for_readers_that_do_not_see() -> None:

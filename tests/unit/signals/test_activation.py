@@ -117,6 +117,19 @@ class TestNormalization:
         found = derived({"norm_count": {"a": [2.0]}})["norm_few"]
         assert found.values[0, 0] == pytest.approx(0.5)
 
+    @pytest.mark.parametrize(
+        ("config", "memory"),
+        [({"momentum": 1e-4}, 1e4), ({"momentum": 0.1}, 10.0), ({}, None)],
+        ids=["hardly moves", "as usual", "without running statistics"],
+    )
+    def test_the_memory_of_running_statistics_is_in_steps(self, config, memory) -> None:
+        norm = LayerInfo(name="a", type="BatchNorm1d", kind="norm", order=0, config=config)
+        topology = Topology(layers=(norm,))
+        found = derived({"norm_count": {"a": [32.0]}}, topology=topology).get("norm_memory")
+        assert (None if found is None else found.values[0, 0]) == (
+            None if memory is None else pytest.approx(memory)
+        )
+
 
 class TestDropout:
     DROP = Topology(

@@ -87,3 +87,14 @@ def test_risky_and_detached_operations_are_told_where_they_were() -> None:
     found = derived(born("risky_op", layer=0, op="sqrt"), born("detached", layer=1))
     assert found["risky_op"].layers == (0,)
     assert found["detached"].layers == (1,)
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["in half precision", "in full precision"])
+def test_a_birth_says_whether_the_value_was_a_float16(half) -> None:
+    found = derived(born("nonfinite_forward", layer=1, op="AddBackward0", half=half))
+    assert found["nonfinite_half"].values.tolist() == [[float(half)]]
+
+
+def test_a_birth_of_unknown_precision_says_nothing_of_it() -> None:
+    found = derived(born("nonfinite_forward", layer=1, op="AddBackward0"))
+    assert "nonfinite_half" not in found or not found["nonfinite_half"].values.any()

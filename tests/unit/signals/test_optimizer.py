@@ -40,6 +40,15 @@ class TestSchedule:
         assert found.values[4] == 0.0
         assert found.values[10] == pytest.approx(0.75)
 
+    def test_a_slow_fall_begins_where_half_of_the_peak_is_lost_for_good(self) -> None:
+        falling = [0.1 * 0.5 ** max(step - 4, 0) for step in range(24)]
+        found = rates(*falling)["lr_collapsed"]
+        assert np.flatnonzero(found.values > 0)[0] == 6
+
+    def test_a_restart_undoes_a_fall(self) -> None:
+        found = rates(*[0.1] * 5, *[1e-6] * 5, *[0.1] * 10)["lr_collapsed"]
+        assert found.values.tolist() == [0.0] * 20
+
     def test_a_warm_up_that_never_ended_is_told(self) -> None:
         assert rates(*np.linspace(1e-6, 1e-3, 64))["lr_still_warming"].values[0] == 1.0
         assert rates(*[0.1] * 64)["lr_still_warming"].values[0] == 0.0

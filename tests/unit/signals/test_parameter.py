@@ -268,6 +268,15 @@ class TestStillness:
         found = {k: v for k, v in self.still(trainable=False, gradient=None).items() if v}
         assert found == {"frozen": 1.0}
 
+    @pytest.mark.parametrize("trainable", [True, False])
+    def test_a_model_in_which_nothing_is_trainable_is_told(self, trainable) -> None:
+        params = tuple(replace(p, trainable=trainable) for p in TWO.params)
+        run = builders.recording(replace(TWO, params=params), steps=8, sampled=[0, 1])
+        assert parameter_signals(run)["nothing_trained"].values[0] == float(not trainable)
+
+    def test_a_gradient_of_nan_is_a_gradient(self) -> None:
+        assert self.still(gradient=NAN)["no_gradient"] == 0.0
+
     def test_a_full_precision_weight_that_does_not_change_is_unmoved(self) -> None:
         found = self.still()
         assert found["unmoved"] == 1.0

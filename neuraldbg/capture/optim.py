@@ -74,6 +74,8 @@ class OptimizerBook:
         self._leader: int | None = None
         self._since_leader: dict[int, int] = {}
         self._groups: dict[int, int] = {}
+        # ``id`` of everything that any optimizer steps, ours or not.
+        self.stepped: set[int] = set()
         self._peak = 0.0
 
     @property
@@ -129,6 +131,7 @@ class OptimizerBook:
 
     def _introduce(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         owned = [p for group in optimizer.param_groups for p in group["params"]]
+        self.stepped.update(map(id, owned))
         if any(id(p) not in self._param_of for p in owned):
             self._refresh()
         params = [p for p in owned if id(p) in self._param_of]

@@ -30,6 +30,7 @@ from neuraldbg.capture.params import initial_biases, initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
+from neuraldbg.capture.strangers import count, strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
@@ -61,6 +62,7 @@ class Session:
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
+        self._strangers: set[int] | None = set()
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
         # Whether an optimizer's step is under way, and whether gradients came since the last one.
@@ -162,6 +164,8 @@ class Session:
             self._modes.remove(self._tracer)
         if self._blueprint.lazy:
             self._redraw()
+        if self.steps < EDGE_STEPS:
+            self._strangers = strangers(tensors, self._blueprint.param_of, self._strangers)
         self._grads.mark()
         self._watch.backward_begins()
         (self._book if self._book.any_seen else self._hand).look_at_residue()
@@ -361,6 +365,7 @@ class Session:
                 "autocast": self._watch.autocast,
                 "optimizers": len(self._book.infos()),
                 "disarmed": self.failed,
+                **count(self._strangers, self._book.stepped),
             },
             topology=topology(self._blueprint, self._watch, self._book.groups(), self._outputs),
             optimizers=self._book.infos(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from neuraldbg.capture.bank import (
     reduce_outputs,
     unit_sample,
 )
+from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
     Numbers,
@@ -80,21 +81,46 @@ class LayerWatch:
         self._guard = guard
         self._handles: list[RemovableHandle] = []
         self._depth = 0
+        # Outputs whose gradient is wanted, while a part is replayed.
+        self.reached: list[Tensor] | None = None
         self.begin()
 
-    def switch_on(self) -> None:
-        """Register the global hooks that are not there."""
+    def switch_on(self, modules: Iterable[nn.Module] | None = None) -> None:
+        """Register the hooks that are not there: global ones, or those of these modules only."""
         if not self._handles:
-            self._handles = [
-                register_module_forward_pre_hook(self._before),
-                register_module_forward_hook(self._after, always_call=True),
-            ]
+            self._handles = self.hook_all() if modules is None else self._hook_each(modules)
 
     def switch_off(self) -> None:
         """Remove the hooks."""
-        for handle in self._handles:
-            handle.remove()
+        self.unhook(self._handles)
         self._handles = []
+
+    @property
+    def is_on(self) -> bool:
+        """Whether hooks are registered."""
+        return bool(self._handles)
+
+    def hook_all(self) -> list[RemovableHandle]:
+        """Register global hooks and return their handles."""
+        return [
+            register_module_forward_pre_hook(self._before),
+            register_module_forward_hook(self._after, always_call=True),
+        ]
+
+    def _hook_each(self, modules: Iterable[nn.Module]) -> list[RemovableHandle]:
+        handles = []
+        for module in modules:
+            handles.append(module.register_forward_pre_hook(InertHook(self._before)))  # type: ignore[arg-type]
+            always = id(module) in self.entries
+            hook = InertHook(self._after)
+            handles.append(module.register_forward_hook(hook, always_call=always))  # type: ignore[arg-type]
+        return handles
+
+    @staticmethod
+    def unhook(handles: Iterable[RemovableHandle]) -> None:
+        """Remove hooks."""
+        for handle in handles:
+            handle.remove()
 
     def begin(self) -> None:
         """Forget what the step before left."""
@@ -191,6 +217,8 @@ class LayerWatch:
         weighted = kind in WEIGHTED or bool(module._parameters)  # noqa: SLF001 - no cheaper way to ask
         if weighted and tensor.requires_grad and count <= MAX_TIME_STEPS:
             tensor.register_hook(partial(self._on_gradient, layer))
+            if self.reached is not None:
+                self.reached.append(tensor)
         # A cell called for every time step is read at its powers of two: the last one counts.
         if count & (count - 1):
             return

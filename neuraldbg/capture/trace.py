@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from neuraldbg.capture.losses import LOSS_FUNCTIONS
 from neuraldbg.capture.reduce import Numbers, float_tensors
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
-__all__ = ["Listener", "Tracer"]
+__all__ = ["Listener", "Origin", "Tracer"]
 
 NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
@@ -57,9 +58,16 @@ class Listener(Protocol):
         """Take the input of a functional nonlinearity that a layer's output went into."""
 
     def on_loss(
-        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
+        self,
+        name: str,
+        layer: int,
+        prediction: Tensor,
+        target: Tensor,
+        reduction: str,
+        *,
+        maker: str = "",
     ) -> None:
-        """Take the call of a loss function."""
+        """Take the call of a loss function; ``maker`` is what made the prediction, if its graph does not tell."""
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
@@ -74,10 +82,28 @@ class Listener(Protocol):
         """Run work of ours; an error disarms capture and nothing else."""
 
 
+class Origin(NamedTuple):
+    """Where a tensor came from.
+
+    Attributes
+    ----------
+    layers
+        Layers, without another layer between.
+    direct
+        Whether it is the output of the only one of them.
+    maker
+        The operation that made it, where its own graph does not tell.
+    """
+
+    layers: frozenset[int] = NO_LABELS
+    direct: bool = False
+    maker: str = ""
+
+
 class _Label:
     """Which layers a tensor came from, without another layer between."""
 
-    __slots__ = ("direct", "layers", "logits", "ref")
+    __slots__ = ("direct", "layers", "logits", "maker", "ref")
 
     def __init__(
         self, tensor: Tensor, layers: frozenset[int], *, direct: bool, logits: bool
@@ -86,6 +112,7 @@ class _Label:
         self.layers = layers
         self.direct = direct
         self.logits = logits
+        self.maker = ""
 
 
 class Tracer(TorchFunctionMode):
@@ -110,6 +137,8 @@ class Tracer(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call through, then look."""
+        if torch.compiler.is_compiling():
+            return func(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         if self.resting:
             return result
@@ -136,6 +165,32 @@ class Tracer(TorchFunctionMode):
     def mark(self, tensor: Tensor, layer: int) -> None:
         """Say that a tensor is the output of a layer."""
         self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
+
+    def origin_of(self, tensor: Tensor) -> Origin:
+        """Return where a tensor came from."""
+        found = self._find(tensor)
+        return Origin(found.layers, found.direct, found.maker) if found else Origin()
+
+    def label(self, tensor: Tensor, origin: Origin) -> None:
+        """Say where a tensor came from."""
+        if origin.layers:
+            label = _Label(tensor, origin.layers, direct=origin.direct, logits=False)
+            label.maker = origin.maker
+            self._labels[id(tensor)] = label
+
+    @contextmanager
+    def awake(self, *, tracing: bool) -> Iterator[None]:
+        """Watch what runs inside, if asked to, also where PyTorch was told not to ask modes."""
+        if not tracing:
+            yield
+            return
+        before = self.resting, self.leaf_depth
+        self.resting, self.leaf_depth = False, 0
+        try:
+            with torch._C._EnableTorchFunction(), self:  # noqa: SLF001 - there is no public way to allow it again
+                yield
+        finally:
+            self.resting, self.leaf_depth = before
 
     def _find(self, tensor: Tensor) -> _Label | None:
         found = self._labels.get(id(tensor))
@@ -228,7 +283,8 @@ class Tracer(TorchFunctionMode):
         layers = self.layers_of(prediction)
         reduction = str(kw.get("reduction", "mean"))
         layer = self._listener.latest(layers) if layers else last
-        self._listener.on_loss(name, layer, prediction, target, reduction)
+        maker = self.origin_of(prediction).maker
+        self._listener.on_loss(name, layer, prediction, target, reduction, maker=maker)
 
     def _difference(self, args: Sequence[Any], last: int) -> None:
         """Take ``prediction - target`` in a hand-written loss."""

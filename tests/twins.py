@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture import Capture, Schedule
+from neuraldbg.capture import Capture, Schedule, attach, engine
 from neuraldbg.records.recording import Recording
 
 __all__ = ["Program", "digits_like", "is_untouched", "recorded", "run", "twins"]
@@ -146,3 +146,7 @@ def wipe() -> None:
         hooks.clear()
     for (owner, name), found in PATCHED.items():
         setattr(owner, name, found)
+    for ours in (engine._listeners, engine._patches, attach._watched):
+        ours.clear()
+    for ours in (engine._listeners, engine._patches, attach._watched):
+        ours.clear()

@@ -95,7 +95,7 @@ def unobserved(
         *(
             (bool(steps), f"layers {_names(blueprint, group)}", f"{COMPILED}: {why}")
             for why in dict.fromkeys(hidden.values())
-            if (group := [i for i in missing if hidden.get(i) == why])
+            if (group := [i for i in hidden if hidden[i] == why])
         ),
         (bool(plain and seen), f"layers {shown}", "they were not called in the steps watched"),
         (bool(steps and plain and not seen), "all layers", why_none),

@@ -118,13 +118,15 @@ class Capture:
 
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
-        self._guarded(self._session.end, exception)
         try:
-            # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
-            self._detach()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
-        self._model = None
+            self._guarded(self._session.end, exception)
+        finally:
+            try:
+                # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
+                self._detach()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error)
+            self._model = None
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""

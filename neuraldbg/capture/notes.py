@@ -37,6 +37,11 @@ class Notes:
         self.guard = guard
         self._incidents = incidents
 
+    @property
+    def open(self) -> bool:
+        """Whether a pass of the loop that trains is under way."""
+        return self.watch.open
+
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last in this step."""
         if len(layers) == 1:

@@ -197,7 +197,8 @@ class Replay:
         stack.callback(setattr, watch, "live", watch.live)
         stack.callback(setattr, notes, "inside", notes.inside)
         stack.callback(watch.unhook, watch.hook_all())
-        watch.live, notes.inside, watch.reached = True, 1, []
+        stack.callback(setattr, watch, "open", watch.open)
+        watch.live, watch.open, notes.inside, watch.reached = True, True, 1, []
         stack.callback(setattr, watch, "reached", None)
         with tracer.awake(tracing=watch.tracing):
             result = module(*args, **kwargs)

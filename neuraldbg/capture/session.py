@@ -140,7 +140,7 @@ class Session:
         if not tick.inputs_seen:
             self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
         if tick.sampled:
-            self._watch.live = True
+            self._watch.live = self._watch.open = True
             if tick.traced:
                 self._tracer.resting = False
                 self._modes.push()
@@ -148,6 +148,7 @@ class Session:
     def forward_ends(self) -> None:
         """An entry module returned, or raised, in a sampled step."""
         self.notes.inside = max(0, self.notes.inside - 1)
+        self._watch.open = self._watch.open and self.notes.inside > 0
 
     def region_begins(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -35,6 +35,8 @@ KEEPS_LOGITS = frozenset(
     }
     | {"__radd__", "__rmul__", "sub", "__sub__", "float", "to", "type_as"}
 )
+# What hands its input on as it is: a module with a hook on its backward pass does so with its output.
+SAME = "view_as"
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
 LOOKED_AT = (
@@ -50,6 +52,10 @@ class Listener(Protocol):
     """What a tracer tells of."""
 
     inside: int
+
+    @property
+    def open(self) -> bool:
+        """Whether a pass of the loop that trains is under way."""
 
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last."""
@@ -128,6 +134,8 @@ class Tracer(TorchFunctionMode):
         self.resting = True
         self._listener = listener
         self._labels: dict[int, _Label] = {}
+        # Whether gradients are off: a cut or a risky operation means nothing there.
+        self._quiet = False
 
     def __torch_function__(
         self,
@@ -143,7 +151,7 @@ class Tracer(TorchFunctionMode):
         if self.resting:
             return result
         name = getattr(func, "__name__", "")
-        if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
+        if self.leaf_depth == 0 or name in LOSS_FUNCTIONS:
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
         return result
 
@@ -204,6 +212,9 @@ class Tracer(TorchFunctionMode):
         kw: Mapping[str, Any],
         out: Any,
     ) -> None:
+        self._quiet = not torch.is_grad_enabled()
+        if self._quiet and not self._listener.open:
+            return
         if name == "__get__":
             self._after_attribute(func, args, out)
             return
@@ -213,12 +224,13 @@ class Tracer(TorchFunctionMode):
         layers = (
             found[0].layers if len(found) == 1 else frozenset().union(*(f.layers for f in found))
         )
-        if name in LOOKED_AT:
+        if name in LOOKED_AT and (not self._quiet or activation_name(name) is not None):
             self._look(name, args, kw, out=out, found=found, layers=layers)
         logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
         for tensor in (out,) if isinstance(out, Tensor) else float_tensors(out, 1):
             if tensor.is_floating_point():
                 known = self._find(tensor) if name.endswith("_") else None
+                known = found[0] if name == SAME else known
                 direct = known is not None and known.direct
                 self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
 
@@ -241,7 +253,7 @@ class Tracer(TorchFunctionMode):
         if found is None:
             return
         if func == Tensor.data.__get__:  # type: ignore[attr-defined]
-            if self._listener.inside and args[0].requires_grad:
+            if self._listener.inside and args[0].requires_grad and not self._quiet:
                 self._listener.on_detach(self._listener.latest(found.layers))
             return
         self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)

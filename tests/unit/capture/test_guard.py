@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from neuraldbg import capture as package
 from neuraldbg.capture import Schedule
@@ -134,9 +135,10 @@ class Odd(nn.Module):
             ]
         )
         h = h + F.scaled_dot_product_attention(h, h, h, attn_mask=mask)
-        return self.tail(self.head((h + h.detach()).flatten(1))) + torch.sqrt(
-            0.0 * h.detach().sum()
-        )
+        out = checkpoint(self.head, (h + h.detach()).flatten(1), use_reentrant=True)
+        with torch.no_grad():
+            self.same(h)
+        return self.tail(out) + torch.sqrt(0.0 * h.detach().sum())
 
 
 def odd_program(watch):

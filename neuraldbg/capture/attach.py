@@ -22,6 +22,8 @@ from neuraldbg.records.recording import Recording
 __all__ = ["Capture"]
 
 _watched: set[int] = set()
+# Our own operations must not be traced.
+UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
 
 
 class Capture:
@@ -159,7 +161,7 @@ class Capture:
         if not self._armed:
             return
         try:
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own operations must not be traced
+            with UNTRACED():
                 work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)

@@ -24,7 +24,7 @@ from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.params import initial_gains
 from neuraldbg.capture.parts import Parts
-from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
+from neuraldbg.capture.reduce import in_backward, scalar
 from neuraldbg.capture.replay import Replay
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
@@ -138,7 +138,7 @@ class Session:
         if self.notes.inside > 1 or not torch.is_grad_enabled():
             return
         if not tick.inputs_seen:
-            self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
+            self._inputs.take(tick, args, kwargs)
         if tick.sampled:
             self._watch.live = self._watch.open = True
             if tick.traced:
@@ -181,7 +181,8 @@ class Session:
             self._modes.remove()
         if self._blueprint.lazy:
             self._redraw()
-        self.parts.look(tensors, self._blueprint.param_of)
+        if self.parts.waiting:
+            self.parts.look(tensors, self._blueprint.param_of)
         self._grads.mark()
         self._watch.backward_begins()
         (self._book if self._book.any_seen else self._hand).look_at_residue()
@@ -194,12 +195,14 @@ class Session:
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
-        self._arm_if(self._incidents.judge_loss(self.steps, value, root))
+        if self._incidents.judge_loss(self.steps, value, root):
+            self._rhythm.arm(self.steps)
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
         self._watch.live = False
-        self.parts.replay.run()
+        if self._tick.traced:
+            self.parts.replay.run()
         loss, self._pending = self._pending, None
         if not (self._stepped_inside or self._grads.changed()):
             # It went into another model.
@@ -221,7 +224,7 @@ class Session:
 
     def _look_at_gradients(self) -> None:
         if self._in_step:
-            self._take_gradients()
+            self._arm_if(self._meter.take(self._tick))
         elif self._tick.sampled and not self._stepped_inside:
             self._arm_if(self._meter.take_raw(self._tick, self.amp.scale))
 
@@ -232,7 +235,8 @@ class Session:
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
-        self.parts.look(tensors, self._blueprint.param_of)
+        if self.parts.waiting:
+            self.parts.look(tensors, self._blueprint.param_of)
         if (loss := scalar(tensors)) is not None:
             self._side = loss.detach() if loss.is_cuda else loss.item()
 
@@ -246,16 +250,21 @@ class Session:
         if in_backward():
             self._meter.take_of(tick, mine.updates.indices)
         else:
-            self._in_step = True
-            self.parts.replay.run()
-            if self._side is not None and not self._seen_backward:
-                tick.losses += (self._side,)
-            self._side = None
-            self._take_gradients(grad_scale(optimizer))
-            if tick.sampled:
-                self._tick.param += tuple(self._grads.similarities(self.steps))
+            self._step_begins(tick, optimizer)
         if tick.sampled:
             self._book.before(mine)
+
+    def _step_begins(self, tick: Tick, optimizer: torch.optim.Optimizer) -> None:
+        self._in_step = True
+        if self._side is not None:
+            if not self._seen_backward:
+                tick.losses += (self._side,)
+            self._side = None
+        if self._meter.take(tick, grad_scale(optimizer)):
+            self._rhythm.arm(self.steps)
+        if tick.sampled:
+            self.parts.replay.run()
+            tick.param += tuple(self._grads.similarities(self.steps))
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
@@ -265,7 +274,8 @@ class Session:
         self.amp.stepped = True
         tick = self._tick
         tick.stepped = True
-        self.amp.note(tick, optimizer)
+        if self.amp.scale is not None:
+            self.amp.note(tick, optimizer)
         self._take_settings(mine)
         if (residue := self._book.residue(mine)) is not None:
             tick.run["residual"] = residue
@@ -295,10 +305,6 @@ class Session:
             keys, values = tick.keys + keys, tick.settings + values
         tick.keys, tick.settings = keys, values
 
-    def _take_gradients(self, scale: Tensor | None = None) -> None:
-        """Measure gradient norms; look closely for a while if they are bad."""
-        self._arm_if(self._meter.take(self._tick, scale))
-
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
@@ -319,9 +325,10 @@ class Session:
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
         self.rows.add(tick)
-        self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
-        if tick.stepped:
-            self._usual = max(self._usual, tick.backwards)
+        if self.amp.scale is not None:
+            self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
+        if tick.backwards > self._usual and tick.stepped:
+            self._usual = tick.backwards
         self.steps += 1
         self.notes.step = self.steps
         self._seen_backward = False

@@ -22,6 +22,8 @@ from neuraldbg.records.recording import Recording
 __all__ = ["Capture"]
 
 _watched: set[int] = set()
+# Our own operations must not be traced.
+UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
 
 
 class Capture:
@@ -49,9 +51,9 @@ class Capture:
             raise ModelError(msg)
         self._model: nn.Module | None = model
         self._armed = False
-        self._session = Session(model, schedule or Schedule(), self._guarded)
+        self._session = Session(model, schedule or Schedule(), self._guarded, self)
         self._steps: list[RemovableHandle] = []
-        self._entries: list[RemovableHandle] = []
+        self._entries: dict[int, RemovableHandle] = {}
 
     @property
     def steps(self) -> int:
@@ -87,7 +89,7 @@ class Capture:
 
     def _attach(self, model: nn.Module) -> None:
         try:
-            self._session.begin(self._watch_entry)
+            self._session.begin(self._watch_entry, self._leave_entry)
             self._watch_entry(model)
             self.resume()
         except Exception as error:  # noqa: BLE001 - a bug of ours is no reason not to train
@@ -118,13 +120,15 @@ class Capture:
 
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
-        self._guarded(self._session.end, exception)
         try:
-            # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
-            self._detach()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
-        self._model = None
+            self._guarded(self._session.end, exception)
+        finally:
+            try:
+                # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
+                self._detach()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error)
+            self._model = None
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""
@@ -141,14 +145,14 @@ class Capture:
 
     def part(self) -> Recording:
         """Return what is new since the last part; its numbers are no longer kept here."""
-        return self._session.part()
+        return self._session.rows.part(self._session.recording())
 
     def _detach(self) -> None:
         with ExitStack() as stack:
             if self._model is not None:
                 stack.callback(_watched.discard, id(self._model))
             while self._entries:
-                stack.callback(self._entries.pop().remove)
+                stack.callback(self._entries.popitem()[1].remove)
             stack.callback(self._session.release)
             stack.callback(self.pause)
 
@@ -157,7 +161,7 @@ class Capture:
         if not self._armed:
             return
         try:
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own operations must not be traced
+            with UNTRACED():
                 work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
@@ -178,9 +182,9 @@ class Capture:
 
     def _watch_entry(self, module: nn.Module) -> None:
         session = self._session
-        if id(module) in session.entries:
+        if id(module) in session.parts.entries or session.parts.covers(module):
             return
-        session.entries.add(id(module))
+        session.parts.entries.add(id(module))
 
         # Without keywords where another hook of ours disarmed us in this very call.
         def before(
@@ -188,9 +192,16 @@ class Capture:
         ) -> None:
             self._guarded(session.forward_begins, args, kwargs or {})
 
-        self._entries.append(
-            module.register_forward_pre_hook(InertHook(before), with_kwargs=True)  # type: ignore[arg-type]
+        self._entries[id(module)] = module.register_forward_pre_hook(
+            InertHook(before),  # type: ignore[arg-type]
+            with_kwargs=True,
         )
+
+    def _leave_entry(self, key: int) -> None:
+        """Take the hook off a module that turned out to be compiled; its calls are seen from outside."""
+        self._session.parts.entries.discard(key)
+        if (handle := self._entries.pop(key, None)) is not None:
+            handle.remove()
 
     def _optimizer_before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._guarded(self._session.optimizer_begins, optimizer)
@@ -211,6 +222,18 @@ class Capture:
     def grad_called(self, outputs: Any) -> None:
         """``autograd.grad`` was called."""
         self._guarded(self._session.grad_called, outputs)
+
+    def compiles(self) -> None:
+        """Something was given to ``torch.compile``."""
+        self._guarded(self._session.parts.compiles)
+
+    def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A compiled module is about to be called."""
+        self._guarded(self._session.region_begins, module, args, kwargs)
+
+    def region_ends(self, module: nn.Module, result: Any) -> None:
+        """It has returned."""
+        self._guarded(self._session.region_ends, module, result)
 
     def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
         """A gradient scaler multiplied a loss."""

@@ -47,6 +47,7 @@ class Entry:
     keys: Keys = ()
     values: tuple[float, ...] = ()
     rates: list[object] = field(default_factory=list)
+    restless: bool = False
     steps: int = 0
     cleared: bool = True
     backwards: int = 0
@@ -219,8 +220,10 @@ class OptimizerBook:
         if optimizer is None:
             return (), ()
         rates = [group.get("lr") for group in optimizer.param_groups]
-        if closely or rates != entry.rates or any(isinstance(rate, Tensor) for rate in rates):
+        if closely or entry.restless or rates != entry.rates:
             entry.rates = rates
+            # A tensor changes without becoming another object.
+            entry.restless = any(isinstance(rate, Tensor) for rate in rates)
             found = _columns(optimizer.param_groups, entry.first_group)
             entry.keys = tuple(key for key, _ in found)
             entry.values = tuple(value for _, value in found)

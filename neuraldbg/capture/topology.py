@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from neuraldbg.capture.compiled import is_optimized, plain_name
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "redraw"]
@@ -78,7 +79,7 @@ def draw(model: nn.Module) -> Blueprint:
     names = {id(p): name for name, p in model.named_parameters()}
     for name, module in model.named_modules():
         own = list(module.parameters(recurse=False))
-        if not own and any(True for _ in module.children()):
+        if is_optimized(module) or (not own and any(True for _ in module.children())):
             continue
         index = len(blueprint.layers)
         blueprint.layer_of[id(module)] = index
@@ -87,10 +88,12 @@ def draw(model: nn.Module) -> Blueprint:
             blueprint.lazy |= isinstance(parameter, UninitializedParameter)
             if id(parameter) not in blueprint.param_of:
                 blueprint.param_of[id(parameter)] = len(blueprint.params)
-                blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
+                blueprint.params.append(
+                    _param(plain_name(names[id(parameter)]), parameter, index, module)
+                )
                 blueprint.tensors.append(parameter)
             mine.append(blueprint.param_of[id(parameter)])
-        blueprint.layers.append(_layer(name, module, tuple(mine)))
+        blueprint.layers.append(_layer(plain_name(name), module, tuple(mine)))
     return blueprint
 
 

@@ -1,7 +1,13 @@
 """Report stage: a diagnosis in, text, HTML, SVG, JSON and frames out; pandas is used only here."""
 
 from neuraldbg.report.frame import events_frame, hypotheses_frame, layers_frame, steps_frame
-from neuraldbg.report.html import chain_html, diagnosis_html, graph_html, mimebundle
+from neuraldbg.report.html import (
+    chain_html,
+    diagnosis_html,
+    graph_html,
+    graph_mimebundle,
+    mimebundle,
+)
 from neuraldbg.report.json import SCHEMA_VERSION, json_schema, plain_values, to_json
 from neuraldbg.report.mermaid import to_dot, to_mermaid
 from neuraldbg.report.page import to_page
@@ -14,6 +20,7 @@ __all__ = [
     "diagnosis_html",
     "events_frame",
     "graph_html",
+    "graph_mimebundle",
     "hypotheses_frame",
     "json_schema",
     "layers_frame",

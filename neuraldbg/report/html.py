@@ -10,33 +10,51 @@ from neuraldbg.records.diagnosis import (
     Diagnosis,
     EventGraph,
 )
+from neuraldbg.report.png import to_png
 from neuraldbg.report.svg import to_svg
 from neuraldbg.report.text import to_text
 
-__all__ = ["chain_html", "diagnosis_html", "graph_html", "mimebundle"]
+__all__ = ["chain_html", "diagnosis_html", "graph_html", "graph_mimebundle", "mimebundle"]
 
 ROWS = 6
+LEFT = ' style="text-align:left;vertical-align:top"'
 
 
 def mimebundle(diagnosis: Diagnosis) -> dict[str, str]:
-    """Return the diagnosis for a notebook: text and HTML."""
-    return {"text/plain": to_text(diagnosis), "text/html": diagnosis_html(diagnosis)}
+    """Return the diagnosis for a notebook: text, HTML, and the picture where a renderer is installed."""
+    bundle = {"text/plain": to_text(diagnosis), "text/html": diagnosis_html(diagnosis)}
+    return bundle | _picture(diagnosis.graph, _chain(diagnosis))
+
+
+def graph_mimebundle(graph: EventGraph) -> dict[str, str]:
+    """Return an event graph for a notebook."""
+    text = f"{len(graph.events)} events, {len(graph.edges)} arrows"
+    return {"text/plain": text, "text/html": graph_html(graph)} | _picture(graph, None)
+
+
+def _picture(graph: EventGraph, chain: CausalChain | None) -> dict[str, str]:
+    image = to_png(to_svg(graph, chain)) if graph.events else None
+    return {} if image is None else {"image/png": image}
+
+
+def _chain(diagnosis: Diagnosis) -> CausalChain | None:
+    return diagnosis.explanations[0].chain if diagnosis.explanations else None
 
 
 def diagnosis_html(diagnosis: Diagnosis) -> str:
     """Return verdict, table of hypotheses and event graph."""
     verdict = diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
     rows = "".join(_row(h) for h in diagnosis.hypotheses[:ROWS] if h.p_mechanism >= 0.01)
-    head = "<tr><th>posterior</th><th>mechanism</th><th>for</th><th>against</th></tr>"
-    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
-    chain = diagnosis.explanations[0].chain if diagnosis.explanations else None
+    head = "".join(f"<th{LEFT}>{h}</th>" for h in ("posterior", "mechanism", "for", "against"))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
     missing = "".join(
         f"<li>{escape(u.what)}: {escape(u.why)}</li>" for u in diagnosis.coverage.unobserved
     )
     unseen = f"<p>Not observed:</p><ul>{missing}</ul>" if missing else ""
+    healthy = f"<p>Probability that nothing is wrong: {diagnosis.p_healthy:.2f}</p>"
     return (
-        f"<div><p><b>{escape(verdict)}</b></p>{table}"
-        f"{graph_html(diagnosis.graph, chain)}{unseen}</div>"
+        f"<div><p><b>{escape(verdict)}</b></p>{healthy}{table}"
+        f"{graph_html(diagnosis.graph, _chain(diagnosis))}{unseen}</div>"
     )
 
 
@@ -69,4 +87,4 @@ def _row(hypothesis: CausalHypothesis) -> str:
         "<br>".join(map(escape, hypothesis.evidence_for)),
         "<br>".join(map(escape, hypothesis.evidence_against)),
     )
-    return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"
+    return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"

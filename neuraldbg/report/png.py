@@ -8,13 +8,18 @@ from importlib import import_module
 __all__ = ["to_png"]
 
 RENDERER = "resvg_py"
+# Pixels; twice as many as a column of text on most pages, for sharp letters.
+WIDTH = 1400
 
 
 def to_png(svg: str) -> str | None:
-    """Return the PNG of a picture in base64, as notebooks want it; None where ``resvg-py`` is not installed."""
+    """Return the PNG of a picture in base64, as notebooks want it.
+
+    None where ``resvg-py`` is not installed, or cannot draw the picture: text and HTML are there without it.
+    """
     try:
         renderer = import_module(RENDERER)
-    except ImportError:
+        image = renderer.svg_to_bytes(svg_string=svg, background="#ffffff", width=WIDTH)
+    except (ImportError, ValueError):
         return None
-    image: bytes = renderer.svg_to_bytes(svg_string=svg, background="#ffffff", width=1400)
     return base64.b64encode(bytes(image)).decode()

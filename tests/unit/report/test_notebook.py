@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
+import struct
 import sys
 import types
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -77,11 +80,38 @@ def test_where_a_renderer_is_installed_there_is_a_picture_too(shown, name, monke
     assert asked[0].startswith("<svg")
 
 
-def test_the_picture_of_a_real_renderer_is_a_png(shown):
+def size_of(png):
+    """Return width and height of a PNG, after the checksums of all its chunks were found right."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    place, names = 8, []
+    while place < len(png):
+        length, name = struct.unpack_from(">I4s", png, place)
+        body = png[place + 4 : place + 8 + length]
+        assert struct.unpack_from(">I", png, place + 8 + length) == (zlib.crc32(body),)
+        names.append(name)
+        place += 12 + length
+    assert (names[0], names[-1]) == (b"IHDR", b"IEND")
+    return struct.unpack_from(">II", png, 16)
+
+
+@pytest.mark.parametrize("name", ["run", "graph"])
+def test_the_picture_of_a_real_renderer_is_a_png_of_the_shape_of_the_drawing(shown, name):
     pytest.importorskip("resvg_py", reason="needs resvg-py (pip install neuraldbg[png])")
-    image = base64.b64decode(shown["graph"]._repr_mimebundle_()["image/png"])
-    assert image.startswith(b"\x89PNG\r\n\x1a\n")
-    assert int.from_bytes(image[16:20], "big") == 1400
+    bundle = shown[name]._repr_mimebundle_()
+    image = base64.b64decode(bundle["image/png"])
+    width, height = size_of(image)
+    drawn = re.search(r'viewBox="0 0 (\d+) (\d+)"', bundle["text/html"])
+    assert width == 1400
+    assert height == pytest.approx(1400 * int(drawn[2]) / int(drawn[1]), abs=1)
+    assert 5_000 < len(image) < 500_000
+
+
+def test_a_picture_that_the_renderer_refuses_is_left_out(shown, monkeypatch):
+    def refuse(svg_string, **options):
+        raise ValueError("cannot draw this")
+
+    monkeypatch.setitem(sys.modules, "resvg_py", types.SimpleNamespace(svg_to_bytes=refuse))
+    assert shown["graph"]._repr_mimebundle_().keys() == {"text/plain", "text/html"}
 
 
 def test_markup_in_the_name_of_a_layer_is_text(saved, no_renderer):

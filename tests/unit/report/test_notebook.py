@@ -108,7 +108,8 @@ def test_the_picture_of_a_real_renderer_is_a_png_of_the_shape_of_the_drawing(sho
 
 def test_a_picture_that_the_renderer_refuses_is_left_out(shown, monkeypatch):
     def refuse(svg_string, **options):
-        raise ValueError("cannot draw this")
+        msg = "cannot draw this"
+        raise ValueError(msg)
 
     monkeypatch.setitem(sys.modules, "resvg_py", types.SimpleNamespace(svg_to_bytes=refuse))
     assert shown["graph"]._repr_mimebundle_().keys() == {"text/plain", "text/html"}

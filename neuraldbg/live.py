@@ -59,6 +59,11 @@ class Live:
     clock
         Returns seconds; for tests.
 
+    Attributes
+    ----------
+    spent
+        Seconds that looks have taken so far.
+
     Raises
     ------
     UsageError
@@ -79,7 +84,7 @@ class Live:
         self._source, self._ask = source, ask
         self._on_event, self._stop_when, self._every = on_event, stop_when, every
         self._clock, self._began = clock, 0.0
-        self._spent = self._last = 0.0
+        self.spent = self._last = 0.0
         self._step = self._incidents = self._at_once = self._passed = 0
         # Of every event by name and layer the first step at which it would be a new one.
         self._told: dict[tuple[str, str | None], int] = {}
@@ -113,13 +118,13 @@ class Live:
             return step - self._step >= self._every
         if step - self._step < FEWEST_STEPS:
             return False
-        return self._spent + self._last <= SHARE * (self._clock() - self._began) + GRACE_S
+        return self.spent + self._last <= SHARE * (self._clock() - self._began) + GRACE_S
 
     def _look(self) -> None:
         start = self._clock()
         diagnosis = self._guarded(self._ask)
         self._last = self._clock() - start
-        self._spent += self._last
+        self.spent += self._last
         if diagnosis is not None:
             self._tell(diagnosis)
             self._judge(diagnosis)

@@ -15,6 +15,7 @@ from string import Formatter
 from types import ModuleType
 
 from neuraldbg.catalogue import DEFAULT, dataside, network, training
+from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT
 from neuraldbg.explain.remedy import MISMATCHES, NOT_UPDATED
 from neuraldbg.graph.build import INFLUENCES, RANK
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
@@ -115,7 +116,7 @@ def page(catalogue: Catalogue) -> str:
     for title, module in FAMILIES:
         slugs = dict.fromkeys(m.slug for m in module.MECHANISMS)
         parts += _family(title, [_ways(catalogue, slug) for slug in slugs], catalogue)
-    parts += [*_influences(), *_detectors(catalogue)]
+    parts += [*_unknown(catalogue), *_influences(), *_detectors(catalogue)]
     return "\n".join(parts) + "\n"
 
 
@@ -196,18 +197,23 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
 
 def _refutations(ways: list[Mechanism]) -> Iterable[str]:
     found = {e.event: e.link for m in ways for e in m.forbids}
-    return (f"{event} (odds × {factor:.2g})" for event, factor in found.items())
+    return (f"[{event}](#event-{event}) (odds × {factor:.2g})" for event, factor in found.items())
 
 
 def _evidence_table(ways: list[Mechanism], catalogue: Catalogue) -> list[str]:
     names = [m.variant or "link" for m in ways]
-    lines = [f"| event | {' | '.join(names)} | leak |", "|---|" + "---|" * (len(ways) + 1)]
+    lines = [
+        f"| event | {' | '.join(names)} | leak | because … |",
+        "|---|" + "---|" * (len(ways) + 2),
+    ]
     for effect in _telling(_merged(ways), catalogue)[:LISTED]:
         links = [next((e.link for e in m.effects if e.event == effect.event), 0.0) for m in ways]
         cells = " | ".join(f"{link:.2f}" if link else "" for link in links)
         here = " (at the layer)" if effect.local else ""
-        leak = catalogue.detector(effect.event).leak
-        lines.append(f"| {effect.event}{here} | {cells} | {leak:.3f} |")
+        detector = catalogue.detector(effect.event)
+        event = f"[{effect.event}](#event-{effect.event}){here}"
+        meaning = detector.meaning.replace("|", "\\|")
+        lines.append(f"| {event} | {cells} | {detector.leak:.3f} | {meaning} |")
     return lines
 
 
@@ -248,6 +254,15 @@ def _link(slug: str) -> str:
     return f"[{slug}](#{slug})" if slug in DEFAULT.slugs() else slug
 
 
+def _unknown(catalogue: Catalogue) -> list[str]:
+    lines = ["### None of these", "", f"#### {UNKNOWN}", ""]
+    _, *story, remedy, _ = UNKNOWN_TEXT.splitlines()
+    lines += [" ".join(line.strip() for line in story), ""]
+    lines += [f"- **Prior** {catalogue.p_unknown:.3f}"]
+    lines += [f"- **Try** {remedy.strip().removeprefix('try ')}", ""]
+    return lines
+
+
 # -- influences and detectors -------------------------------------------------------------------
 
 
@@ -276,7 +291,8 @@ def _detectors(catalogue: Catalogue) -> list[str]:
 def _detector(detector: Detector) -> str:
     cells = (
         detector.name,
-        detector.meaning,
+        # A place to link to: the rows of a table have no names of their own.
+        f'<a id="event-{detector.name}"></a>{detector.meaning}',
         _condition(detector),
         f"{detector.leak:.3f}",
         detector.source,

@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import fill
 
 from neuraldbg.catalogue import DEFAULT
+from neuraldbg.catalogue.page import PAGE, UNKNOWN, UNKNOWN_TEXT
 from neuraldbg.cli.saved import opened
 from neuraldbg.cli.say import say, say_json
 from neuraldbg.errors import UnknownNameError, UsageError
@@ -25,8 +26,10 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _mechanisms(options: argparse.Namespace) -> None:
-    if options.name is not None:
-        found = [m for m in DEFAULT.mechanisms if m.slug == options.name]
+    if options.name == UNKNOWN:
+        say(UNKNOWN_TEXT)
+    elif options.name is not None:
+        found = [m for m in DEFAULT.mechanisms if options.name in {m.slug, m.key}]
         if not found:
             raise UnknownNameError(options.name, "mechanism", DEFAULT.slugs())
         if options.json:
@@ -51,6 +54,7 @@ def _mechanism(mechanism: Mechanism) -> str:
     if mechanism.look_alikes:
         lines.append(f"    mistaken for {', '.join(mechanism.look_alikes)}")
     lines += [_paragraph(f"try {mechanism.remedy}"), _paragraph(f"source {mechanism.source}")]
+    lines.append(f"    page {PAGE}#{mechanism.slug}")
     return "\n".join(lines)
 
 

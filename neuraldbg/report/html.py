@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from neuraldbg.catalogue.page import page_of
 from neuraldbg.records.diagnosis import (
     CausalChain,
     CausalHypothesis,
@@ -81,9 +82,11 @@ def _row(hypothesis: CausalHypothesis) -> str:
     p = hypothesis.p_mechanism
     where = f"in <code>{escape(hypothesis.layer)}</code>, " if hypothesis.layer else ""
     claim = f"<b>{escape(hypothesis.mechanism)}</b><br>{where}from step {hypothesis.step}<br>"
+    more = page_of(hypothesis.mechanism)
+    read_on = f"<br><small>read on: <code>{escape(more)}</code></small>" if more else ""
     cells = (
         f'<meter min="0" max="1" value="{p:.4f}"></meter> {p:.0%}',
-        claim + escape(hypothesis.remedy),
+        claim + escape(hypothesis.remedy) + read_on,
         "<br>".join(map(escape, hypothesis.evidence_for)),
         "<br>".join(map(escape, hypothesis.evidence_against)),
     )

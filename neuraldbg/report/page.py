@@ -15,6 +15,7 @@ from typing import Any
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Diagnosis
 from neuraldbg.records.recording import Recording
+from neuraldbg.report.about import about_html
 from neuraldbg.report.maps import curves, heat_maps
 from neuraldbg.report.plot import plot_svg
 from neuraldbg.report.svg import to_svg
@@ -46,7 +47,7 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
     data = _data(diagnosis, recording, catalogue)
     sections = [
         _header(diagnosis, recording),
-        _causes(diagnosis),
+        _causes(diagnosis, catalogue),
         _graph(diagnosis),
         _maps(bool(data["maps"])),
         _curves(diagnosis, recording),
@@ -178,12 +179,14 @@ def _header(diagnosis: Diagnosis, recording: Recording) -> str:
     )
 
 
-def _causes(diagnosis: Diagnosis) -> str:
+def _causes(diagnosis: Diagnosis, catalogue: Catalogue) -> str:
+    seen = {e.name for e in diagnosis.events}
     rows = [_bar("healthy", diagnosis.p_healthy, "good", "nothing is wrong")]
     for i, h in enumerate(_shown(diagnosis)):
         where = f" in <code>{escape(h.layer)}</code>" if h.layer else f" ({escape(h.place)})"
         told = f"{escape(h.claim)}{where}, from step {h.step}"
-        rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i))
+        about = about_html(h.mechanism, catalogue, seen)
+        rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i, about))
     return (
         '<section aria-labelledby="causes"><h2 id="causes">Probability of each cause</h2>'
         '<p class="hint">Choose a cause to see its evidence, and its chain and layers below.</p>'
@@ -206,7 +209,7 @@ def _bar(name: str, p: float, tone: str, told: str, *, cause: int | None = None)
     )
 
 
-def _evidence(hypothesis: CausalHypothesis, index: int) -> str:
+def _evidence(hypothesis: CausalHypothesis, index: int, about: str) -> str:
     lists = (
         ("for it", hypothesis.evidence_for),
         ("against it", hypothesis.evidence_against),
@@ -224,7 +227,7 @@ def _evidence(hypothesis: CausalHypothesis, index: int) -> str:
     return (
         f'<div class="evidence" id="evidence{index}">{blocks}<div><h3>weight</h3>'
         f"<p>The evidence is {weight} times likelier with this cause than without it. Mechanism and place "
-        f"together: p = {hypothesis.probability:.2f}.</p>{same}</div></div>"
+        f"together: p = {hypothesis.probability:.2f}.</p>{same}</div>{about}</div>"
     )
 
 

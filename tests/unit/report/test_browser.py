@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from neuraldbg.catalogue import DEFAULT
+from neuraldbg.explain import tell
+from neuraldbg.pipeline import diagnose
+from neuraldbg.report import to_page
 from tests.unit.report import browser as web
 
 pytestmark = pytest.mark.skipif(web.DRIVER is None or web.CHROMIUM is None, reason=web.MISSING)
@@ -123,22 +129,25 @@ def _contrast(a: float, b: float) -> float:
 
 
 def test_names_of_layers_are_text_and_never_markup(saved, tmp_path):
-    from dataclasses import replace
-
-    from neuraldbg.catalogue import DEFAULT
-    from neuraldbg.pipeline import diagnose
-    from neuraldbg.report import to_page
-
     bad = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'&"
     run = saved.recording
     layers = tuple(replace(x, name=f"{bad}{i}") for i, x in enumerate(run.topology.layers))
     run = replace(run, topology=replace(run.topology, layers=layers))
+    found = diagnose(run)
+    # Whatever is accused, it is made to name a layer: in the verdict, the bars, the evidence and the map.
+    claim = replace(found.hypotheses[0], layer=layers[0].name)
+    found = replace(
+        found,
+        hypotheses=(claim, *found.hypotheses[1:]),
+        explanations=(tell(claim, (claim,), found.explanations[0].chain),),
+    )
     path = tmp_path / "bad.html"
-    path.write_text(to_page(diagnose(run), run, DEFAULT), encoding="utf-8")
+    path.write_text(to_page(found, run, DEFAULT), encoding="utf-8")
     with web.chromium() as browser:
         browser.open(path)
         assert browser.run("return window.hacked") is None
         assert browser.run("return document.images.length") == 0
         assert browser.run("return document.scripts.length") == 2
         assert browser.log() == []
-        assert bad in browser.run("return document.body.innerText")
+        assert f"'{bad}0'" in browser.run("return document.querySelector('h1').textContent")
+        assert browser.run("return document.title").startswith(claim.symptom)

@@ -7,10 +7,12 @@ from html import escape
 from neuraldbg.catalogue.page import page_of
 from neuraldbg.records.diagnosis import (
     CausalChain,
+    CausalEdge,
     CausalHypothesis,
     Diagnosis,
     EventGraph,
 )
+from neuraldbg.report.layout import moment
 from neuraldbg.report.png import to_png
 from neuraldbg.report.svg import to_svg
 from neuraldbg.report.text import to_text
@@ -71,10 +73,16 @@ def chain_html(chain: CausalChain) -> str:
     items = []
     for i, event in enumerate(chain.events):
         edge = chain.edges[i - 1] if i else None
-        how = f" <i>{escape(edge.direction)}, p = {edge.probability:.2f}</i>" if edge else ""
+        how = f" <i>({_arrow(edge)})</i>" if edge else ""
         where = f" in <code>{escape(event.layer)}</code>" if event.layer else ""
-        items.append(f"<li>step {event.span.first}: {escape(event.after)}{where}{how}</li>")
+        items.append(f"<li>step {moment(event)}: {escape(event.after)}{where}{how}</li>")
     return f"<ol>{''.join(items)}</ol>"
+
+
+def _arrow(edge: CausalEdge) -> str:
+    ways = {0: "in the same step", 1: "1 step later"}
+    when = ways.get(edge.lag, f"{edge.lag} steps later")
+    return f"by way of {escape(edge.direction)}, {when}, p = {edge.probability:.2f}"
 
 
 def _row(hypothesis: CausalHypothesis) -> str:

@@ -40,6 +40,30 @@ def test_the_page_is_no_wider_than_the_window(page):
     )
 
 
+def test_the_beginning_of_the_chain_is_in_view(page):
+    inside = (
+        "const mark = document.querySelector('#few g.lit').getBoundingClientRect();"
+        "const box = document.querySelector('#few').getBoundingClientRect();"
+        "return box.left <= mark.left && mark.right <= box.right"
+    )
+    assert page.run(inside)
+
+
+def test_one_plot_of_the_curves_is_shown_and_fits(page):
+    widths = page.run(
+        "return [...document.querySelectorAll('.wide, .narrow')].map(e => e.offsetWidth)"
+    )
+    assert sorted(w > 0 for w in widths) == [False, True]
+    assert max(widths) <= page.run("return document.documentElement.clientWidth")
+
+
+def test_a_mechanism_can_be_read_about_without_leaving_the_page(page):
+    page.run("document.querySelector('.evidence.open .about').open = true")
+    told = page.run("return document.querySelector('.evidence.open .about').innerText")
+    assert "expected evidence" in told.lower()
+    assert "logic_graph.md#learning_rate_schedule_bug" in told
+
+
 def test_the_leading_cause_is_open_at_first_and_its_chain_is_lit(page):
     pressed = "return document.querySelectorAll('button.cause[aria-pressed=true]').length"
     assert page.run(pressed) == 1

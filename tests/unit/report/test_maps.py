@@ -150,3 +150,24 @@ def test_the_onset_is_marked_once_for_all_curves():
 
 def test_without_curves_nothing_is_drawn():
     assert plot_svg([], []) == ""
+
+
+def test_a_curve_that_never_moves_tells_its_one_value():
+    drawn = plot_svg([Curve("rate", [0, 5], [0.003, 0.003])], [])
+    assert "0.003 throughout" in drawn
+    assert "throughout" not in plot_svg([Curve("rate", [0, 5], [0.003, 0.004])], [])
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_an_axis_in_decades_says_so(narrow):
+    far, near = Curve("far", [0, 5], [1e-3, 1.0]), Curve("near", [0, 5], [0.5, 1.0])
+    assert "log scale" in plot_svg([far], [], narrow=narrow)
+    assert "log scale" not in plot_svg([near], [], narrow=narrow)
+
+
+def test_the_plot_of_a_narrow_window_stays_within_it_and_names_its_curves():
+    root = parsed(plot_svg([Curve("loss", [0, 900], [1.0, 2.0])], [450], narrow=True))
+    width = float(root.get("viewBox").split()[2])
+    path = root.find("{http://www.w3.org/2000/svg}path").get("d")
+    assert max(float(p.split()[0]) for p in path[1:].split("L")) <= width <= 420
+    assert "loss" in [t.text for t in root.findall("{http://www.w3.org/2000/svg}text")]

@@ -16,7 +16,7 @@ from benchmarks.overhead import large_recording
 from neuraldbg import NeuralDbg, load
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.demos import find
-from neuraldbg.keeper import LIMIT, Keeper
+from neuraldbg.keeper import Keeper
 from neuraldbg.pipeline import diagnose
 from neuraldbg.recording import read_recording, write_recording
 from neuraldbg.records.diagnosis import CausalEdge, Diagnosis, EventGraph
@@ -54,7 +54,10 @@ class _Steps:
     def __init__(self, layers: int) -> None:
         whole = large_recording(layers, 20)
         self.graph, self.optimizers = whole.topology, whole.optimizers
-        self._names = {"layer": tuple(whole.layer), "param": tuple(whole.param)}
+        self._size = {
+            family: {k: float(np.median(c.values)) for k, c in getattr(whole, family).items()}
+            for family in ("layer", "param", "grad")
+        }
         self._rng = np.random.default_rng(0)
         self._step = 0
         self.waiting = False
@@ -69,7 +72,7 @@ class _Steps:
             return Recording(topology=self.graph, optimizers=self.optimizers)
         self.waiting = False
         step, self._step = self._step, self._step + 1
-        one = {name: self._noise(1) for name in ("loss", "input_std")}
+        one = {name: self._noise(1.0, 1) for name in ("loss", "input_std")}
         if step % 997 == 0:
             one["loss"] = Column(np.array([50.0], np.float32), np.ones(1, bool))
         width = len(self.graph.layers)
@@ -79,13 +82,14 @@ class _Steps:
             steps=np.array([step]),
             sampled=np.array([step]),
             step=one,
-            grad={"grad_norm": self._noise(1, width)},
-            layer={name: self._noise(1, width) for name in self._names["layer"]},
-            param={name: self._noise(1, width) for name in self._names["param"]},
+            **{
+                family: {name: self._noise(size, 1, width) for name, size in sizes.items()}
+                for family, sizes in self._size.items()
+            },  # type: ignore[arg-type]
         )
 
-    def _noise(self, *shape: int) -> Column:
-        values = np.exp(0.1 * self._rng.standard_normal(shape, np.float32))
+    def _noise(self, size: float, *shape: int) -> Column:
+        values = size * np.exp(0.1 * self._rng.standard_normal(shape, np.float32))
         return Column(values.astype(np.float32), np.ones(shape, bool))
 
 
@@ -106,8 +110,7 @@ def bounded_file(folder: Path, layers: int = 500, steps: int = 12_000) -> dict[s
     return {
         "layers": layers,
         "steps_sampled": steps,
-        "limit_mib": LIMIT // 2**20,
-        "largest_mib": round(largest / 2**20, 1),
+        "largest_mib": round(largest / 2**20, 2),
         "rows_kept": int(found.sampled.size),
         "last_at_full_rate": bool((np.diff(found.sampled[-64:]) == 1).all()),
         "spikes_lost": len(spikes),

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from string import Formatter
 from types import ModuleType
 
 from neuraldbg.catalogue import DEFAULT, dataside, network, training
 from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT
-from neuraldbg.explain.remedy import MISMATCHES, NOT_UPDATED
+from neuraldbg.cli.show import plain_remedy
 from neuraldbg.graph.build import INFLUENCES, RANK
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.event import EVENT_KINDS
@@ -31,14 +30,6 @@ FAMILIES: tuple[tuple[str, ModuleType], ...] = (
 # Arrows per mechanism in a diagram, rows of evidence in its section, and evidence named in the summary.
 DRAWN, LISTED, NAMED = 3, 10, 3
 STRONG, LIKELY = 0.7, 0.4
-# Placeholders of a remedy that stand for a whole clause: what the run shows decides which.
-CHOICES = {
-    "clip": ", and clip the gradient norm at its usual size",
-    "schedule": " (told with the step and the two rates)",
-    "mismatch": "by what was seen: " + "; ".join(MISMATCHES.values()),
-    "not_updated": "by what was seen: "
-    + "; ".join(text.replace("{layer}", "‹layer›") for text in NOT_UPDATED.values()),
-}
 
 INTRODUCTION = """\
 # The logic of NeuralDBG
@@ -172,7 +163,7 @@ def _section(ways: list[Mechanism], catalogue: Catalogue) -> list[str]:
         first.story,
         "",
         f"- **Prior** {sum(m.prior for m in ways):.3f}, {_role(first)}; told of {where}",
-        f"- **Try** {_plain(first.remedy)}",
+        f"- **Try** {plain_remedy(first.remedy)}",
     ]
     if first.requires:
         lines.append(f"- **Only if** {', '.join(map(_words, first.requires))}")
@@ -234,16 +225,6 @@ def _telling(effects: list[Effect], catalogue: Catalogue) -> list[Effect]:
         return effect.link * math.log(max(effect.link / leak, 1.0))
 
     return sorted(effects, key=lambda e: (-worth(e), e.event))
-
-
-def _plain(remedy: str) -> str:
-    """Return a remedy with its placeholders as words: ``{better_rate:.1g}`` is told as ‹better rate›."""
-    parts = []
-    for text, field, _, _ in Formatter().parse(remedy):
-        parts.append(text)
-        if field is not None:
-            parts.append(CHOICES.get(field) or f"‹{_words(field)}›")
-    return "".join(parts)
 
 
 def _words(slug: str) -> str:

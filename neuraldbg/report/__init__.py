@@ -8,7 +8,7 @@ from neuraldbg.report.html import (
     graph_mimebundle,
     mimebundle,
 )
-from neuraldbg.report.json import SCHEMA_VERSION, json_schema, plain_values, to_json
+from neuraldbg.report.json import SCHEMA_VERSION, json_schema, plain_values, schema_of, to_json
 from neuraldbg.report.mermaid import to_dot, to_mermaid
 from neuraldbg.report.page import to_page
 from neuraldbg.report.svg import to_svg
@@ -26,6 +26,7 @@ __all__ = [
     "layers_frame",
     "mimebundle",
     "plain_values",
+    "schema_of",
     "steps_frame",
     "to_dot",
     "to_json",

@@ -88,6 +88,15 @@ def test_the_status_of_a_script_stays_its_own(ran, end, status):
     assert "originated in the data at step 30" in under.stderr
 
 
+def test_a_hopeless_run_is_ended_with_a_sentence_and_no_traceback(ran):
+    under = ran(PLAIN, "--stop-when", "0.9")
+    assert under.returncode == 1
+    assert under.stdout == ""
+    assert under.stderr.startswith("neuraldbg: training was stopped after 31 steps (stop_when=0.9)")
+    assert "Traceback" not in under.stderr
+    assert "originated in the data at step 30" in under.stderr
+
+
 def test_two_models_that_pull_against_one_another_are_both_watched(ran):
     under = ran(
         """

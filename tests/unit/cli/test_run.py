@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,7 @@ def ran(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
     return run

@@ -16,6 +16,12 @@ from tests.twins import is_untouched
 STEPS = 48
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    # Small tensors: a second thread waits for the first.
+    torch.set_num_threads(1)
+
+
 def plain(model, lr):
     loops.train(model, steps=STEPS, lr=lr)
 

@@ -29,23 +29,32 @@ __all__ = ["bounded_file", "live_looks", "names", "read_and_diagnose", "report_s
 REPORTED = ("resnet-learning-rate-jump", "transformer-attention-collapse", "cnn-nonfinite-data")
 
 
-def read_and_diagnose(folder: Path, layers: int = 500, steps: int = 10_000) -> dict[str, Any]:
-    """Return seconds from file to diagnosis for a long run of a deep model, the imports paid for."""
+def read_and_diagnose(
+    folder: Path, layers: int = 500, steps: int = 10_000, times: int = 3
+) -> dict[str, Any]:
+    """Return seconds from file to diagnosis for a long run of a deep model, the imports paid for.
+
+    Of several measurements the shortest: what other programs do to this one is none of its cost.
+    """
     diagnose(Recording())
     path = write_recording(large_recording(layers, steps), folder / "large.ndbg")
-    start = time.perf_counter()
-    run = load(path)
-    read = time.perf_counter()
-    run.diagnose()
-    done = time.perf_counter()
+    read, done = min((_timed(path) for _ in range(times)), key=sum)
     return {
         "layers": layers,
         "steps": steps,
         "file_mib": round(path.stat().st_size / 2**20, 1),
-        "load_s": round(read - start, 2),
-        "diagnose_s": round(done - read, 2),
-        "load_and_diagnose_s": round(done - start, 2),
+        "load_s": round(read, 2),
+        "diagnose_s": round(done, 2),
+        "load_and_diagnose_s": round(read + done, 2),
     }
+
+
+def _timed(path: Path) -> tuple[float, float]:
+    start = time.perf_counter()
+    run = load(path)
+    read = time.perf_counter()
+    run.diagnose()
+    return read - start, time.perf_counter() - read
 
 
 class _Steps:
@@ -106,14 +115,16 @@ def bounded_file(folder: Path, layers: int = 500, steps: int = 12_000) -> dict[s
         largest = max(largest, path.stat().st_size)
     keeper.close()
     found = read_recording(path)
-    spikes = [s for s in range(0, steps, 997) if s not in set(found.sampled.tolist())]
+    # Spikes of one kind are one event from the first to the last: all losses stay, and the layers at its onset.
+    spikes = [s for s in range(997, steps, 997) if s not in set(found.steps.tolist())]
     return {
         "layers": layers,
         "steps_sampled": steps,
         "largest_mib": round(largest / 2**20, 2),
         "rows_kept": int(found.sampled.size),
         "last_at_full_rate": bool((np.diff(found.sampled[-64:]) == 1).all()),
-        "spikes_lost": len(spikes),
+        "spikes_of_the_loss_lost": len(spikes),
+        "layers_at_the_first_spike": bool(np.isin(997, found.sampled)),
         "slowest_step_s": round(slowest, 2),
     }
 

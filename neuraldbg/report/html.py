@@ -20,6 +20,15 @@ from neuraldbg.report.text import to_text
 __all__ = ["chain_html", "diagnosis_html", "graph_html", "graph_mimebundle", "mimebundle"]
 
 ROWS = 6
+# How one event leads to another, for people.
+WAYS = {
+    "forward": "forward, with the activations",
+    "backward": "backward, with the gradient",
+    "update": "through an update",
+    "data": "with the data",
+    "loss": "by way of the loss",
+    "local": "in the same place",
+}
 LEFT = ' style="text-align:left;vertical-align:top"'
 
 
@@ -82,7 +91,8 @@ def chain_html(chain: CausalChain) -> str:
 def _arrow(edge: CausalEdge) -> str:
     ways = {0: "in the same step", 1: "1 step later"}
     when = ways.get(edge.lag, f"{edge.lag} steps later")
-    return f"by way of {escape(edge.direction)}, {when}, p = {edge.probability:.2f}"
+    way = WAYS.get(edge.direction, escape(edge.direction))
+    return f"{way}, {when}, p = {edge.probability:.2f}"
 
 
 def _row(hypothesis: CausalHypothesis) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from neuraldbg.catalogue import DEFAULT, dataside, network, training
-from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT
+from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT, refutations
 from neuraldbg.cli.show import plain_remedy
 from neuraldbg.graph.build import INFLUENCES, RANK
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
@@ -187,8 +187,10 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
 
 
 def _refutations(ways: list[Mechanism]) -> Iterable[str]:
-    found = {e.event: e.link for m in ways for e in m.forbids}
-    return (f"[{event}](#event-{event}) (odds × {factor:.2g})" for event, factor in found.items())
+    return (
+        f"[{event}](#event-{event}) (odds × {factor:.2g})"
+        for event, factor in refutations(ways).items()
+    )
 
 
 def _evidence_table(ways: list[Mechanism], catalogue: Catalogue) -> list[str]:

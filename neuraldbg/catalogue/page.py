@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from neuraldbg.catalogue import EXPERTS
+from collections.abc import Iterable
 
-__all__ = ["PAGE", "UNKNOWN", "UNKNOWN_TEXT", "page_of"]
+from neuraldbg.catalogue import EXPERTS
+from neuraldbg.records.catalogue import Mechanism
+
+__all__ = ["PAGE", "UNKNOWN", "UNKNOWN_TEXT", "page_of", "refutations"]
 
 PAGE = "logic_graph.md"
 # Nobody's record, and yet a hypothesis: it has its place on the page as well.
 UNKNOWN = "unknown_cause"
+# Odds are at least halved by what is told to speak against a mechanism.
+REFUTES = 0.5
 UNKNOWN_TEXT = """\
 unknown_cause: a cause that is not in the catalogue
     The run behaves unlike a healthy one, and no listed mechanism accounts for what was seen better than
@@ -23,3 +28,15 @@ def page_of(mechanism: str) -> str:
     if mechanism not in {*EXPERTS.slugs(), UNKNOWN}:
         return ""
     return f"neuraldbg show mechanisms {mechanism}, or {PAGE}#{mechanism}"
+
+
+def refutations(ways: Iterable[Mechanism]) -> dict[str, float]:
+    """Return the events that speak against a mechanism, with what they multiply its odds by.
+
+    A learned factor may also correct the weight of a mechanism's own evidence, or hardly move its odds: that
+    refutes nothing.
+    """
+    ways = list(ways)
+    own = {e.event for way in ways for e in way.effects}
+    found = {e.event: e.link for way in ways for e in way.forbids}
+    return {name: link for name, link in found.items() if name not in own and link < REFUTES}

@@ -12,7 +12,7 @@ from textwrap import fill
 from typing import Any
 
 from neuraldbg.catalogue import DEFAULT
-from neuraldbg.catalogue.page import PAGE, UNKNOWN, UNKNOWN_TEXT
+from neuraldbg.catalogue.page import PAGE, UNKNOWN, UNKNOWN_TEXT, refutations
 from neuraldbg.cli.saved import opened
 from neuraldbg.cli.say import say, say_json
 from neuraldbg.errors import UnknownNameError, UsageError
@@ -25,6 +25,8 @@ from neuraldbg.sweep import Difference, Verdict
 
 __all__ = ["BODIES", "SHOWN", "plain_remedy", "show"]
 
+# Signs of a mechanism that are told on a screen.
+LISTED = 10
 # Placeholders of a remedy that stand for a whole clause: what a run shows decides which.
 CHOICES = {
     "clip": ", and clip the gradient norm at its usual size",
@@ -64,9 +66,11 @@ def _mechanism(ways: list[Mechanism]) -> str:
     lines = [f"{first.slug}: {first.claim}", _paragraph(first.story)]
     for way in ways:
         lines.append(f"    seen as{f', where {way.variant}' * bool(way.variant)}")
-        lines += [f"      {e.link:.2f}  {_meaning(e.event)}" for e in way.effects]
-    refuting = dict.fromkeys(e.event for way in ways for e in way.forbids)
-    if refuting:
+        strongest = sorted(way.effects, key=lambda e: -e.link)
+        lines += [f"      {e.link:.2f}  {_meaning(e.event)}" for e in strongest[:LISTED]]
+        rest = len(strongest) - LISTED
+        lines += [f"      … and {rest} weaker signs (--json has them all)"] if rest > 0 else []
+    if refuting := refutations(ways):
         lines += ["    refuted by", *(f"      {_meaning(event)}" for event in refuting)]
     if first.look_alikes:
         lines.append(f"    mistaken for {', '.join(first.look_alikes)}")

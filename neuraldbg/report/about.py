@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from html import escape
 
-from neuraldbg.catalogue.page import page_of
+from neuraldbg.catalogue.page import page_of, refutations
 from neuraldbg.records.catalogue import Catalogue, Effect, Mechanism
 
 __all__ = ["about_html"]
@@ -43,8 +43,7 @@ def _told(ways: list[Mechanism], catalogue: Catalogue, seen: Collection[str]) ->
             '<table><thead><tr><th scope="col">expected evidence</th><th scope="col">how probable</th>'
             f'<th scope="col">in this run</th></tr></thead><tbody>{rows}</tbody></table>'
         )
-    refuting = dict.fromkeys(e.event for m in ways for e in m.forbids)
-    if refuting:
+    if refuting := refutations(ways):
         told = "; ".join(catalogue.detector(name).meaning for name in refuting)
         parts.append(f"<p><b>Spoken against by</b> {escape(told)}.</p>")
     if first.look_alikes:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import logic_graph
 from neuraldbg.catalogue import DEFAULT
-from neuraldbg.catalogue.page import page_of
+from neuraldbg.catalogue.page import page_of, refutations
 from neuraldbg.cli import main
 from neuraldbg.records.catalogue import Detector, Effect, Mechanism
 from neuraldbg.report import to_page
@@ -78,3 +78,21 @@ def test_evidence_that_was_not_there_is_told_so():
 def test_what_no_record_describes_has_only_the_place_to_read_on():
     assert "logic_graph.md#unknown_cause" in about_html("unknown_cause", DEFAULT, ())
     assert about_html("never_heard_of", DEFAULT, ()) == ""
+
+
+def test_what_only_corrects_the_weight_of_own_evidence_refutes_nothing():
+    way = Mechanism(
+        slug="m",
+        claim="c",
+        story="s",
+        prior=0.1,
+        effects=(Effect(event="own", link=0.9),),
+        forbids=(
+            Effect(event="own", link=0.1),
+            Effect(event="weak", link=0.9),
+            Effect(event="strong", link=0.1),
+        ),
+        remedy="r",
+        source="b",
+    )
+    assert refutations([way]) == {"strong": 0.1}

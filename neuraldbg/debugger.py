@@ -52,8 +52,8 @@ class NeuralDbg(Answers):
         warning, and not the training.
     stop_when
         End the loop with ``TrainingStopped`` when the run has failed with at least this probability at two
-        looks in a row (at one, if a value is not finite); or a function of the diagnosis that says whether
-        to. It is raised once, from the ``optimizer.step()`` (or ``backward``, or model call) that the look
+        looks in a row from step 48 on (at one, at any step, if a value is not finite); or a function of the
+        diagnosis that says whether to. It is raised once, from the ``optimizer.step()`` (or ``backward``, or model call) that the look
         followed, on the rank that saw the failure.
     look_every
         Optimizer steps from one such look to the next. None looks as often as takes no more than 2 % of the
@@ -64,9 +64,11 @@ class NeuralDbg(Answers):
     ModelError
         If ``model`` is not an ``nn.Module``.
     UnknownNameError
-        If ``priors`` names an unknown mechanism.
+        If ``priors`` names an unknown mechanism, or a record of ``catalogue`` an unknown event.
     PriorError
         If a prior lies outside (0, 1).
+    UsageError
+        If ``stop_when`` or ``look_every`` is no such number, or a record of ``catalogue`` cannot be used.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ T = TypeVar("T")
 SHARE, GRACE_S = 0.02, 1.0
 # A look needs new steps; something that happened once is looked at in the very step, so many times a run.
 FEWEST_STEPS, MOST_AT_ONCE = 16, 8
-# A young run has little to compare with: a failure must be as probable at the next look, unless a value
-# that is not finite settles it.
-LOOKS = 2
+# A young run has little to compare with, and a warm-up looks like a plateau: a failure counts from this step
+# on, and must be as probable at the next look, unless a value that is not finite settles it.
+YOUNG, LOOKS = 48, 2
 
 
 class Source(Protocol):
@@ -154,7 +154,7 @@ class Live:
         if 1.0 - diagnosis.p_healthy < wanted:
             self._passed = 0
             return
-        self._passed += 1
+        self._passed += self._step >= YOUNG
         certain = any(e.failure == "nonfinite_values" for e in diagnosis.events)
         if certain or self._passed >= LOOKS:
             self._stop(diagnosis, wanted)

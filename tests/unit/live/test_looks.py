@@ -181,16 +181,24 @@ def test_a_failure_must_be_as_probable_at_the_next_look():
     run = Run(found=failing(0.97))
     with pytest.raises(TrainingStopped) as stopped:
         run.go(run.live(stop_when=0.9), 100)
-    assert run.looked == [16, 32]
-    assert stopped.value.step == 32
+    assert run.looked == [16, 32, 48, 64]
+    assert stopped.value.step == 64
     assert stopped.value.probability == pytest.approx(0.97)
     assert stopped.value.diagnosis is run.found
+
+
+def test_a_young_run_is_not_judged_yet():
+    run = Run(found=failing(0.99))
+    live = run.live(stop_when=0.9)
+    run.go(live, 47)
+    run.found = failing(0.1)
+    run.go(live, 500)
 
 
 def test_a_doubt_in_between_starts_the_count_again():
     run = Run()
     live = run.live(stop_when=0.9)
-    for p in (0.97, 0.2, 0.97):
+    for p in (0.97, 0.97, 0.97, 0.2, 0.97):
         run.found = failing(p)
         run.go(live, 16)
     with pytest.raises(TrainingStopped):
@@ -219,7 +227,7 @@ def test_whoever_goes_on_is_not_stopped_again():
     run = Run(found=failing())
     live = run.live(stop_when=0.9)
     with pytest.raises(TrainingStopped):
-        run.go(live, 32)
+        run.go(live, 64)
     run.go(live, 500)
 
 

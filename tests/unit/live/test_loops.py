@@ -13,7 +13,7 @@ from neuraldbg import NeuralDbg, TrainingStopped, load
 from tests import loops
 from tests.twins import is_untouched
 
-STEPS = 48
+STEPS = 72
 
 
 @pytest.fixture(autouse=True, scope="module")

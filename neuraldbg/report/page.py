@@ -158,7 +158,8 @@ def _shown(diagnosis: Diagnosis) -> list[CausalHypothesis]:
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
-    return diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
+    told = diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
+    return told[:1].upper() + told[1:]
 
 
 def _header(diagnosis: Diagnosis, recording: Recording) -> str:

@@ -52,7 +52,7 @@ def test_a_map_can_be_read_back_within_its_precision():
 
 
 def test_not_measured_and_not_finite_are_told_apart():
-    (found,) = heat_maps(run([[1.0, math.nan], [2.0, 3.0]], [[1, 1], [0, 1]]))
+    (found,) = heat_maps(run([[1.0, math.nan], [2.0, 30.0]], [[1, 1], [0, 1]]))
     assert cells(found).tolist() == [[1, 0], [255, 253]]
 
 
@@ -171,3 +171,11 @@ def test_the_plot_of_a_narrow_window_stays_within_it_and_names_its_curves():
     path = root.find("{http://www.w3.org/2000/svg}path").get("d")
     assert max(float(p.split()[0]) for p in path[1:].split("L")) <= width <= 420
     assert "loss" in [t.text for t in root.findall("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_quiet_signal_does_not_fill_the_whole_scale():
+    (quiet,) = heat_maps(run([[1.0, 1.1], [0.9, 1.0]], [[1, 1], [1, 1]]))
+    assert quiet["high"] - quiet["low"] == pytest.approx(1.0)
+    assert np.ptp(cells(quiet)) < 30
+    (loud,) = heat_maps(run([[1.0, 1e3], [0.9, 1.0]], [[1, 1], [1, 1]]))
+    assert np.ptp(cells(loud)) == 252

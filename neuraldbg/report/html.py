@@ -19,7 +19,7 @@ from neuraldbg.report.text import to_text
 
 __all__ = ["chain_html", "diagnosis_html", "graph_html", "graph_mimebundle", "mimebundle"]
 
-ROWS = 6
+ROWS, LISTED, BRIEF = 6, 6, 3
 # How one event leads to another, for people.
 WAYS = {
     "forward": "forward, with the activations",
@@ -56,7 +56,12 @@ def _chain(diagnosis: Diagnosis) -> CausalChain | None:
 def diagnosis_html(diagnosis: Diagnosis) -> str:
     """Return verdict, table of hypotheses and event graph."""
     verdict = diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
-    rows = "".join(_row(h) for h in diagnosis.hypotheses[:ROWS] if h.p_mechanism >= 0.01)
+    # The leading cause is told at length, its rivals in brief.
+    rows = "".join(
+        _row(h, LISTED if i == 0 else BRIEF)
+        for i, h in enumerate(diagnosis.hypotheses[:ROWS])
+        if h.p_mechanism >= 0.01
+    )
     head = "".join(f"<th{LEFT}>{h}</th>" for h in ("posterior", "mechanism", "for", "against"))
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
     missing = "".join(
@@ -95,7 +100,7 @@ def _arrow(edge: CausalEdge) -> str:
     return f"{way}, {when}, p = {edge.probability:.2f}"
 
 
-def _row(hypothesis: CausalHypothesis) -> str:
+def _row(hypothesis: CausalHypothesis, most: int) -> str:
     # Layer names come from the user's model, so every string is escaped.
     p = hypothesis.p_mechanism
     where = f"in <code>{escape(hypothesis.layer)}</code>, " if hypothesis.layer else ""
@@ -103,9 +108,24 @@ def _row(hypothesis: CausalHypothesis) -> str:
     more = page_of(hypothesis.mechanism)
     read_on = f"<br><small>read on: <code>{escape(more)}</code></small>" if more else ""
     cells = (
-        f'<meter min="0" max="1" value="{p:.4f}"></meter> {p:.0%}',
+        f"{_bar(p)} {p:.0%}",
         claim + escape(hypothesis.remedy) + read_on,
-        "<br>".join(map(escape, hypothesis.evidence_for)),
-        "<br>".join(map(escape, hypothesis.evidence_against)),
+        _list(hypothesis.evidence_for, most),
+        _list(hypothesis.evidence_against, most),
     )
     return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _bar(p: float) -> str:
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="9" role="presentation">'
+        '<rect width="80" height="9" rx="2" fill="#888888" fill-opacity="0.25"/>'
+        f'<rect width="{80 * p:.1f}" height="9" rx="2" fill="#d55e00"/></svg><br>'
+    )
+
+
+def _list(clauses: tuple[str, ...], most: int) -> str:
+    items = "".join(f"<li>{escape(clause)}</li>" for clause in clauses[:most])
+    more = len(clauses) - most
+    rest = f"<li>… and {more} more</li>" if more > 0 else ""
+    return f'<ul style="margin:0;padding-left:1.2em">{items}{rest}</ul>' if items else ""

@@ -58,6 +58,18 @@ def test_everything_shows_itself_as_text_and_as_static_html(shown, name, no_rend
     assert not any(n.startswith("on") for _, attrs in tags.found for n in attrs)
 
 
+def test_the_leading_cause_is_told_at_length_and_its_rivals_in_brief(shown, no_renderer):
+    found = shown["diagnosis"]
+    many = tuple(f"clause {i} <b>" for i in range(9))
+    told = tuple(replace(h, evidence_for=many, p_mechanism=0.5) for h in found.hypotheses[:2])
+    html = diagnosis_view(replace(found, hypotheses=told))._repr_mimebundle_()["text/html"]
+    first, second = html.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:2]
+    assert first.count("clause") == 6
+    assert "… and 3 more" in first
+    assert second.count("clause") == 3
+    assert "clause 0 &lt;b&gt;" in first
+
+
 def test_text_and_html_say_the_same_verdict(shown):
     bundle = shown["diagnosis"]._repr_mimebundle_()
     sentence = str(shown["run"].explain_failure()[0])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CaptureWarning,
         NeuralDBGError,
         RecordingError,
+        TrainingStopped,
         UnknownNameError,
         UsageError,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "NeuralDbg",
     "RecordingError",
     "SemanticEvent",
+    "TrainingStopped",
     "UnknownNameError",
     "UsageError",
     "load",
@@ -52,6 +54,7 @@ _HOMES = {
     "CaptureWarning": "neuraldbg.errors",
     "NeuralDBGError": "neuraldbg.errors",
     "RecordingError": "neuraldbg.errors",
+    "TrainingStopped": "neuraldbg.errors",
     "UnknownNameError": "neuraldbg.errors",
     "UsageError": "neuraldbg.errors",
     "CausalChain": "neuraldbg.records.diagnosis",

@@ -52,6 +52,8 @@ class Capture:
         self._model: nn.Module | None = model
         self._armed = False
         self._session = Session(model, schedule or Schedule(), self._guarded, self)
+        self._on_step: Callable[[], None] | None = None
+        self._told = 0
         self._steps: list[RemovableHandle] = []
         self._entries: dict[int, RemovableHandle] = {}
 
@@ -59,6 +61,11 @@ class Capture:
     def steps(self) -> int:
         """Optimizer steps seen so far."""
         return self._session.steps
+
+    @property
+    def incidents(self) -> int:
+        """How many things that happen once, such as the first non-finite value, have happened."""
+        return self._session.rows.incidents
 
     def start(self) -> None:
         """Attach.
@@ -120,6 +127,7 @@ class Capture:
 
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
+        self.follow(None)
         try:
             self._guarded(self._session.end, exception)
         finally:
@@ -137,6 +145,10 @@ class Capture:
     def listen(self, on_rows: Callable[[], None]) -> None:
         """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
         self._session.rows.written = on_rows
+
+    def follow(self, on_step: Callable[[], None] | None) -> None:
+        """Call this after every step, inside the loop and unguarded: what it raises ends the loop."""
+        self._on_step, self._told = on_step, self._session.steps
 
     @property
     def pending(self) -> tuple[int, int, int]:
@@ -165,6 +177,9 @@ class Capture:
                 work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
+        if self._on_step is not None and self._told != self._session.steps:
+            self._told = self._session.steps
+            self._on_step()
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""

@@ -187,10 +187,8 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     counts = {m: first.count(m) for m in set(first)}
     typical = float(np.median([n for m, n in counts.items() if m])) if len(counts) > 1 else 1.0
     weight = np.array([1.0 if not m else (typical / counts[m]) ** 0.5 for m in first])
-    # Whatever the corpus holds of unlisted causes, life holds others: they must not crowd out the listed ones.
-    unlisted = np.array([0.3 if m == UNKNOWN else 1.0 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
-    return (weight * harmless * unlisted).astype(np.float32)
+    return (weight * harmless).astype(np.float32)
 
 
 class Numbers:

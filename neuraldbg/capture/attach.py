@@ -127,7 +127,7 @@ class Capture:
 
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
-        self.follow(None)
+        self._on_step = None
         try:
             self._guarded(self._session.end, exception)
         finally:

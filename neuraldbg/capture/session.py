@@ -22,7 +22,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
-from neuraldbg.capture.params import initial_biases, initial_gains
+from neuraldbg.capture.params import initial
 from neuraldbg.capture.parts import Parts
 from neuraldbg.capture.reduce import in_backward, scalar
 from neuraldbg.capture.replay import Replay
@@ -83,13 +83,7 @@ class Session:
         """Measure the untouched weights and wait for the first step."""
         self.parts.enter, self.parts.leave, self.parts.found = discover, forget, self._entry_found
         self.parts.find()
-        pairs = list(zip(self._blueprint.params, self._blueprint.tensors, strict=True))
-        self._tick.param = (
-            *initial_gains(
-                [(i, p, info.fan_in) for i, (info, p) in enumerate(pairs) if info.kind == "matrix"]
-            ),
-            *initial_biases([(i, p) for i, (info, p) in enumerate(pairs) if info.kind == "bias"]),
-        )
+        self._tick.param = initial(self._blueprint.params, self._blueprint.tensors)
 
     def end(self, exception: BaseException | None) -> None:
         """Close the last, possibly unfinished step and note how the run ended."""

@@ -38,11 +38,13 @@ DOORS = {
 BESIDE = {
     "attach.Capture.__init__", "attach.Capture.start", "attach.Capture.stop", "attach.Capture.recording",
     "attach.Capture.steps", "attach.Capture.pending", "attach.Capture.part", "attach.Capture.listen",
+    "attach.Capture.follow", "attach.Capture.incidents",
     "attach.Capture._attach", "attach.Capture._fail",
-    "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.__init__",
+    "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.incidents", "rows.Rows.__init__",
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
-    *(f"assemble.{name}" for name in ("topology", "_next_module", "unobserved", "_names", "program_facts")),
+    *(f"assemble.{name}" for name in ("topology", "_flow", "_next_module", "unobserved", "_names", "program_facts")),
+    "strangers.Strangers.facts",
 }  # fmt: skip
 # Bound before anything is broken here (what they call is broken in its turn), or of use on a device only.
 UNREACHED = {

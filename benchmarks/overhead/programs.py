@@ -135,5 +135,5 @@ def compiled(only: str = "") -> Iterator[Program]:
     """Yield some of them compiled with the default backend."""
     for name in COMPILED:
         if only in name:
-            torch._dynamo.reset()
+            torch._dynamo.reset()  # noqa: SLF001 - one model must not run the code of another
             yield _program(name, compiled=True)

@@ -71,7 +71,7 @@ class Parts:
         self._modes = modes
         self._members: dict[int, nn.Module] = {}
         # Whether a backward pass must tell if a compiled function calls the model; None as long as nobody knows.
-        self.waiting = False
+        self._waiting = False
         self._blind: bool | None = None
         self._edge = EDGE_STEPS
         self.refresh()
@@ -154,7 +154,7 @@ class Parts:
         if late:
             self.regions.drop_uncalled()
         if self._model is None or self._must_wait():
-            self.waiting = self._blind is None
+            self._waiting = self._blind is None
             return
         self._watch.entry = self.found if self._edge > 0 else None
         self._edge -= 1
@@ -172,9 +172,9 @@ class Parts:
 
     def look(self, tensors: object, params: Collection[int]) -> None:
         """A backward pass begins: see whether a compiled function called the model."""
-        self.waiting = False
-        if self._model is None or self._blind is not None or not self._must_wait():
+        if not self._waiting or self._model is None or not self._must_wait():
             return
+        self._waiting = False
         self._blind = _reaches_compiled(list(float_tensors(tensors)), params)
         if self._blind:
             self.compiled = True

@@ -30,6 +30,8 @@ class Rows:
 
     Attributes
     ----------
+    waiting
+        Closed ticks; they are written by and by.
     written
         Called whenever new rows were written, inside the user's loop.
     """
@@ -37,25 +39,21 @@ class Rows:
     def __init__(self, notes: Notes, incidents: Incidents, *, far: bool) -> None:
         self.written: Callable[[], None] | None = None
         self._notes, self._incidents, self._far = notes, incidents, far
-        self._waiting: list[Tick] = []
+        self.waiting: list[Tick] = []
         self._tables = Tables(far=far)
         self._told = (0, 0)
-
-    def add(self, tick: Tick) -> None:
-        """Take a closed tick; it is written by and by."""
-        self._waiting.append(tick)
 
     @property
     def many(self) -> bool:
         """Whether it pays to write what waits; on a device that would wait for it."""
-        return not self._far and len(self._waiting) >= WRITTEN_TOGETHER
+        return not self._far and len(self.waiting) >= WRITTEN_TOGETHER
 
     def flush(self) -> None:
         """Write everything that waits."""
-        fresh = bool(self._waiting)
-        for tick in self._waiting:
+        fresh = bool(self.waiting)
+        for tick in self.waiting:
             self._tables.write(tick)
-        self._waiting.clear()
+        self.waiting.clear()
         if fresh and self.written is not None:
             self.written()
 

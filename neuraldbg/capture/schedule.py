@@ -42,7 +42,7 @@ class Schedule:
     early_every: int = 4
     every: int = 10
     share: float = 0.03
-    sparsest: int = 100
+    sparsest: int = 160
     traced_every: int = 3
     armed: int = 8
     armed_most: int = 48

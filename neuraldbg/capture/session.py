@@ -21,7 +21,7 @@ from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
-from neuraldbg.capture.optim import Entry, OptimizerBook
+from neuraldbg.capture.optim import OptimizerBook
 from neuraldbg.capture.params import initial
 from neuraldbg.capture.parts import Parts
 from neuraldbg.capture.reduce import in_backward, scalar
@@ -63,10 +63,8 @@ class Session:
         self._strangers = Strangers(self._blueprint.param_of)
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # Whether an optimizer's step is under way, and whether gradients came since the last one.
-        self._in_step = self._seen_backward = self._stepped_inside = False
-        # Whether the closure of the step under way has been evaluated.
-        self._evaluated = False
+        # Whether an optimizer's step is under way, its closure was evaluated, and gradients came since the last.
+        self._in_step = self._evaluated = self._seen_backward = self._stepped_inside = False
         # Most backward passes that a step has had.
         self._usual = 2
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
@@ -172,20 +170,12 @@ class Session:
 
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is whole."""
-        if self._tick.traced:
-            self._outputs |= self._tracer.layers_in(tensors)
-            self._tracer.resting = True
-            self._modes.remove()
-        if self._blueprint.lazy:
-            self._redraw()
-        self._strangers.look(self.steps, tensors)
-        if self.parts.waiting:
-            self.parts.look(tensors, self._blueprint.param_of)
+        if self._tick.sampled:
+            self._look_closely(tensors)
         self._grads.mark()
-        self._watch.backward_begins()
         (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
-        loss = None if root is None else self.amp.true(root)
+        loss = root if root is None or self.amp.scale is None else self.amp.true(root)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -197,35 +187,49 @@ class Session:
         if self._incidents.judge_loss(self.steps, value, root):
             self._rhythm.arm(self.steps)
 
+    def _look_closely(self, tensors: Sequence[Tensor]) -> None:
+        """A backward pass of a sampled step begins."""
+        if self._tick.traced:
+            self._outputs |= self._tracer.layers_in(tensors)
+            self._tracer.resting = True
+            self._modes.remove()
+        if self._blueprint.lazy:
+            self._redraw()
+        self.parts.look(tensors, self._blueprint.param_of)
+        self._watch.backward_begins()
+
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
-        self._watch.live = False
-        if self._tick.traced:
+        tick = self._tick
+        if tick.sampled:
+            self._watch.live = False
             self.parts.replay.run()
         loss, self._pending = self._pending, None
         if not (self._stepped_inside or self._grads.changed()):
             # It went into another model.
             return
-        self._tick.backwards += 1
+        tick.backwards += 1
         self._seen_backward = True
         if loss is not None and not (self._in_step and self._evaluated):
             # A closure is evaluated again at other weights: the first one is the loss of the step.
-            self._tick.losses += (loss,)
+            tick.losses += (loss,)
         self._evaluated = self._in_step
-        self._look_at_gradients()
+        if self._in_step or tick.sampled:
+            self._look_at_gradients(tick)
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
         elif not self._book.any_seen:
             self._hand.mark()
-        elif self._tick.backwards > self._usual * LONG_SILENCE:
+        elif tick.backwards > self._usual * LONG_SILENCE:
             self._step_by_hand()
 
-    def _look_at_gradients(self) -> None:
+    def _look_at_gradients(self, tick: Tick) -> None:
+        """Measure them as a closure left them, or before anything clips them."""
         if self._in_step:
-            self._arm_if(self._meter.take(self._tick))
-        elif self._tick.sampled and not self._stepped_inside:
-            self._arm_if(self._meter.take_raw(self._tick, self.amp.scale))
+            self._arm_if(self._meter.take(tick))
+        elif not self._stepped_inside:
+            self._arm_if(self._meter.take_raw(tick, self.amp.scale))
 
     def _arm_if(self, bad: object) -> None:
         """Look closely for a while."""
@@ -234,8 +238,7 @@ class Session:
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
-        if self.parts.waiting:
-            self.parts.look(tensors, self._blueprint.param_of)
+        self.parts.look(tensors, self._blueprint.param_of)
         if (loss := scalar(tensors)) is not None:
             self._side = loss.detach() if loss.is_cuda else loss.item()
 
@@ -270,12 +273,11 @@ class Session:
         if (mine := self._book.met(optimizer)) is None:
             return
         self._in_step = self._evaluated = False
-        self.amp.stepped = True
         tick = self._tick
-        tick.stepped = True
+        self.amp.stepped = tick.stepped = True
         if self.amp.scale is not None:
             self.amp.note(tick, optimizer)
-        self._take_settings(mine)
+        tick.add(*self._book.settings(mine, closely=tick.sampled))
         if (residue := self._book.residue(mine)) is not None:
             tick.run["residual"] = residue
         if tick.sampled:
@@ -293,16 +295,9 @@ class Session:
             return
         self._tick.stepped = True
         self.amp.note(self._tick, None)
-        self._take_settings(mine)
+        self._tick.add(*self._book.settings(mine, closely=self._tick.sampled))
         if self._book.leads(mine):
             self._close()
-
-    def _take_settings(self, mine: Entry) -> None:
-        tick = self._tick
-        keys, values = self._book.settings(mine, closely=tick.sampled)
-        if tick.keys:
-            keys, values = tick.keys + keys, tick.settings + values
-        tick.keys, tick.settings = keys, values
 
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
@@ -323,13 +318,12 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
-        self.rows.add(tick)
+        self.rows.waiting.append(tick)
         if self.amp.scale is not None:
             self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
         if tick.backwards > self._usual and tick.stepped:
             self._usual = tick.backwards
-        self.steps += 1
-        self.notes.step = self.steps
+        self.steps = self.notes.step = self.steps + 1
         self._seen_backward = False
         if tick.traced:
             self._modes.remove()
@@ -340,8 +334,7 @@ class Session:
             self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
         sampled, traced = self._rhythm.next(self.steps)
         self._tick = Tick(self.steps, sampled=sampled, traced=traced)
-        self._watch.live = False
-        self.notes.inside = 0
+        self._watch.live, self.notes.inside = False, 0
         if sampled or tick.sampled:
             self._switch()
         if sampled or self.rows.many:

@@ -55,6 +55,12 @@ class Tick:
         self.traced = traced
         self.run: dict[str, Tensor | float] = {}
 
+    def add(self, keys: Keys, settings: tuple[float, ...]) -> None:
+        """Add the settings of one optimizer."""
+        if self.keys:
+            keys, settings = self.keys + keys, self.settings + settings
+        self.keys, self.settings = keys, settings
+
 
 class Tables:
     """The columns of a run, one table per family.

@@ -1,0 +1,84 @@
+"""Measure everything and write the result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.machine import write
+from benchmarks.overhead.programs import Program, compiled, eager
+from benchmarks.overhead.records import answer_time, import_time, memory
+from benchmarks.overhead.rivals import compare
+from benchmarks.overhead.timing import EARLY, STEADY, costs, row
+
+TIMES = (
+    "CPU time of a step with watching over without, one thread, the kinds of step timed apart and put together "
+    f"as the default schedule has them: every {STEADY}th step sampled late in a run, every {EARLY}th from step "
+    "160 on, densely before that. Control: two runs that are both without."
+)
+COMPILED = (
+    "The same with `torch.compile` and its default backend. A traced step runs the compiled part once more, "
+    "forward and backward, without the compiler."
+)
+RIVALS = (
+    "CPU time of a step under each tool over that of the plain loop, all tools in turn in one process; the last "
+    "row is the Python memory that a step leaves behind. The others look at every step."
+)
+
+
+def main() -> None:
+    """Measure; with ``--only`` some programs, and nothing is written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="programs whose name holds this word")
+    parser.add_argument("--no-rivals", action="store_true", help="leave the other tools out")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    plain, fast = _rows(eager(args.only)), _rows(compiled(args.only))
+    if args.only:
+        return
+    others = [] if args.no_rivals else compare()
+    tables = [
+        _table("Step time with and without watching", plain, TIMES),
+        _table("Step time of compiled models", fast, COMPILED),
+        _table("Step time under other tools", others, RIVALS),
+        _facts({"memory": memory(), "answer": answer_time(), "import": import_time()}),
+    ]
+    print(write("overhead", {"tables": [t for t in tables if t["rows"]]}))
+
+
+def _rows(programs: Iterator[Program]) -> list[dict[str, Any]]:
+    rows = []
+    for program in programs:
+        rows.append(row(program.name, costs(program)))
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def _table(title: str, rows: list[dict[str, Any]], note: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "columns": list(rows[0]) if rows else [],
+        "rows": rows,
+        "note": note,
+        "readme": True,
+    }
+
+
+def _facts(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    rows = [
+        [name.replace("_", " "), value] for facts in found.values() for name, value in facts.items()
+    ]
+    return {
+        "title": "Memory, answers and imports",
+        "columns": ["what", "measured"],
+        "rows": rows,
+        "readme": True,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Time of a step without watching, and of each kind of step with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.overhead.programs import Program
+from neuraldbg.capture import Capture, Schedule
+from neuraldbg.capture.schedule import Rhythm
+
+__all__ = ["Costs", "costs", "row"]
+
+# Numbers are written every so many steps: a block holds one writing, wherever it begins.
+CYCLE = 32
+NEVER = 10**9
+RUN = 1000
+# The sparsest rhythm of the default schedule, and its first one.
+STEADY, EARLY = Schedule().sparsest, Schedule().every
+
+
+@dataclass
+class Costs:
+    """Microseconds of a plain step, of a second plain block, and of every kind of watched step."""
+
+    plain: float
+    control: float
+    unsampled: float
+    sampled: float
+    traced: float
+    quartiles: tuple[float, float]
+
+    def every(self, steps: int) -> float:
+        """Return the ratio to a plain step where every so many steps one is sampled."""
+        # Of the sampled steps every third is traced.
+        close = (2 * self.sampled + self.traced) / 3
+        return ((steps - 1) * self.unsampled + close) / steps / self.plain
+
+    def first(self, steps: int) -> float:
+        """Return the ratio over the first steps of a run with the default schedule."""
+        rhythm, total = Rhythm(Schedule()), self.traced
+        for step in range(1, steps):
+            sampled, traced = rhythm.next(step)
+            total += self.traced if traced else self.sampled if sampled else self.unsampled
+        return total / steps / self.plain
+
+
+def timed(step: Callable[[], Any], count: int) -> list[float]:
+    """Return the CPU microseconds of so many steps."""
+    out = []
+    for _ in range(count):
+        start = time.process_time_ns()
+        step()
+        out.append((time.process_time_ns() - start) / 1e3)
+    return out
+
+
+def _typical(blocks: list[list[float]]) -> float:
+    """Return the mean over the places of a block of the median over blocks: what happens once a block counts."""
+    return float(np.median(np.array(blocks), axis=0).mean())
+
+
+def _unsampled(program: Program, blocks: int) -> tuple[list[list[float]], ...]:
+    capture = Capture(
+        program.model, schedule=Schedule(dense=3, early=0, every=NEVER, sparsest=NEVER)
+    )
+    capture.start()
+    timed(program.step, CYCLE)
+    capture.pause()
+    plain, watched, control = [], [], []
+    for _ in range(blocks):
+        plain.append(timed(program.step, CYCLE))
+        capture.resume()
+        watched.append(timed(program.step, CYCLE))
+        capture.pause()
+        control.append(timed(program.step, CYCLE))
+    capture.stop()
+    return plain, watched, control
+
+
+def _sampled(program: Program, rounds: int) -> tuple[float, float]:
+    """Return what a sampled step and a traced one take, as multiples of plain ones in between."""
+    every = 4
+    schedule = Schedule(dense=3, early=0, every=every, sparsest=every, traced_every=2, armed=0)
+    capture = Capture(program.model, schedule=schedule)
+    capture.start()
+    timed(program.step, 2 * every)
+    ratios: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(rounds * every):
+        tick = capture._session._tick  # noqa: SLF001 - which kind of step comes is nobody's business but ours
+        spent = timed(program.step, 1)
+        if tick.sampled:
+            capture.pause()
+            ratios[tick.traced].append(spent[0] / float(np.median(timed(program.step, 3))))
+            capture.resume()
+    capture.stop()
+    return float(np.median(ratios[False])), float(np.median(ratios[True]))
+
+
+def costs(program: Program, budget_s: float = 14.0) -> Costs:
+    """Return what one program costs with and without watching; ``budget_s`` of CPU time for either part."""
+    once = float(np.median(timed(program.step, 10))) / 1e6
+    blocks = min(40, max(5, int(budget_s / (3 * CYCLE * once))))
+    rounds = min(60, max(12, int(budget_s / (9 * once))))
+    plain, watched, control = _unsampled(program, blocks)
+    sampled, traced = _sampled(program, rounds)
+    base = (_typical(plain) + _typical(control)) / 2
+    spread = [
+        2 * np.median(w) / (np.median(a) + np.median(b))
+        for w, a, b in zip(watched, plain, control, strict=True)
+    ]
+    return Costs(
+        plain=base,
+        control=_typical(control) / _typical(plain),
+        unsampled=_typical(watched),
+        sampled=sampled * base,
+        traced=traced * base,
+        quartiles=(float(np.quantile(spread, 0.25)), float(np.quantile(spread, 0.75))),
+    )
+
+
+def row(name: str, found: Costs) -> dict[str, Any]:
+    """Return the row of a table."""
+    low, high = found.quartiles
+    return {
+        "program": name,
+        "step, ms": round(found.plain / 1e3, 3),
+        f"every {STEADY}th": round(found.every(STEADY), 4),
+        f"every {EARLY}th": round(found.every(EARLY), 4),
+        f"first {RUN:,} steps": round(found.first(RUN), 4),
+        "unsampled (quartiles)": f"{found.unsampled / found.plain:.3f} ({low:.3f} to {high:.3f})",
+        "sampled": round(found.sampled / found.plain, 2),
+        "traced": round(found.traced / found.plain, 2),
+        "control": round(found.control, 4),
+        "unsampled, µs more": round(found.unsampled - found.plain),
+    }

@@ -117,6 +117,22 @@ def test_a_loop_goes_on_if_it_catches_the_error():
     assert dbg.recording.steps.size == 60
 
 
+def test_leaving_is_no_step_after_which_a_loop_could_be_ended():
+    # The last step of a loop without an optimizer is known only when watching ends.
+    model = loops.mlp()
+    with NeuralDbg(model, stop_when=lambda d: d.coverage.steps >= STEPS, look_every=1) as dbg:
+        without_optimizer(model, 0.1)
+    assert dbg.recording.steps.size == STEPS
+
+
+def test_what_no_look_has_told_is_told_when_watching_ends():
+    model, seen = loops.mlp(), []
+    with NeuralDbg(model, on_event=seen.append, look_every=10**6) as dbg:
+        plain(model, 1e-9)
+        assert seen == []
+    assert {e.id for e in seen} == {e.id for e in dbg.events} != set()
+
+
 def test_the_recording_says_that_the_run_was_stopped(tmp_path):
     model = loops.mlp()
     dbg = NeuralDbg(model, save=tmp_path / "run.ndbg", stop_when=0.9, look_every=8)

@@ -195,6 +195,7 @@ class Session:
             self._modes.remove()
         if self._blueprint.lazy:
             self._redraw()
+        self._strangers.look(self.steps, tensors)
         self.parts.look(tensors, self._blueprint.param_of)
         self._watch.backward_begins()
 

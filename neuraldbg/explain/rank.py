@@ -17,6 +17,8 @@ MAX_CLAUSES = 6
 # Lift from which two mechanisms go together; less is rounding around independence.
 COUPLED = 1.05
 
+# A factor above it hardly moves the odds of a mechanism.
+REFUTES = 0.5
 # The failure that opens a sentence: the gravest first where several are equally well explained.
 SYMPTOMS = {
     "nonfinite_values": "Non-finite values",
@@ -203,13 +205,15 @@ class _Teller:
         """Return the failure that opens the sentence: the one that the mechanism explains best.
 
         A consequence is preferred to what defines the mechanism ("dead units from dead units" says nothing),
-        and anything to an anomaly of the data, which is a cause before it is a failure.
+        a plateau comes last among consequences, since every failed run ends in one, and anything is preferred
+        to an anomaly of the data, which is a cause before it is a failure.
         """
         gravity = list(SYMPTOMS)
         mine = [
             (
                 e.failure == "data_anomaly",
                 effect.local,
+                e.failure == "loss_plateau",
                 -telling(effect, self._catalogue),
                 e.failure,
             )
@@ -218,7 +222,7 @@ class _Teller:
             if e.failure
         ]
         if mine:
-            return min(mine, key=lambda m: (*m[:3], gravity.index(m[3])))[3]
+            return min(mine, key=lambda m: (*m[:4], gravity.index(m[4])))[4]
         others = {e.failure for events in self._by_name.values() for e in events if e.failure}
         return min(others, key=gravity.index, default="")
 
@@ -271,8 +275,12 @@ class _Teller:
             and e.event in self._evidence.findings
             and e.event not in self._by_name
         ]
+        own = {e.event for e in mechanism.effects}
+        # A learned factor may also correct the weight of a mechanism's own evidence, or hardly move its odds.
         refuting = [
-            self._catalogue.detector(e.event) for e in mechanism.forbids if e.event in self._by_name
+            self._catalogue.detector(e.event)
+            for e in mechanism.forbids
+            if e.event in self._by_name and e.event not in own and e.link < REFUTES
         ]
         clauses = [f"speaks against it: {d.meaning}" for d in refuting]
         clauses += [f"not seen: {d.meaning}" for d in missing]

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import reliability as reliability_diagram
 from benchmarks.cases import Ran, hurts, run_all
 from benchmarks.learning.build import evidence_of
 from benchmarks.learning.cross import Held, held_out, learn_all
@@ -186,6 +187,7 @@ def learn(*, ablate: bool) -> None:
         ],
     }  # fmt: skip
     sys.stdout.write(f"{body['figures']}\n{write('diagnosis', body)}\n")
+    reliability_diagram.draw()
 
 
 def _bare(held: Held) -> Any:

@@ -45,6 +45,11 @@ class NeuralDbg(Answers):
         Detectors and mechanisms; extend with ``DEFAULT.with_(…)``.
     priors
         Replaces the prior probability of some mechanisms.
+    first_step
+        Number of the first optimizer step, for a run that goes on from a checkpoint.
+    summed
+        Whether the losses of several backward passes of one step are shares that add up to its loss; None
+        to find out.
 
     Raises
     ------
@@ -64,9 +69,11 @@ class NeuralDbg(Answers):
         schedule: Schedule | None = None,
         catalogue: Catalogue = DEFAULT,
         priors: Mapping[str, float] | None = None,
+        first_step: int = 0,
+        summed: bool | None = None,
     ) -> None:
         super().__init__(catalogue=catalogue, priors=priors)
-        self._capture = Capture(model, schedule=schedule)
+        self._capture = Capture(model, schedule=schedule, summed=summed, first_step=first_step)
         self._save = save
         self._keeper: Keeper | None = None
         self._state = "new"

@@ -10,9 +10,9 @@ from torch import nn
 
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.topology import Blueprint
-from neuraldbg.records.recording import Fact, Topology, Unobserved
+from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
-__all__ = ["is_compiled", "program_facts", "topology", "unobserved"]
+__all__ = ["is_compiled", "later", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 
@@ -142,3 +142,16 @@ def program_facts(model: nn.Module) -> dict[str, Fact]:
         "autocast": "",
         "compiled": is_compiled(model),
     }
+
+
+def later(found: Recording, steps: int) -> Recording:
+    """Return a recording with every step counted from another first one: that of a run that was resumed."""
+    if not steps:
+        return found
+    return replace(
+        found,
+        steps=found.steps + steps,
+        sampled=found.sampled + steps,
+        losses=tuple(replace(x, step=x.step + steps) for x in found.losses),
+        occurrences=tuple(replace(x, step=x.step + steps) for x in found.occurrences),
+    )

@@ -22,7 +22,7 @@ from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.inputs import InputLog
-from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.layers import Guard, LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
@@ -30,6 +30,7 @@ from neuraldbg.capture.params import initial_biases, initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
+from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
@@ -45,7 +46,7 @@ LONG_SILENCE = 4
 class Session:
     """The state of one watched run; every public method is one point of the user's loop."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule, guard: Callable[..., None]) -> None:
+    def __init__(self, model: nn.Module, schedule: Schedule, guard: Guard, shares: Shares) -> None:
         self.steps = 0
         self.failed = ""
         self._model: nn.Module | None = model
@@ -58,15 +59,17 @@ class Session:
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp = Scaling()
+        self._shares = shares
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # Whether an optimizer's step is under way, and whether gradients came since the last one.
-        self._in_step = self._seen_backward = self._stepped_inside = False
-        # Whether the closure of the step under way has been evaluated.
-        self._evaluated = False
+        # The optimizer whose step is under way; whether gradients came since the last step.
+        self._in_step: Entry | None = None
+        self._seen_backward = self._stepped_inside = False
+        # How often the closure of the step under way has been evaluated.
+        self._evaluated = 0
         # Most backward passes that a step has had.
         self._usual = 2
         self._modes = ModeStack()
@@ -167,6 +170,7 @@ class Session:
         (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = None if root is None else self.amp.true(root)
+        self._shares.look(root, self._tick.backwards)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -186,11 +190,11 @@ class Session:
             return
         self._tick.backwards += 1
         self._seen_backward = True
-        if loss is not None and not (self._in_step and self._evaluated):
+        if loss is not None and not self._evaluated:
             # A closure is evaluated again at other weights: the first one is the loss of the step.
             self._tick.losses += (loss,)
-        self._evaluated = self._in_step
         self._look_at_gradients()
+        self._evaluated += self._in_step is not None
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
@@ -200,10 +204,14 @@ class Session:
             self._step_by_hand()
 
     def _look_at_gradients(self) -> None:
-        if self._in_step:
-            self._take_gradients()
-        elif self._tick.sampled and not self._stepped_inside:
+        closely = self._tick.sampled and not self._evaluated
+        if closely and not self._stepped_inside:
             self._arm_if(self._meter.take_raw(self._tick, self.amp.scale))
+        if self._in_step is not None:
+            self._take_gradients()
+            if closely:
+                # What was read when the step began were the gradients of the step before, or none.
+                self._look_before(self._in_step)
 
     def _arm_if(self, bad: object) -> None:
         """Look closely for a while."""
@@ -226,23 +234,33 @@ class Session:
         if in_backward():
             self._meter.take_of(tick, mine.updates.indices)
         else:
-            self._in_step = True
+            self._in_step = mine
             if self._side is not None and not self._seen_backward:
                 tick.losses += (self._side,)
             self._side = None
             self._take_gradients(grad_scale(optimizer))
-            if tick.sampled:
-                self._tick.param += tuple(self._grads.similarities(self.steps))
         if tick.sampled:
-            self._book.before(mine)
+            self._look_before(mine)
+
+    def _look_before(self, mine: Entry) -> None:
+        """Take samples of weights, gradients and moments that a step is about to use."""
+        if self._in_step is not None:
+            self._tick.param += tuple(self._grads.similarities(self.steps))
+        self._book.before(mine)
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
         if (mine := self._book.met(optimizer)) is None:
             return
-        self._in_step = self._evaluated = False
-        self.amp.stepped = True
         tick = self._tick
+        if self._evaluated == 1:
+            # The closure may have clipped after its backward pass: what is there now was used.
+            self._take_gradients(grad_scale(optimizer))
+        elif self._evaluated:
+            # Gradients at other weights than those first measured say nothing of clipping.
+            tick.run.pop("grad_norm_raw", None)
+        self._in_step, self._evaluated = None, 0
+        self.amp.stepped = True
         tick.stepped = True
         self.amp.note(tick, optimizer)
         self._take_settings(mine)
@@ -297,6 +315,7 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
+        tick.shares = self._shares.add_up(tick.backwards)
         self.rows.add(tick)
         self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
         if tick.stepped:

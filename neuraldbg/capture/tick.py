@@ -27,6 +27,8 @@ class Tick:
         Whether the user's own tensor functions are watched too.
     losses
         One for every backward pass.
+    shares
+        Whether these add up to the loss of the step; otherwise it is their mean.
     run
         Run-wide numbers.
     layer, param
@@ -47,6 +49,7 @@ class Tick:
     settings: tuple[float, ...] = ()
     backwards = 0
     stepped = False
+    shares = False
     inputs_seen = False
 
     def __init__(self, step: int, *, sampled: bool, traced: bool) -> None:
@@ -85,7 +88,7 @@ class Tables:
             read = _read([*losses, *numbers])
             losses, numbers = read[: len(losses)], read[len(losses) :]
         if losses:
-            step.put("loss", sum(map(float, losses)) / len(losses))
+            step.put("loss", sum(map(float, losses)) / (1 if tick.shares else len(losses)))
         step.put("backwards", tick.backwards)
         step.put("stepped", float(tick.stepped))
         for name, value in zip(tick.run, numbers, strict=True):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["Shares", "divisor"]
+__all__ = ["Shares", "divisors"]
+
+# Trainers wrap one another: so many divisions in a row are looked at.
+DEPTH = 4
 
 
 class Shares:
@@ -21,32 +24,35 @@ class Shares:
 
     def __init__(self, *, told: bool | None = None) -> None:
         self._told = told
-        self._divisor = 1.0
+        self._divisors: list[float] = []
 
     def look(self, root: Tensor | None, before: int) -> None:
         """Take what a backward pass starts from; ``before`` passes of the same step came earlier."""
         # A step with one pass needs no answer, and all passes of a step are divided alike.
         if before == 1 and root is not None:
-            self._divisor = divisor(root)
+            self._divisors = divisors(root)
 
     def add_up(self, backwards: int) -> bool:
         """A step ended: return whether the losses of its backward passes add up to the loss of the step."""
-        found, self._divisor = self._divisor, 1.0
+        found, self._divisors = self._divisors, []
         if self._told is not None:
             return self._told
-        return backwards > 1 and abs(found - backwards) < 1e-3
+        return backwards > 1 and any(abs(value - backwards) < 1e-3 for value in found)
 
 
-def divisor(root: Tensor) -> float:
-    """Return the number by which a loss was divided last, 1.0 if by none that can be read without waiting."""
-    node = root.grad_fn
-    name = "" if node is None else node.name()
-    if name not in {"DivBackward0", "MulBackward0"}:
-        return 1.0
-    other = getattr(node, "_saved_other", None)
-    if not isinstance(other, Tensor) or other.numel() != 1 or other.is_cuda:
-        return 1.0
-    value = float(other.detach())
-    if name == "DivBackward0":
-        return value
-    return 1.0 / value if value else 1.0
+def divisors(root: Tensor) -> list[float]:
+    """Return by what a loss was divided last, and with the division before, and so on; the nearest first."""
+    found, node = [], root.grad_fn
+    value = 1.0
+    while node is not None and len(found) < DEPTH and node.name() in {DIVISION, PRODUCT}:
+        other = getattr(node, "_saved_other", None)
+        if not isinstance(other, Tensor) or other.numel() != 1 or other.is_cuda:
+            break
+        number = float(other.detach()) or float("nan")
+        value *= number if node.name() == DIVISION else 1.0 / number
+        found.append(value)
+        node = node.next_functions[0][0]
+    return found
+
+
+DIVISION, PRODUCT = "DivBackward0", "MulBackward0"

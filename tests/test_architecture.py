@@ -14,6 +14,7 @@ import neuraldbg
 ROOT = Path(neuraldbg.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 HEAVY = ("torch", "pgmpy", "pandas", "scipy", "networkx")
+TRAINERS = ("lightning", "pytorch_lightning", "transformers", "accelerate")
 MAX_FILE, MAX_FUNCTION = 400, 50
 
 
@@ -63,7 +64,7 @@ class TestPublicNames:
 
 def loaded_after(code: str) -> set[str]:
     """Return which heavy libraries a fresh interpreter holds after running this."""
-    program = f"{code}\nimport sys\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    program = f"{code}\nimport sys\nprint(*(m for m in {HEAVY + TRAINERS!r} if m in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -42,8 +42,8 @@ class Shares:
 
 def divisors(root: Tensor) -> list[float]:
     """Return by what a loss was divided last, and with the division before, and so on; the nearest first."""
-    found, node = [], root.grad_fn
-    value = 1.0
+    found: list[float] = []
+    node, value = root.grad_fn, 1.0
     while node is not None and len(found) < DEPTH and node.name() in {DIVISION, PRODUCT}:
         other = getattr(node, "_saved_other", None)
         if not isinstance(other, Tensor) or other.numel() != 1 or other.is_cuda:

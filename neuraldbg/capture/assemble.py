@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.shards import rank_and_count
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
-__all__ = ["is_compiled", "later", "program_facts", "topology", "unobserved"]
+__all__ = ["is_compiled", "placed", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 
@@ -121,6 +122,11 @@ def unobserved(
         ),
         (not traced, "functional activations", "the model is compiled"),
         (on_device, "the exact first NaN", "it would stall the device every step"),
+        (
+            any(p.shard >= 0 for p in blueprint.params),
+            "whole parameters",
+            "they are sharded over several processes; these are the norms and updates of the local shards",
+        ),
         (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
     )
     return tuple(Unobserved(what, why) for holds, what, why in checks if holds)
@@ -144,8 +150,19 @@ def program_facts(model: nn.Module) -> dict[str, Fact]:
     }
 
 
-def later(found: Recording, steps: int) -> Recording:
-    """Return a recording with every step counted from another first one: that of a run that was resumed."""
+def placed(found: Recording, steps: int) -> Recording:
+    """Return a recording that says which process it is of, and whose steps count from another first one.
+
+    Parameters
+    ----------
+    found
+        What was seen.
+    steps
+        The number of the first step: that of a run that was resumed.
+    """
+    rank, count = rank_and_count()
+    if count > 1:
+        found = replace(found, facts={**found.facts, "rank": rank, "ranks": count})
     if not steps:
         return found
     return replace(

@@ -13,7 +13,7 @@ from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
 from neuraldbg.capture import engine
-from neuraldbg.capture.assemble import later
+from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.session import Session
@@ -142,7 +142,7 @@ class Capture:
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""
-        return later(self._session.recording(), self._first_step)
+        return placed(self._session.recording(), self._first_step)
 
     def listen(self, on_rows: Callable[[], None]) -> None:
         """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
@@ -155,7 +155,7 @@ class Capture:
 
     def part(self) -> Recording:
         """Return what is new since the last part; its numbers are no longer kept here."""
-        return later(self._session.part(), self._first_step)
+        return placed(self._session.part(), self._first_step)
 
     def _detach(self) -> None:
         with ExitStack() as stack:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.shards import local
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["InputLog"]
@@ -37,7 +38,7 @@ class InputLog:
 
     def take(self, tick: Tick, tensors: Sequence[Tensor]) -> None:
         """Take the batch of a step: everything that the model was called with, outermost first."""
-        plain = [t for t in tensors if _is_plain(t)]
+        plain = [t for t in map(local, tensors) if _is_plain(t)]
         if not plain:
             return
         tick.inputs_seen = True

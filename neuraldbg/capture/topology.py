@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from neuraldbg.capture.shards import is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "redraw"]
@@ -75,8 +77,10 @@ class Blueprint:
 def draw(model: nn.Module) -> Blueprint:
     """Return the layers (modules with own parameters or without children) and parameters of a model."""
     blueprint = Blueprint()
-    names = {id(p): name for name, p in model.named_parameters()}
-    for name, module in model.named_modules():
+    plain = unwrapped(model)
+    names = {id(p): plain(name) for name, p in model.named_parameters()}
+    for wrapped, module in model.named_modules():
+        name = plain(wrapped)
         own = list(module.parameters(recurse=False))
         if not own and any(True for _ in module.children()):
             continue
@@ -195,6 +199,7 @@ def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) ->
         kind=_param_kind(name, len(shape), module),
         trainable=parameter.requires_grad,
         fan_in=fan_in(parameter, module) if shape else 0,
+        shard=local(parameter).numel() if shape and is_sharded(parameter) else -1,
     )
 
 
@@ -211,5 +216,5 @@ def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
     if parameter.dim() < 2:
         return 0
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
-        return int(parameter.shape[0] * parameter[0, 0].numel())
-    return int(parameter[0].numel())
+        return math.prod((parameter.shape[0], *parameter.shape[2:]))
+    return math.prod(parameter.shape[1:])

@@ -16,6 +16,7 @@ __all__ = ["Axis", "Pool", "Squares"]
 Array = NDArray[Any]
 # A value of one rank further than this factor from the mean of all stands for the run.
 FAR = 3.0
+TINY = 1e-30
 
 
 @dataclass(slots=True)
@@ -73,11 +74,15 @@ class Pool:
         seen, values = column.observed, column.values
         with np.errstate(all="ignore"):
             self._count[rows] += seen
-            self._total[rows] += np.where(seen, values, 0.0)
+            self._total[rows] += np.where(seen, self._added(values), 0.0)
             if self._rule != "mean":
                 # A NaN wins: it is a symptom, and of the run if of any rank.
                 self._least[rows] = np.minimum(self._least[rows], np.where(seen, values, np.inf))
                 self._most[rows] = np.maximum(self._most[rows], np.where(seen, values, -np.inf))
+
+    def _added(self, values: Array) -> Array:
+        """Return what the mean is taken of: sizes that differ by orders of magnitude have a geometric one."""
+        return np.log(np.maximum(values, TINY)) if self._rule == "extreme" else values
 
     def column(self) -> Column:
         """Return the column of the run."""
@@ -89,8 +94,10 @@ class Pool:
             elif self._rule == "smallest":
                 mean = np.where(seen, self._least, 0.0)
             elif self._rule == "extreme":
-                mean = np.where(self._least < mean / FAR, self._least, mean)
-                mean = np.where(self._most > mean * FAR, self._most, mean)
+                mean = np.exp(mean)
+                low, high = mean / np.maximum(self._least, TINY), self._most / mean
+                furthest = np.where(low > high, self._least, self._most)
+                mean = np.where(np.fmax(low, high) > FAR, furthest, mean)
                 mean = np.where(np.isnan(self._most), np.nan, mean)
         return Column(np.where(seen, mean, 0.0).astype(np.float32), seen)
 

@@ -24,7 +24,8 @@ TOLERANCE = {
     "gradients": 1e-3,
     "weights": 1e-4,
 }
-# A difference lasts if it holds at this share of the rows from its onset to the end, and at so many.
+# A difference lasts if it holds at this share of the rows from its onset to the end, and at so many, and if
+# there is no row among them at which all ranks agree: methods that let replicas part bring them together again.
 LASTING, ROWS = 0.8, 3
 # A rank's loss is off if it lies this far from the others' in nearly every step up to the end.
 LOSS_FACTOR, LOSS_SHARE, LOSS_STEPS = 1.5, 0.9, 16
@@ -109,8 +110,13 @@ def _drift(what: str, lines: Mapping[int, _Lines]) -> Drift | None:
     # The value that most ranks share, if any two share one.
     middle = np.nanmedian(table, axis=0) if len(lines) > 2 else table[0]
     off = np.abs(table - middle) > TOLERANCE[what]
+    agreed = np.flatnonzero((_table(lines, "sizes")[1] <= TOLERANCE[what]).all(axis=0))
+    if agreed.size:
+        off[:, : agreed[-1] + 1] = False
     ranks = np.array(list(lines))
-    need = 1 if what == "initial weights" else ROWS
+    # Apart for twice as long as ever before they came together again, if they did.
+    healed = int(np.diff(agreed).max(initial=1)) - 1
+    need = 1 if what == "initial weights" else max(ROWS, 2 * healed + 1)
     onset = {
         int(rank): found
         for rank, row in zip(ranks, off, strict=True)
@@ -125,12 +131,12 @@ def _drift(what: str, lines: Mapping[int, _Lines]) -> Drift | None:
     return Drift(what=what, ranks=odd, step=start, size=float(np.exp(largest)), apart=apart)
 
 
-def _table(lines: Mapping[int, _Lines]) -> tuple[Array, Array]:
+def _table(lines: Mapping[int, _Lines], field: str = "values") -> tuple[Array, Array]:
     """Return the steps that all ranks share, and the numbers there, shape ``(ranks, steps)``."""
     steps = next(iter(lines.values())).steps
     for line in lines.values():
         steps = np.intersect1d(steps, line.steps, assume_unique=True)
-    rows = [line.values[np.searchsorted(line.steps, steps)] for line in lines.values()]
+    rows = [getattr(x, field)[np.searchsorted(x.steps, steps)] for x in lines.values()]
     return steps, np.stack(rows).astype(np.float64)
 
 
@@ -176,10 +182,9 @@ def _loss_onset(ratio: Array) -> int | None:
     above = ratio > 1.0
     left = np.arange(above.size, 0, -1)
     share = above[::-1].cumsum()[::-1] / left
-    lasting = np.flatnonzero(above & (share >= LOSS_SHARE) & (left >= LOSS_STEPS))
+    far = ratio > LOSS_FACTOR
+    lasting = np.flatnonzero(far & (share >= LOSS_SHARE) & (left >= LOSS_STEPS))
     if not lasting.size:
         return None
     start = int(lasting[0])
-    tail = ratio[start:]
-    far = np.nanmedian(tail) > LOSS_FACTOR and np.nanmedian(tail[-LOSS_STEPS:]) > LOSS_FACTOR
-    return start if far else None
+    return start if np.nanmedian(ratio[-LOSS_STEPS:]) > LOSS_FACTOR else None

@@ -40,12 +40,14 @@ def sharded(net: nn.Module) -> nn.Module:
 WRAPPED = {"ddp": replicated, "fsdp2": sharded}
 
 
-def program(watch: Any, wrap: Any, fault: str = "") -> tuple[list[torch.Tensor], list[float]]:
+def program(
+    watch: Any, wrap: Any, fault: str = "", *, seed: int = 0
+) -> tuple[list[torch.Tensor], list[float]]:
     """Train, and return what this rank holds of the weights and the losses that it saw."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     rank, count = dist.get_rank(), dist.get_world_size()
     model = wrap(Net(fault))
-    torch.manual_seed(rank)
+    torch.manual_seed(seed + rank)
     optimizer = torch.optim.Adam(model.parameters(), lr=5.0 if fault == "rate" else 5e-3)
     x, y = digits_like(256)
     losses = []

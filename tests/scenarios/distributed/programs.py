@@ -28,7 +28,8 @@ STEPS, ROWS, BAD_STEP = 40, 32, 20
 
 
 def replicated(net: nn.Module) -> nn.Module:
-    return DistributedDataParallel(net)
+    # Without it DDP itself refuses a model of which a part is cut off.
+    return DistributedDataParallel(net, find_unused_parameters=net.cut)
 
 
 def sharded(net: nn.Module) -> nn.Module:

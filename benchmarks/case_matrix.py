@@ -197,6 +197,14 @@ def _trained(loop: Loop, fault: str, seed: int, *, watched: bool) -> Any:
     return [p.detach().clone() for p in net.parameters()], losses, kept
 
 
+def identical(
+    one: tuple[list[Tensor], list[float]], other: tuple[list[Tensor], list[float]]
+) -> bool:
+    """Return whether two runs left the same bits, NaN or not."""
+    bits = [[w.contiguous().view(torch.int32) for w in run[0]] for run in (one, other)]
+    return repr(one[1]) == repr(other[1]) and all(map(torch.equal, *bits))
+
+
 def in_this_process(name: str, loop: Loop) -> dict[str, Any]:
     """Return the row of one way of running."""
     row: dict[str, Any] = {"way": name, "runs": {}}
@@ -205,12 +213,10 @@ def in_this_process(name: str, loop: Loop) -> dict[str, Any]:
         _trained(loop, "", 0, watched=False)
         for fault in TRUTH:
             for seed in SEEDS:
-                weights, losses, (dbg,) = _trained(loop, fault, seed, watched=True)
+                (dbg,) = _trained(loop, fault, seed, watched=True)[2]
                 row["runs"].setdefault(fault, []).append(judged(dbg.diagnose(), fault))
-            weights, losses, _ = _trained(loop, fault, 0, watched=True)
-            other = _trained(loop, fault, 0, watched=False)
-            pairs = zip(weights, other[0], strict=True)
-            same &= losses == other[1] and all(torch.equal(a, b) for a, b in pairs)
+            pair = (_trained(loop, fault, 0, watched=watched)[:2] for watched in (True, False))
+            same &= identical(*pair)
     row["identical"] = same
     return row
 
@@ -243,7 +249,7 @@ def one_of_two(folder: Path) -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    identical = {}
+    found = {}
     for way, wrap in WRAPPED.items():
         same = True
         for fault in TRUTH:
@@ -254,10 +260,9 @@ def one_of_two(folder: Path) -> None:
                 watched = program(watch, wrap, fault, seed=seed)
                 if seed == 0:
                     other = program(unwatched, wrap, fault, seed=seed)
-                    same &= watched[1] == other[1]
-                    same &= all(map(torch.equal, watched[0], other[0]))
-        identical[way] = same
-    (folder / f"rank{dist.get_rank()}.json").write_text(json.dumps(identical), encoding="utf-8")
+                    same &= identical(watched, other)
+        found[way] = same
+    (folder / f"rank{dist.get_rank()}.json").write_text(json.dumps(found), encoding="utf-8")
     dist.destroy_process_group()
 
 

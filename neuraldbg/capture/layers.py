@@ -170,6 +170,7 @@ class LayerWatch:
         if layer not in self.place:
             self.place[layer] = len(self.order)
             self.order.append(layer)
+            self._blueprint.gathered |= {id(p): layer for p in module.parameters(recurse=False)}
         self.calls[layer] = self.calls.get(layer, 0) + 1
         tensor = first_float(output)
         if tensor is None:

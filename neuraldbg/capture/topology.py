@@ -63,7 +63,8 @@ class Blueprint:
     """Layers and parameters of a model with the identities by which capture finds them again.
 
     ``layer_of`` and ``param_of`` map ``id()`` to an index; a module or tensor registered under several
-    names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet.
+    names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet;
+    ``gathered`` maps ``id()`` of what a sharded parameter is while its layer runs to that layer.
     """
 
     layers: list[LayerInfo] = field(default_factory=list)
@@ -72,6 +73,12 @@ class Blueprint:
     layer_of: dict[int, int] = field(default_factory=dict)
     param_of: dict[int, int] = field(default_factory=dict)
     lazy: bool = False
+    gathered: dict[int, int] = field(default_factory=dict)
+
+    def layer_with(self, parameter: int) -> int | None:
+        """Return the layer that owns the parameter of this ``id()``, None if none does."""
+        index = self.param_of.get(parameter)
+        return self.gathered.get(parameter) if index is None else self.params[index].layer
 
 
 def draw(model: nn.Module) -> Blueprint:

@@ -27,6 +27,18 @@ from tests.twins import digits_like
 STEPS, ROWS, BAD_STEP = 40, 32, 20
 
 
+class Singular(Net):
+    """Divides zero by zero behind ``fc2`` when told to."""
+
+    now = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.fc2(F.relu(self.fc1(x)))
+        if self.now:
+            z = z / (z - z.detach())
+        return self.head(F.relu(z))
+
+
 def replicated(net: nn.Module) -> nn.Module:
     # Without it DDP itself refuses a model of which a part is cut off.
     return DistributedDataParallel(net, find_unused_parameters=net.cut)
@@ -47,7 +59,8 @@ def program(
     """Train, and return what this rank holds of the weights and the losses that it saw."""
     torch.manual_seed(seed)
     rank, count = dist.get_rank(), dist.get_world_size()
-    model = wrap(Net(fault))
+    net = Singular() if fault == "singular" else Net(fault)
+    model = wrap(net)
     torch.manual_seed(seed + rank)
     optimizer = torch.optim.Adam(model.parameters(), lr=5.0 if fault == "rate" else 5e-3)
     x, y = digits_like(256)
@@ -63,6 +76,7 @@ def program(
                 batch[3, 5] = float("nan")
             if fault == "labels" and rank == 1:
                 labels = torch.randint(0, 4, (ROWS,))
+            net.now = fault == "singular" and rank == 1 and step == BAD_STEP
             optimizer.zero_grad()
             with exchange():
                 loss = F.cross_entropy(model(batch), labels)
@@ -109,8 +123,8 @@ def harmless(out: Path) -> dict[str, Any]:
 
 
 FAULTS = {
-    "ddp": ("rate", "dead", "nan", "unsynchronized", "labels"),
-    "fsdp2": ("rate", "dead", "nan"),
+    "ddp": ("rate", "dead", "nan", "singular", "unsynchronized", "labels"),
+    "fsdp2": ("rate", "dead", "nan", "singular"),
 }
 
 

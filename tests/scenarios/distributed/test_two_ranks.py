@@ -104,6 +104,16 @@ def test_the_rank_with_the_bad_batch_is_first(launched, way):
     assert "nonfinite_input" not in {x.kind for x in other.occurrences}
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_layer_in_which_one_rank_bore_a_nan_is_named_though_its_weights_are_gone(launched, way):
+    run = merge(launched / f"{way}-singular")
+    assert (run.ranks.first.ranks, run.ranks.first.step) == ((1,), BAD_STEP)
+    born = next(x for x in run.recording.occurrences if x.kind == "nonfinite_forward")
+    assert run.recording.topology.layers[born.layer].name == "fc2"
+    first = run.explain_failure()[0].hypothesis
+    assert (first.mechanism, first.layer, first.step) == ("numerical_singularity", "fc2", BAD_STEP)
+
+
 def test_ranks_that_do_not_exchange_gradients_drift_apart(launched):
     run = merge(launched / "ddp-unsynchronized")
     assert [d.what for d in run.ranks.drifts] == ["gradients", "weights"]

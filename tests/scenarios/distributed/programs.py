@@ -35,7 +35,7 @@ class Singular(Net):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         z = self.fc2(F.relu(self.fc1(x)))
         if self.now:
-            z = z / (z - z.detach())
+            z = (0.0 * z) / (0.0 * z)
         return self.head(F.relu(z))
 
 

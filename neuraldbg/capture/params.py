@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
@@ -229,7 +230,9 @@ def initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
     chosen
         Index and parameter of every bias.
     """
-    held = [(i, p.detach()) for i, p in chosen if p.numel()]
+    # A lazy parameter has no numbers before the first forward pass.
+    known = [(i, local(p).detach()) for i, p in chosen if not is_lazy(p)]
+    held = [(i, p) for i, p in known if p.numel()]
     if not held:
         return []
     sizes = torch.stack(norms([p for _, p in held]))

@@ -30,7 +30,6 @@ from neuraldbg.capture.params import initial_biases, initial_gains
 from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
-from neuraldbg.capture.shards import local
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
@@ -175,7 +174,7 @@ class Session:
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
-        self._pending = value = local(loss).item()
+        self._pending = value = loss.item()
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()

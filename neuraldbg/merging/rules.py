@@ -31,6 +31,7 @@ SHARDED: dict[str, Shard] = {
     "grad_norm_used": "root",
     "weight_norm": "root",
     "init_gain": "rms",
+    "init_bias": "rms",
     "update_ratio": "ratio",
 }
 

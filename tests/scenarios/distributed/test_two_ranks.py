@@ -53,7 +53,12 @@ def test_shards_joined_after_the_run_are_the_whole(launched):
     # Both ways train the same model on the same batches, so DDP knows the norms of the whole.
     shards = merge(launched / "fsdp2").recording
     whole = merge(launched / "ddp").recording
-    for family, name in (("grad", "grad_norm"), ("param", "weight_norm"), ("param", "init_gain")):
+    for family, name in (
+        ("grad", "grad_norm"),
+        ("param", "weight_norm"),
+        ("param", "init_gain"),
+        ("param", "init_bias"),
+    ):
         mine, other = getattr(shards, family)[name], getattr(whole, family)[name]
         assert (mine.observed == other.observed).all()
         first = slice(0, 8)

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from string import Formatter
 from types import ModuleType
 
 from neuraldbg.catalogue import DEFAULT, dataside, network, training
-from neuraldbg.explain.remedy import MISMATCHES, NOT_UPDATED
+from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT, refutations
+from neuraldbg.cli.show import plain_remedy
 from neuraldbg.graph.build import INFLUENCES, RANK
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.event import EVENT_KINDS
@@ -30,14 +30,6 @@ FAMILIES: tuple[tuple[str, ModuleType], ...] = (
 # Arrows per mechanism in a diagram, rows of evidence in its section, and evidence named in the summary.
 DRAWN, LISTED, NAMED = 3, 10, 3
 STRONG, LIKELY = 0.7, 0.4
-# Placeholders of a remedy that stand for a whole clause: what the run shows decides which.
-CHOICES = {
-    "clip": ", and clip the gradient norm at its usual size",
-    "schedule": " (told with the step and the two rates)",
-    "mismatch": "by what was seen: " + "; ".join(MISMATCHES.values()),
-    "not_updated": "by what was seen: "
-    + "; ".join(text.replace("{layer}", "‹layer›") for text in NOT_UPDATED.values()),
-}
 
 INTRODUCTION = """\
 # The logic of NeuralDBG
@@ -115,7 +107,7 @@ def page(catalogue: Catalogue) -> str:
     for title, module in FAMILIES:
         slugs = dict.fromkeys(m.slug for m in module.MECHANISMS)
         parts += _family(title, [_ways(catalogue, slug) for slug in slugs], catalogue)
-    parts += [*_influences(), *_detectors(catalogue)]
+    parts += [*_unknown(catalogue), *_influences(), *_detectors(catalogue)]
     return "\n".join(parts) + "\n"
 
 
@@ -171,7 +163,7 @@ def _section(ways: list[Mechanism], catalogue: Catalogue) -> list[str]:
         first.story,
         "",
         f"- **Prior** {sum(m.prior for m in ways):.3f}, {_role(first)}; told of {where}",
-        f"- **Try** {_plain(first.remedy)}",
+        f"- **Try** {plain_remedy(first.remedy)}",
     ]
     if first.requires:
         lines.append(f"- **Only if** {', '.join(map(_words, first.requires))}")
@@ -195,19 +187,26 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
 
 
 def _refutations(ways: list[Mechanism]) -> Iterable[str]:
-    found = {e.event: e.link for m in ways for e in m.forbids}
-    return (f"{event} (odds × {factor:.2g})" for event, factor in found.items())
+    return (
+        f"[{event}](#event-{event}) (odds × {factor:.2g})"
+        for event, factor in refutations(ways).items()
+    )
 
 
 def _evidence_table(ways: list[Mechanism], catalogue: Catalogue) -> list[str]:
     names = [m.variant or "link" for m in ways]
-    lines = [f"| event | {' | '.join(names)} | leak |", "|---|" + "---|" * (len(ways) + 1)]
+    lines = [
+        f"| event | {' | '.join(names)} | leak | because … |",
+        "|---|" + "---|" * (len(ways) + 2),
+    ]
     for effect in _telling(_merged(ways), catalogue)[:LISTED]:
         links = [next((e.link for e in m.effects if e.event == effect.event), 0.0) for m in ways]
         cells = " | ".join(f"{link:.2f}" if link else "" for link in links)
         here = " (at the layer)" if effect.local else ""
-        leak = catalogue.detector(effect.event).leak
-        lines.append(f"| {effect.event}{here} | {cells} | {leak:.3f} |")
+        detector = catalogue.detector(effect.event)
+        event = f"[{effect.event}](#event-{effect.event}){here}"
+        meaning = detector.meaning.replace("|", "\\|")
+        lines.append(f"| {event} | {cells} | {detector.leak:.3f} | {meaning} |")
     return lines
 
 
@@ -230,22 +229,21 @@ def _telling(effects: list[Effect], catalogue: Catalogue) -> list[Effect]:
     return sorted(effects, key=lambda e: (-worth(e), e.event))
 
 
-def _plain(remedy: str) -> str:
-    """Return a remedy with its placeholders as words: ``{better_rate:.1g}`` is told as ‹better rate›."""
-    parts = []
-    for text, field, _, _ in Formatter().parse(remedy):
-        parts.append(text)
-        if field is not None:
-            parts.append(CHOICES.get(field) or f"‹{_words(field)}›")
-    return "".join(parts)
-
-
 def _words(slug: str) -> str:
     return slug.replace("_", " ")
 
 
 def _link(slug: str) -> str:
     return f"[{slug}](#{slug})" if slug in DEFAULT.slugs() else slug
+
+
+def _unknown(catalogue: Catalogue) -> list[str]:
+    lines = ["### None of these", "", f"#### {UNKNOWN}", ""]
+    _, *story, remedy, _ = UNKNOWN_TEXT.splitlines()
+    lines += [" ".join(line.strip() for line in story), ""]
+    lines += [f"- **Prior** {catalogue.p_unknown:.3f}"]
+    lines += [f"- **Try** {remedy.strip().removeprefix('try ')}", ""]
+    return lines
 
 
 # -- influences and detectors -------------------------------------------------------------------
@@ -276,7 +274,8 @@ def _detectors(catalogue: Catalogue) -> list[str]:
 def _detector(detector: Detector) -> str:
     cells = (
         detector.name,
-        detector.meaning,
+        # A place to link to: the rows of a table have no names of their own.
+        f'<a id="event-{detector.name}"></a>{detector.meaning}',
         _condition(detector),
         f"{detector.leak:.3f}",
         detector.source,

@@ -29,7 +29,7 @@ def card(diagnosis: Diagnosis, chain: CausalChain) -> str:
     chain
         Told as a row of steps, and drawn strong in the graph.
     """
-    graph = to_svg(diagnosis.graph, chain)
+    graph = to_svg(diagnosis.graph, chain, captions=False)
     width, height = _size(graph)
     inner = WIDTH - 2 * MARGIN
     title = wrap(diagnosis.explanations[0].sentence, 92)

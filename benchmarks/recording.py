@@ -19,7 +19,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -299,24 +301,71 @@ def cost(folder: Path, layers: int = 500, steps: int = 300) -> dict[str, float]:
     }
 
 
+def table(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures as one table of what was asked for and what was measured."""
+    cost, long, file = result["cost"], result["long_run"], result["file"]
+    fuzzed, reports, live = result["fuzz"], result["reports"], result["live"]
+    kills_, cuts, renamed = result["sigkill"], result["truncation"], result["names"]
+    odd = sum(v for k, v in fuzzed.items() if k not in FUZZ_FIGURES)
+    typical = max(v for k, v in reports.items() if k not in {"largest_kb", "largest_events"})
+    rows = [
+        ["appending one step of 500 layers, ms (p99)", "", f"{cost['append_ms_median']} ({cost['append_ms_p99']})"],
+        ["acknowledged steps lost by a SIGKILL", "0", f"{kills_['kills_that_lost_a_step']} of {kills_['kills']} kills"],
+        ["files cut at every byte of the last frames, read wrongly", "0", f"{cuts['wrong']} of {cuts['cuts']}"],
+        ["damaged files that gave anything but a recording or a clear error", "0", f"{odd} of {fuzzed['inputs']}"],
+        ["pages whose shape changed with markup in names", "0", f"{renamed['pages_that_changed_shape']} of {renamed['renamed']}"],
+        ["load and diagnose 10 000 steps of 500 layers, s", "3", long["load_and_diagnose_s"]],
+        [f"largest file of {file['steps_sampled']} sampled steps of 500 layers, MiB", "64", file["largest_mib"]],
+        ["report of a small run, kB", "300", typical],
+        [f"report of a run with {reports['largest_events']} events, kB", "2000", reports["largest_kb"]],
+        [f"live looks at {live['steps']} steps, s", live["allowed_s"], live["seconds_in_looks"]],
+    ]  # fmt: skip
+    return {
+        "title": "The recording, the report and live looks",
+        "columns": ["what", "at most", "measured"],
+        "rows": rows,
+        "note": "Live looks may take one second in all and 2 % of the time.",
+        "readme": True,
+    }
+
+
+FUZZ_FIGURES = {"inputs", "read", "refused", "slowest_s", "peak_rss_mib"}
+
+
+def _bounds() -> ModuleType:
+    # torch loads here, after the memory of reading damaged files was measured.
+    return import_module("benchmarks.bounds")
+
+
 def main() -> None:
     """Run everything and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--fuzz", type=int, default=100_000)
     parser.add_argument("--answers", type=int, default=500)
+    parser.add_argument("--names", type=int, default=300)
+    parser.add_argument("--sampled", type=int, default=12_000)
     options = parser.parse_args()
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        result = {
-            "cost": cost(folder),
-            "truncation": truncations(folder),
-            "fuzz": fuzz(folder, options.fuzz),
-            "fuzz_answers": fuzz_answers(folder, options.answers),
-            "sigkill": kills(options.kills),
+        # The fuzz first: its peak of memory is that of the process.
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "fuzz": lambda: fuzz(folder, options.fuzz),
+            "fuzz_answers": lambda: fuzz_answers(folder, options.answers),
+            "cost": lambda: cost(folder),
+            "truncation": lambda: truncations(folder),
+            "sigkill": lambda: kills(options.kills),
+            "names": lambda: _bounds().names(options.names),
+            "long_run": lambda: _bounds().read_and_diagnose(folder),
+            "reports": lambda: _bounds().report_sizes(),
+            "live": lambda: _bounds().live_looks(),
+            "file": lambda: _bounds().bounded_file(folder, steps=options.sampled),
         }
-    write("recording", result)
-    print(json.dumps(result, indent=1))
+        for part_name, measure in parts.items():
+            result[part_name] = measure()
+            sys.stderr.write(f"{part_name}: {json.dumps(result[part_name])}\n")
+    write("recording", {"tables": [table(result)], **result})
 
 
 if __name__ == "__main__":

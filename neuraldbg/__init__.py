@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CaptureWarning,
         NeuralDBGError,
         RecordingError,
+        TrainingStopped,
         UnknownNameError,
         UsageError,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "NeuralDbg",
     "RecordingError",
     "SemanticEvent",
+    "TrainingStopped",
     "UnknownNameError",
     "UsageError",
     "load",
@@ -55,6 +57,7 @@ _HOMES = {
     "CaptureWarning": "neuraldbg.errors",
     "NeuralDBGError": "neuraldbg.errors",
     "RecordingError": "neuraldbg.errors",
+    "TrainingStopped": "neuraldbg.errors",
     "UnknownNameError": "neuraldbg.errors",
     "UsageError": "neuraldbg.errors",
     "CausalChain": "neuraldbg.records.diagnosis",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import UnknownNameError
+from neuraldbg.extending import check_catalogue
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Coupling, Explanation
 from neuraldbg.records.event import FAILURE_KINDS, SemanticEvent
@@ -39,6 +40,7 @@ class Answers(ABC):
     def __init__(
         self, *, catalogue: Catalogue = DEFAULT, priors: Mapping[str, float] | None = None
     ) -> None:
+        check_catalogue(catalogue)
         self._catalogue = catalogue
         self._priors = dict(priors or {})
         if self._priors:

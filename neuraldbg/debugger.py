@@ -12,6 +12,7 @@ from neuraldbg.capture import Capture, Schedule
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import UsageError
 from neuraldbg.keeper import Keeper
+from neuraldbg.live import Live, OnEvent, StopWhen
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.views import DiagnosisView
 
@@ -50,15 +51,29 @@ class NeuralDbg(Answers):
     summed
         Whether the losses of several backward passes of one step are shares that add up to its loss; None
         to find out.
+    on_event
+        Called inside the loop with every new ``SemanticEvent``, at the latest when watching ends. Inside it
+        ``dbg.diagnose()`` is the diagnosis so far, at no further cost. An error of it ends the calls, with a
+        warning, and not the training.
+    stop_when
+        End the loop with ``TrainingStopped`` when the run has failed with at least this probability at two
+        looks in a row from step 48 on (at one, at any step, if a value is not finite); or a function of the
+        diagnosis that says whether to. It is raised once, from the ``optimizer.step()`` (or ``backward``, or model call) that the look
+        followed, on the rank that saw the failure.
+    look_every
+        Optimizer steps from one such look to the next. None looks as often as takes no more than 2 % of the
+        time beside one second in all, and at once after a value that is not finite.
 
     Raises
     ------
     ModelError
         If ``model`` is not an ``nn.Module``.
     UnknownNameError
-        If ``priors`` names an unknown mechanism.
+        If ``priors`` names an unknown mechanism, or a record of ``catalogue`` an unknown event.
     PriorError
         If a prior lies outside (0, 1).
+    UsageError
+        If ``stop_when`` or ``look_every`` is no such number, or a record of ``catalogue`` cannot be used.
     """
 
     def __init__(
@@ -69,11 +84,23 @@ class NeuralDbg(Answers):
         schedule: Schedule | None = None,
         catalogue: Catalogue = DEFAULT,
         priors: Mapping[str, float] | None = None,
+        on_event: OnEvent | None = None,
+        stop_when: StopWhen | None = None,
+        look_every: int | None = None,
         first_step: int = 0,
         summed: bool | None = None,
     ) -> None:
         super().__init__(catalogue=catalogue, priors=priors)
         self._capture = Capture(model, schedule=schedule, summed=summed, first_step=first_step)
+        self._live: Live | None = None
+        if on_event is not None or stop_when is not None:
+            self._live = Live(
+                self._capture,
+                self.diagnose,
+                on_event=on_event,
+                stop_when=stop_when,
+                every=look_every,
+            )
         self._save = save
         self._keeper: Keeper | None = None
         self._state = "new"
@@ -114,6 +141,9 @@ class NeuralDbg(Answers):
             self._capture.stop()
             raise
         self._capture.listen(self._keeper.on_rows)
+        if self._live is not None:
+            self._live.begin()
+            self._capture.follow(self._live.after_step)
         self._state = "active"
         return self
 
@@ -127,6 +157,8 @@ class NeuralDbg(Answers):
             self._state = "finished"
             self._capture.stop(error)
             self._keeper.close()
+            if self._live is not None:
+                self._live.finish()
 
     # -- answers --------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ class Discovery:
     ----------
     save
         Recording of the first model; those of further ones get a number: ``run.2.ndbg``.
+    stop_when
+        As for ``NeuralDbg``.
 
     Attributes
     ----------
@@ -31,9 +33,9 @@ class Discovery:
         One ``NeuralDbg`` a model, in the order of their optimizers.
     """
 
-    def __init__(self, *, save: Path | None = None) -> None:
+    def __init__(self, *, save: Path | None = None, stop_when: float | None = None) -> None:
         self.watched: list[NeuralDbg] = []
-        self._save = save
+        self._save, self._stop_when = save, stop_when
         self._models: list[nn.Module] = []
         self._original = Optimizer.__init__
 
@@ -64,7 +66,7 @@ class Discovery:
             wanted -= {id(p) for p in model.parameters()}
         for model in roots(wanted):
             try:
-                dbg = NeuralDbg(model, save=self._path()).start()
+                dbg = NeuralDbg(model, save=self._path(), stop_when=self._stop_when).start()
             except NeuralDBGError:
                 # The program watches it by itself.
                 continue

@@ -8,7 +8,8 @@
     ├── UnknownNameError (KeyError)    no layer, failure, mechanism … of that name
     ├── PriorError (ValueError)        a prior outside (0, 1)
     ├── ExportError (ValueError)       a file format that is not known
-    └── RecordingError (ValueError)    a file that cannot be read or written as a recording
+    ├── RecordingError (ValueError)    a file that cannot be read or written as a recording
+    └── TrainingStopped                a failure passed the probability that was asked for
     CaptureWarning (UserWarning)       capture disarmed itself; training went on unchanged
 """
 
@@ -16,6 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neuraldbg.records.diagnosis import Diagnosis, Explanation
 
 __all__ = [
     "CaptureWarning",
@@ -24,6 +29,7 @@ __all__ = [
     "NeuralDBGError",
     "PriorError",
     "RecordingError",
+    "TrainingStopped",
     "UnknownNameError",
     "UsageError",
 ]
@@ -51,6 +57,50 @@ class ExportError(NeuralDBGError, ValueError):
 
 class RecordingError(NeuralDBGError, ValueError):
     """A file that cannot be read, or written, as a recording."""
+
+
+class TrainingStopped(NeuralDBGError):  # noqa: N818 - it tells what happened, and the user asked for it
+    """The loop was ended by ``NeuralDbg(model, stop_when=…)``.
+
+    Parameters
+    ----------
+    step
+        Optimizer step after which the loop was ended.
+    limit
+        The probability that was asked for; None where a function decided.
+    diagnosis
+        What was known then.
+
+    Attributes
+    ----------
+    probability
+        That anything is wrong with the run.
+    """
+
+    def __init__(self, step: int, limit: float | None, diagnosis: Diagnosis) -> None:
+        self.step = step
+        self.limit = limit
+        self.diagnosis = diagnosis
+        self.probability = 1.0 - diagnosis.p_healthy
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        why = "stop_when said so" if self.limit is None else f"stop_when={self.limit:g}"
+        told = str(self.explanation) if self.explanation else self.diagnosis.reason
+        return (
+            f"training was stopped after {self.step} steps ({why}), "
+            f"p of a failure = {self.probability:.2f}: {told}"
+        )
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The leading explanation; None if nothing is accused."""
+        found = self.diagnosis.explanations
+        return found[0] if found else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers hand exceptions on by pickle, which would call us with the sentence alone.
+        return type(self), (self.step, self.limit, self.diagnosis)
 
 
 class CaptureWarning(UserWarning):

@@ -17,7 +17,7 @@ from neuraldbg.report import to_dot, to_mermaid, to_page, to_svg
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "FRAMES", "write_frame", "write_graph", "write_report"]
+__all__ = ["FORMATS", "FRAMES", "unknown_format", "write_frame", "write_graph", "write_report"]
 
 
 def _svg(diagnosis: Diagnosis) -> str:
@@ -42,13 +42,17 @@ def write_graph(diagnosis: Diagnosis, path: Path) -> Path:
     Raises
     ------
     ExportError
-        If no format belongs to the suffix.
+        If no format belongs to the suffix, or the file cannot be written.
     """
     suffix = path.suffix.lower()
     writer = FORMATS.get(suffix)
     if writer is None:
-        raise _unknown(suffix, "graph", FORMATS)
-    path.write_text(writer(diagnosis), encoding="utf-8")
+        raise unknown_format(suffix, "graph", FORMATS)
+    text = writer(diagnosis)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritten(path, error) from error
     return path
 
 
@@ -65,16 +69,18 @@ def write_frame(frame: pd.DataFrame, path: Path) -> Path:
     Raises
     ------
     ExportError
-        If no format belongs to the suffix, or what writes it is not installed.
+        If no format belongs to the suffix, what writes it is not installed, or the file cannot be written.
     """
     writer = FRAMES.get(path.suffix.lower())
     if writer is None:
-        raise _unknown(path.suffix.lower(), "table", FRAMES)
+        raise unknown_format(path.suffix.lower(), "table", FRAMES)
     try:
         writer(frame.reset_index() if frame.index.name else frame, path)
     except ImportError as error:
         msg = f"{path.suffix} files need another package: pip install pyarrow."
         raise ExportError(msg) from error
+    except OSError as error:
+        raise _unwritten(path, error) from error
     return path
 
 
@@ -91,14 +97,19 @@ def write_report(
     try:
         path.write_text(to_page(diagnosis, recording, catalogue), encoding="utf-8")
     except OSError as error:
-        msg = f"cannot write {str(path)!r}: {error.strerror}."
-        raise ExportError(msg) from error
+        raise _unwritten(path, error) from error
     return path
 
 
-def _unknown(suffix: str, noun: str, known: Iterable[str]) -> ExportError:
+def _unwritten(path: Path, error: OSError) -> ExportError:
+    # pandas raises one without a code for a folder that is not there.
+    return ExportError(f"cannot write {str(path)!r}: {error.strerror or error}.")
+
+
+def unknown_format(suffix: str, noun: str, known: Iterable[str]) -> ExportError:
+    """Return the error that names the formats there are."""
     known = list(known)
-    near = get_close_matches(suffix, known, n=1, cutoff=0.4)
+    near = get_close_matches(suffix, known, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ExportError(
         f"no {noun} format has the suffix {suffix!r}.{hint} Known: {', '.join(known)}."

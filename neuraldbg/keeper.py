@@ -16,8 +16,9 @@ from neuraldbg.records.recording import Recording
 
 __all__ = ["LIMIT", "Keeper"]
 
-# Bytes of a recording, in memory and in its file.
-LIMIT = 64 * 2**20
+# Bytes of a recording, in memory and in its file: with the part that passes it, and the headers of the frames,
+# a file stays below 64 MiB.
+LIMIT = 63 * 2**20
 # Rows are taken over when so many have gathered: often for a file that others read, else seldom.
 SAVED, UNSAVED = (64, 1), (2048, 32)
 SECONDS = 2.0

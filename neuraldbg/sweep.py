@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from neuraldbg.answers import Answers
 from neuraldbg.records.recording import Column, Recording
 
-__all__ = ["Difference", "Verdict", "common_settings", "difference", "settings_of", "verdict"]
+__all__ = [
+    "Difference",
+    "Verdict",
+    "common_settings",
+    "difference",
+    "in_words",
+    "settings_of",
+    "verdict",
+]
 
 # Half a decade is past what another seed does to a layer's number; an exact match is a shared prefix.
 PART = 0.5
@@ -22,6 +30,28 @@ COMPARED = frozenset(
     {"loss", "grad_norm_raw", "grad_norm_used", "input_std", "input_absmax", "input_nonfinite"}
     | {"act_rms", "act_std", "act_absmax", "out_grad_rms", "out_grad_norm", "attn_logit_max"}
 )
+
+
+# What is compared, for people; other names speak for themselves.
+WORDS = {
+    "lr": "learning rate",
+    "grad_norm_raw": "gradient norm",
+    "grad_norm_used": "gradient norm after clipping",
+    "input_std": "spread of the input",
+    "input_absmax": "largest input",
+    "input_nonfinite": "share of inputs that are not finite",
+    "act_rms": "activation size",
+    "act_std": "spread of the activations",
+    "act_absmax": "largest activation",
+    "out_grad_rms": "gradient at the output",
+    "out_grad_norm": "norm of the gradient at the output",
+    "attn_logit_max": "largest attention logit",
+}
+
+
+def in_words(name: str) -> str:
+    """Return a column's name for people."""
+    return WORDS.get(name, name.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +168,7 @@ class _Pair(NamedTuple):
     steps: NDArray[np.int64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
+    setting: bool = False
 
 
 class _Parting(NamedTuple):
@@ -150,8 +181,10 @@ class _Parting(NamedTuple):
 def difference(a: Answers, b: Answers) -> Difference:
     """Return where two runs part, and what the engine says of each."""
     pairs = list(_pairs(a.recording, b.recording))
+    start = min((int(p.steps[0]) for p in pairs), default=0)
     partings = sorted(
-        (p for p in map(_parting, pairs) if p is not None), key=lambda p: (p.step, -p.size)
+        (p for p in map(_parting, pairs) if p is not None and not _is_setting(p, start)),
+        key=lambda p: (p.step, -p.size),
     )
     verdicts = verdict(a, "a"), verdict(b, "b")
     settings = [dict(v.settings) for v in verdicts]
@@ -176,12 +209,18 @@ def difference(a: Answers, b: Answers) -> Difference:
     )
 
 
+def _is_setting(parting: _Parting, start: int) -> bool:
+    """Whether it is a number of the optimizer that differs from the start: told among the settings."""
+    return parting.pair.setting and parting.step == start
+
+
 def _also(partings: list[_Parting]) -> tuple[str, ...]:
     if not partings:
         return ()
     same = [p for p in partings[1:] if p.step == partings[0].step]
     return tuple(
-        f"{p.pair.what}{f' in {p.pair.layer!r}' if p.pair.layer else ''}" for p in same[:4]
+        f"{in_words(p.pair.what)}{f' in {p.pair.layer!r}' if p.pair.layer else ''}"
+        for p in same[:4]
     )
 
 
@@ -243,7 +282,8 @@ def _pairs(a: Recording, b: Recording) -> Iterator[_Pair]:
     for name in sorted(a.step.keys() & b.step.keys() & COMPARED):
         yield from _paired(name, None, _line(a.steps, a.step[name]), _line(b.steps, b.step[name]))
     for name in sorted(a.group.keys() & b.group.keys()):
-        yield from _paired(name, None, _largest(a, name), _largest(b, name))
+        for pair in _paired(name, None, _largest(a, name), _largest(b, name)):
+            yield pair._replace(setting=True)
     places = [{x.name: i for i, x in enumerate(r.topology.layers)} for r in (a, b)]
     for name in sorted(a.layer.keys() & b.layer.keys() & COMPARED):
         for layer in places[0].keys() & places[1].keys():

@@ -15,10 +15,9 @@ class GraphView(EventGraph):
     """An event graph that draws itself."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from neuraldbg.report import graph_html  # noqa: PLC0415 - pandas loads with it
+        from neuraldbg.report import graph_mimebundle  # noqa: PLC0415 - pandas loads with it
 
-        text = f"{len(self.events)} events, {len(self.edges)} arrows"
-        return {"text/plain": text, "text/html": graph_html(self)}
+        return graph_mimebundle(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

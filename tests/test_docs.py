@@ -209,9 +209,10 @@ def test_diagrams_have_no_word_that_mermaid_keeps_for_itself() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """Anchors that a code host gives to headings: lower case, blanks to dashes, punctuation gone."""
+    """Anchors that a code host gives to headings: lower case, blanks to dashes, punctuation gone; and our own."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", t.strip().lower()).replace(" ", "-") for t in titles}
+    given = {re.sub(r"[^\w\- ]", "", t.strip().lower()).replace(" ", "-") for t in titles}
+    return given | set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 def links(page: str) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ SHOWN = {
         "likely due to a bug in the learning-rate schedule",
         "at step 100",
         "learning rate jumped",
+        "training was stopped after",
     ),
     "02_event_graph.ipynb": (
         "likely due to a bug in the learning-rate schedule",
@@ -117,6 +118,11 @@ def test_has_a_static_picture(name: str) -> None:
     pictures = [data["image/svg+xml"] for data in shown(committed(name)) if "image/svg+xml" in data]
     assert pictures
     assert all(picture.lstrip().startswith("<svg") for picture in pictures)
+
+
+def test_the_quickstart_shows_a_diagnosis_as_text_html_and_picture() -> None:
+    kinds = {"text/plain", "text/html", "image/png"}
+    assert any(data.keys() == kinds for data in shown(committed("01_quickstart.ipynb")))
 
 
 def test_the_fault_added_by_hand_is_not_known_before() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture import Capture, Schedule
+from neuraldbg.capture import Capture, Schedule, attach, engine
 from neuraldbg.records.recording import Recording
 
 __all__ = ["Program", "digits_like", "is_untouched", "recorded", "run", "twins"]
@@ -87,10 +87,10 @@ def assert_same(plain: Trace, watched: Trace) -> None:
     assert watched.rng == plain.rng
     assert watched.weights.keys() == plain.weights.keys()
     for name, value in plain.weights.items():
-        assert (
-            torch.equal(watched.weights[name], value)
-            or (torch.isnan(value) == torch.isnan(watched.weights[name])).all()
-        ), name
+        # A NaN is not equal to itself; the runs must have them in the same places.
+        assert torch.allclose(watched.weights[name], value, rtol=0.0, atol=0.0, equal_nan=True), (
+            name
+        )
 
 
 def digits_like(rows: int = 32, inputs: int = 16, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -101,34 +101,52 @@ def digits_like(rows: int = 32, inputs: int = 16, classes: int = 4) -> tuple[Ten
     return x, (x @ projection).argmax(1)
 
 
-def is_untouched() -> bool:
-    """Return whether PyTorch is as it was: no function mode, no global hook, the engine's own entry."""
+def _hook_tables() -> tuple[dict[Any, Any], ...]:
     from torch.nn.modules import module as modules
     from torch.optim import optimizer as optimizers
 
     return (
+        modules._global_forward_hooks,
+        modules._global_forward_hooks_always_called,
+        modules._global_forward_pre_hooks,
+        optimizers._global_optimizer_pre_hooks,
+        optimizers._global_optimizer_post_hooks,
+    )
+
+
+# Everything that watching patches, as it was when the tests began.
+PATCHED = {
+    (owner, name): getattr(owner, name)
+    for owner, name in (
+        (torch.autograd, "_engine_run_backward"),
+        (torch.amp.GradScaler, "scale"),
+        (torch.amp.GradScaler, "step"),
+        (torch, "compile"),
+        (nn.Module, "compile"),
+    )
+}
+
+
+def is_untouched() -> bool:
+    """Return whether PyTorch is as it was: no function mode, no global hook, every patched object in its place."""
+    return (
         torch._C._len_torch_function_stack() == 0
-        and not modules._global_forward_hooks
-        and not modules._global_forward_pre_hooks
-        and not optimizers._global_optimizer_pre_hooks
-        and not optimizers._global_optimizer_post_hooks
-        and torch.autograd._engine_run_backward is torch.autograd.graph._engine_run_backward
+        and not any(_hook_tables())
+        and all(getattr(owner, name) is found for (owner, name), found in PATCHED.items())
     )
 
 
 def wipe() -> None:
     """Make PyTorch as it was, for the tests that come after one that left something behind."""
-    from torch.nn.modules import module as modules
-    from torch.optim import optimizer as optimizers
     from torch.overrides import _pop_mode
 
     while torch._C._len_torch_function_stack():
         _pop_mode()
-    for hooks in (
-        modules._global_forward_hooks,
-        modules._global_forward_pre_hooks,
-        optimizers._global_optimizer_pre_hooks,
-        optimizers._global_optimizer_post_hooks,
-    ):
+    for hooks in _hook_tables():
         hooks.clear()
-    torch.autograd._engine_run_backward = torch.autograd.graph._engine_run_backward
+    for (owner, name), found in PATCHED.items():
+        setattr(owner, name, found)
+    for ours in (engine._listeners, engine._patches, attach._watched):
+        ours.clear()
+    for ours in (engine._listeners, engine._patches, attach._watched):
+        ours.clear()

@@ -8,14 +8,20 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from neuraldbg.capture.compiled import anything_compiled, original
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.shards import rank_and_count
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
-__all__ = ["is_compiled", "placed", "program_facts", "topology", "unobserved"]
+__all__ = ["placed", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
+COMPILED = "they are compiled and could not be looked into"
+SHARDED = (
+    "they are sharded over several processes; these are the norms and updates of the local shards"
+)
+IN_FUNCTION = "they ran inside a compiled function, where nothing can be watched"
 
 
 def topology(
@@ -94,17 +100,26 @@ def unobserved(
     stepped: bool,
     by_hand: bool,
     losses: bool,
-    traced: bool,
+    hidden: Mapping[int, str],
     on_device: bool,
     failed: str,
 ) -> tuple[Unobserved, ...]:
     """Return what could not be looked at, and why."""
     seen = set(watch.order)
-    missing = [x.name for i, x in enumerate(blueprint.layers) if i not in seen and x.kind != "loss"]
-    shown = ", ".join(missing[:MOST_NAMED]) + (" …" if len(missing) > MOST_NAMED else "")
+    missing = [i for i, x in enumerate(blueprint.layers) if i not in seen and x.kind != "loss"]
+    plain = [i for i in missing if i not in hidden]
+    shown = _names(blueprint, plain)
+    why_none = (
+        IN_FUNCTION if anything_compiled() else "no module of the model was called in the loop"
+    )
     checks = (
-        (bool(missing and seen), f"layers {shown}", "they were not called in the steps watched"),
-        (bool(steps and not seen), "all layers", "no module of the model was called in the loop"),
+        *(
+            (bool(steps), f"layers {_names(blueprint, group)}", f"{COMPILED}: {why}")
+            for why in dict.fromkeys(hidden.values())
+            if (group := [i for i in hidden if hidden[i] == why])
+        ),
+        (bool(plain and seen), f"layers {shown}", "they were not called in the steps watched"),
+        (bool(steps and plain and not seen), "all layers", why_none),
         (
             bool(steps and not stepped and not by_hand),
             "updates",
@@ -120,33 +135,29 @@ def unobserved(
             "labels and loss kind",
             "the loss was not computed by a known function",
         ),
-        (not traced, "functional activations", "the model is compiled"),
         (on_device, "the exact first NaN", "it would stall the device every step"),
-        (
-            any(p.shard >= 0 for p in blueprint.params),
-            "whole parameters",
-            "they are sharded over several processes; these are the norms and updates of the local shards",
-        ),
+        (any(p.shard >= 0 for p in blueprint.params), "whole parameters", SHARDED),
         (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
     )
     return tuple(Unobserved(what, why) for holds, what, why in checks if holds)
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Return whether the model or a part of it was given to ``torch.compile``."""
-    return any(type(m).__name__ == "OptimizedModule" for m in model.modules())
+def _names(blueprint: Blueprint, layers: list[int]) -> str:
+    """Return the first few names of layers."""
+    names = [blueprint.layers[i].name for i in layers]
+    return ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
 
 
 def program_facts(model: nn.Module) -> dict[str, Fact]:
     """Return what is known of a program before it runs."""
     first = next(model.parameters(), None)
     return {
-        "model": type(model).__name__,
+        "model": type(original(model)).__name__,
         "torch": str(torch.__version__),
         "device": "cpu" if first is None else first.device.type,
         "dtype": "" if first is None else str(first.dtype).removeprefix("torch."),
         "autocast": "",
-        "compiled": is_compiled(model),
+        "compiled": False,
     }
 
 

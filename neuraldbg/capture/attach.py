@@ -24,6 +24,8 @@ from neuraldbg.records.recording import Recording
 __all__ = ["Capture"]
 
 _watched: set[int] = set()
+# Our own operations must not be traced.
+UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
 
 
 class Capture:
@@ -63,14 +65,22 @@ class Capture:
         self._model: nn.Module | None = model
         self._armed = False
         self._first_step = first_step
-        self._session = Session(model, schedule or Schedule(), self._guarded, Shares(told=summed))
+        self._session = Session(model, schedule or Schedule(), self._guarded, self)
+        self._session.shares = Shares(told=summed)
+        self._on_step: Callable[[], None] | None = None
+        self._told = 0
         self._steps: list[RemovableHandle] = []
-        self._entries: list[RemovableHandle] = []
+        self._entries: dict[int, RemovableHandle] = {}
 
     @property
     def steps(self) -> int:
         """Optimizer steps seen so far."""
         return self._session.steps
+
+    @property
+    def incidents(self) -> int:
+        """How many things that happen once, such as the first non-finite value, have happened."""
+        return self._session.rows.incidents
 
     def start(self) -> None:
         """Attach.
@@ -101,7 +111,7 @@ class Capture:
 
     def _attach(self, model: nn.Module) -> None:
         try:
-            self._session.begin(self._watch_entry)
+            self._session.begin(self._watch_entry, self._leave_entry)
             self._watch_entry(model)
             self.resume()
         except Exception as error:  # noqa: BLE001 - a bug of ours is no reason not to train
@@ -132,13 +142,16 @@ class Capture:
 
     def stop(self, exception: BaseException | None = None) -> None:
         """Detach, also after an exception of the loop; safe to call more than once."""
-        self._guarded(self._session.end, exception)
+        self.follow(None)
         try:
-            # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
-            self._detach()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
-        self._model = None
+            self._guarded(self._session.end, exception)
+        finally:
+            try:
+                # Also when an error of ours disarmed us earlier: a function mode may have been in use then.
+                self._detach()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error)
+            self._model = None
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""
@@ -148,6 +161,10 @@ class Capture:
         """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
         self._session.rows.written = on_rows
 
+    def follow(self, on_step: Callable[[], None] | None) -> None:
+        """Call this after every step, inside the loop and unguarded: what it raises ends the loop."""
+        self._on_step, self._told = on_step, self._session.steps
+
     @property
     def pending(self) -> tuple[int, int, int]:
         """Steps, sampled steps and occurrences since the last part."""
@@ -155,14 +172,14 @@ class Capture:
 
     def part(self) -> Recording:
         """Return what is new since the last part; its numbers are no longer kept here."""
-        return placed(self._session.part(), self._first_step)
+        return placed(self._session.rows.part(self._session.recording()), self._first_step)
 
     def _detach(self) -> None:
         with ExitStack() as stack:
             if self._model is not None:
                 stack.callback(_watched.discard, id(self._model))
             while self._entries:
-                stack.callback(self._entries.pop().remove)
+                stack.callback(self._entries.popitem()[1].remove)
             stack.callback(self._session.release)
             stack.callback(self.pause)
 
@@ -171,10 +188,13 @@ class Capture:
         if not self._armed:
             return
         try:
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own operations must not be traced
+            with UNTRACED():
                 work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
+        if self._on_step is not None and self._told != self._session.steps:
+            self._told = self._session.steps
+            self._on_step()
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""
@@ -192,9 +212,9 @@ class Capture:
 
     def _watch_entry(self, module: nn.Module) -> None:
         session = self._session
-        if id(module) in session.entries:
+        if id(module) in session.parts.entries or session.parts.covers(module):
             return
-        session.entries.add(id(module))
+        session.parts.entries.add(id(module))
 
         # Without keywords where another hook of ours disarmed us in this very call.
         def before(
@@ -202,9 +222,16 @@ class Capture:
         ) -> None:
             self._guarded(session.forward_begins, args, kwargs or {})
 
-        self._entries.append(
-            module.register_forward_pre_hook(InertHook(before), with_kwargs=True)  # type: ignore[arg-type]
+        self._entries[id(module)] = module.register_forward_pre_hook(
+            InertHook(before),  # type: ignore[arg-type]
+            with_kwargs=True,
         )
+
+    def _leave_entry(self, key: int) -> None:
+        """Take the hook off a module that turned out to be compiled; its calls are seen from outside."""
+        self._session.parts.entries.discard(key)
+        if (handle := self._entries.pop(key, None)) is not None:
+            handle.remove()
 
     def _optimizer_before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._guarded(self._session.optimizer_begins, optimizer)
@@ -225,6 +252,18 @@ class Capture:
     def grad_called(self, outputs: Any) -> None:
         """``autograd.grad`` was called."""
         self._guarded(self._session.grad_called, outputs)
+
+    def compiles(self) -> None:
+        """Something was given to ``torch.compile``."""
+        self._guarded(self._session.parts.compiles)
+
+    def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A compiled module is about to be called."""
+        self._guarded(self._session.region_begins, module, args, kwargs)
+
+    def region_ends(self, module: nn.Module, result: Any) -> None:
+        """It has returned."""
+        self._guarded(self._session.region_ends, module, result)
 
     def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
         """A gradient scaler multiplied a loss."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import _pop_mode, _push_mode
+
+from neuraldbg.capture.trace import Tracer
 
 __all__ = ["ModeStack"]
 
@@ -20,7 +22,8 @@ class ModeStack:
     out from under anything that was pushed since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Tracer) -> None:
+        self._mode = mode
         self._base = 0
         self._on = False
 
@@ -28,13 +31,18 @@ class ModeStack:
         """Remember the stack as it is now."""
         self._base = _depth()
 
-    def push(self, mode: TorchFunctionMode) -> None:
+    def push(self) -> None:
         """Push our mode if it is not there and the stack is as it was at the start."""
         if not self._on and _depth() == self._base:
-            _push_mode(mode)
+            _push_mode(self._mode)
             self._on = True
 
-    def remove(self, mode: TorchFunctionMode) -> bool:
+    def push_again(self) -> None:
+        """Push our mode after a pause, unless it has nothing to do."""
+        if not self._mode.resting:
+            self.push()
+
+    def remove(self) -> bool:
         """Take our mode off, leaving the order of all others as it is; return whether it is off.
 
         While one of our mode's own calls is under way PyTorch has it off the stack and will put it back:
@@ -43,10 +51,10 @@ class ModeStack:
         if not self._on:
             return True
         stack = [torch._C._get_function_stack_at(i) for i in range(_depth())]  # noqa: SLF001 - as above
-        if not any(entry is mode for entry in stack):
+        if not any(entry is self._mode for entry in stack):
             return False
         above = []
-        while (top := _pop_mode()) is not mode:
+        while (top := _pop_mode()) is not self._mode:
             above.append(top)
         for other in reversed(above):
             _push_mode(other)

@@ -105,8 +105,9 @@ class Gradients:
             gradient = self._probed()
             if gradient is None:
                 return -1, 0.0
-        if gradient.dtype == torch.float32:
-            return self._probe, torch.linalg.vector_norm(gradient.detach()).item()
+        if gradient.dtype == torch.float32 and not gradient.requires_grad:
+            # The cheapest way to a norm: no options to read, nothing to wrap.
+            return self._probe, torch._foreach_norm((gradient,))[0].item()  # noqa: SLF001 - as in norms
         return self._probe, norms([gradient.detach()])[0].item()
 
     def _probed(self) -> Tensor | None:

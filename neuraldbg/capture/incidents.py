@@ -77,6 +77,11 @@ class Incidents:
         # Most losses are settled by the smallest spread believed; only then is the real one worked out.
         if far <= SPIKE_Z * max(0.02 * abs(center), 1e-12):
             return False
+        # The nearer quartile is no further off than the median deviation, the farther one no nearer.
+        count = len(self._sorted)
+        low, high = center - self._sorted[count // 4], self._sorted[-1 - count // 4] - center
+        if far <= SPIKE_Z * 1.4826 * min(low, high):
+            return False
         return far > SPIKE_Z * 1.4826 * statistics.median(abs(x - center) for x in self._recent)
 
     def _trace(self, step: int, loss: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from neuraldbg.capture.bank import (
     reduce_outputs,
     unit_sample,
 )
+from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
     Numbers,
@@ -63,6 +64,8 @@ class LayerWatch:
     def __init__(self, blueprint: Blueprint, tracer: Tracer | None, guard: Guard) -> None:
         self.live = False
         self.tracing = False
+        # Whether a pass of the loop that trains is under way: what it does without gradients may be recomputed.
+        self.open = False
         self.calls: dict[int, int] = {}
         self.edges: set[tuple[int, int]] = set()
         self.order: list[int] = []
@@ -81,25 +84,55 @@ class LayerWatch:
         self._guard = guard
         self._handles: list[RemovableHandle] = []
         self._depth = 0
+        # Outputs whose gradient is wanted, while a part is replayed.
+        self.reached: list[Tensor] | None = None
         self.begin()
 
-    def switch_on(self) -> None:
-        """Register the global hooks that are not there."""
+    def switch_on(self, modules: Iterable[nn.Module] | None = None) -> None:
+        """Register the hooks that are not there: global ones, or those of these modules only."""
         if not self._handles:
-            self._handles = [
-                register_module_forward_pre_hook(self._before),
-                register_module_forward_hook(self._after, always_call=True),
-            ]
+            self._handles = self.hook_all() if modules is None else self._hook_each(modules)
 
     def switch_off(self) -> None:
         """Remove the hooks."""
-        for handle in self._handles:
-            handle.remove()
+        self.unhook(self._handles)
         self._handles = []
+
+    @property
+    def is_on(self) -> bool:
+        """Whether hooks are registered."""
+        return bool(self._handles)
+
+    def hook_all(self) -> list[RemovableHandle]:
+        """Register global hooks and return their handles."""
+        return [
+            register_module_forward_pre_hook(self._before),
+            register_module_forward_hook(self._after, always_call=True),
+        ]
+
+    def _hook_each(self, modules: Iterable[nn.Module]) -> list[RemovableHandle]:
+        handles = []
+        for module in modules:
+            handles.append(module.register_forward_pre_hook(InertHook(self._before)))  # type: ignore[arg-type]
+            always = id(module) in self.entries
+            hook = InertHook(self._after)
+            handles.append(module.register_forward_hook(hook, always_call=always))  # type: ignore[arg-type]
+        return handles
+
+    @staticmethod
+    def unhook(handles: Iterable[RemovableHandle]) -> None:
+        """Remove hooks."""
+        for handle in handles:
+            handle.remove()
 
     def begin(self) -> None:
         """Forget what the step before left."""
         self.calls = {}
+        self.open = False
+        # Layers that ran without gradients only; those of them never seen before; those computed again since.
+        self._doubtful: set[int] = set()
+        self._fresh: set[int] = set()
+        self._again: set[int] = set()
         self._depth = 0
         self._outputs: dict[int, Tensor] = {}
         self._gradients: list[tuple[int, Tensor, int]] = []
@@ -111,6 +144,8 @@ class LayerWatch:
 
     def finish(self) -> list[Rows]:
         """Return the numbers of the step, slopes over time included."""
+        if self._doubtful:
+            self._drop_doubtful()
         rows, norms = reduce_gradients(self._gradients)
         if norms is not None and len(rows[0].indices) < len(self._gradients):
             last = self._pass_start
@@ -137,7 +172,7 @@ class LayerWatch:
         if not self.tracing or not self.live:
             return
         layer = self._blueprint.layer_of.get(id(module))
-        if layer is not None and torch.is_grad_enabled():
+        if layer is not None and (self.open or torch.is_grad_enabled()):
             self._guard(self._enter, layer, args)
 
     def _enter(self, layer: int, args: tuple[Any, ...]) -> None:
@@ -154,25 +189,24 @@ class LayerWatch:
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         key = id(module)
         layer = self._blueprint.layer_of.get(key) if self.live else None
-        if layer is not None and torch.is_grad_enabled():
+        if layer is not None and (self.open or torch.is_grad_enabled()):
             self._guard(self._leave, layer, module, args, output)
         if key in self.entries:
             self._guard(self.ended)
 
     def _leave(self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self.tracing:
-            self._depth = max(0, self._depth - 1)
-            if self._tracer is not None:
-                self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
+        self._step_out()
+        tensor = first_float(output)
         if in_backward():
-            # A checkpoint computes again what was seen before.
+            self._computed_again(layer, tensor)
+            return
+        if not self._counts(layer):
             return
         if layer not in self.place:
             self.place[layer] = len(self.order)
             self.order.append(layer)
             self._blueprint.gathered |= {id(p): layer for p in module.parameters(recurse=False)}
         self.calls[layer] = self.calls.get(layer, 0) + 1
-        tensor = first_float(output)
         if tensor is None:
             return
         self.autocast = self.autocast or autocast_dtype(tensor.device.type)
@@ -180,6 +214,51 @@ class LayerWatch:
             for item in _tensors(output):
                 self._tracer.mark(item, layer)
         self._read(layer, module, args, tensor)
+
+    def _step_out(self) -> None:
+        if self.tracing:
+            self._depth = max(0, self._depth - 1)
+            if self._tracer is not None:
+                self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
+
+    def _counts(self, layer: int) -> bool:
+        """Return whether a call is read: one without gradients only where nothing better was seen."""
+        if torch.is_grad_enabled():
+            if layer in self._doubtful:
+                self._doubtful.discard(layer)
+                self.calls.pop(layer, None)
+            return True
+        if layer in self.calls and layer not in self._doubtful:
+            return False
+        if layer not in self.place:
+            self._fresh.add(layer)
+        self._doubtful.add(layer)
+        return True
+
+    def _computed_again(self, layer: int, tensor: Tensor | None) -> None:
+        """A checkpoint computes again what was seen before; one that kept no graph then has one now."""
+        if layer in self._doubtful or layer in self._again:
+            self._doubtful.discard(layer)
+            self._again.add(layer)
+            if tensor is not None and tensor.requires_grad and self._is_weighted(layer):
+                tensor.register_hook(partial(self._on_gradient, layer))
+
+    def _drop_doubtful(self) -> None:
+        """Forget what ran without gradients and was not computed again: a fixed part, a teacher."""
+        gone = self._doubtful
+        for numbers in (self._outputs, self._norms, self._kept):
+            for layer in gone & numbers.keys():
+                del numbers[layer]
+        self._cells = [cell for cell in self._cells if cell[0] not in gone]
+        self.regimes.drop(gone)
+        if fresh := gone & self._fresh:
+            self.order = [layer for layer in self.order if layer not in fresh]
+            self.place = {layer: i for i, layer in enumerate(self.order)}
+            self.edges -= {edge for edge in self.edges if not fresh.isdisjoint(edge)}
+
+    def _is_weighted(self, layer: int) -> bool:
+        info = self._blueprint.layers[layer]
+        return info.kind in WEIGHTED or bool(info.params)
 
     def _read(
         self,
@@ -190,9 +269,11 @@ class LayerWatch:
     ) -> None:
         count = self.calls[layer]
         kind = self._blueprint.layers[layer].kind
-        weighted = kind in WEIGHTED or bool(module._parameters)  # noqa: SLF001 - no cheaper way to ask
+        weighted = self._is_weighted(layer)
         if weighted and tensor.requires_grad and count <= MAX_TIME_STEPS:
             tensor.register_hook(partial(self._on_gradient, layer))
+            if self.reached is not None:
+                self.reached.append(tensor)
         tensor = local(tensor)
         # A cell called for every time step is read at its powers of two: the last one counts.
         if count & (count - 1):

@@ -40,7 +40,7 @@ ROWS = 512
 
 @torch.no_grad()
 def loss_facts(
-    function: str, prediction: Tensor, target: Tensor, reduction: str
+    function: str, prediction: Tensor, target: Tensor, reduction: str, maker: str = ""
 ) -> dict[str, Fact]:
     """Return everything that a diagnosis asks of one loss call.
 
@@ -52,6 +52,8 @@ def loss_facts(
         Its first two arguments.
     reduction
         ``mean``, ``sum`` or ``none``.
+    maker
+        The operation that made the prediction, where its graph does not tell.
     """
     facts: dict[str, Fact] = (
         {"reduction": reduction, "rows": int(prediction.shape[0] or 1)}
@@ -65,7 +67,7 @@ def loss_facts(
     facts |= {"input_min": low.item(), "input_max": high.item()}
     facts["input_std"] = x.std().item() if x.numel() > 1 else 0.0
     facts |= _target_facts(target)
-    maker = made_by(prediction)
+    maker = maker or made_by(prediction)
     if maker:
         facts["made_by"] = maker
     if function in CLASSIFICATION and prediction.dim() >= 2:
@@ -90,6 +92,8 @@ VIEWS = (
     "clone",
 )
 MOST_VIEWS = 6
+# The node of everything in a compiled part.
+COMPILED = "compiledfunction"
 
 
 def made_by(prediction: Tensor) -> str:
@@ -99,6 +103,8 @@ def made_by(prediction: Tensor) -> str:
         if node is None:
             return ""
         name = node.name().partition("Backward")[0].lower()
+        if name == COMPILED:
+            return ""
         if name.removeprefix("unsafe").removesuffix("_") not in VIEWS:
             return name
         node = node.next_functions[0][0] if node.next_functions else None

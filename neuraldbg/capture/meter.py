@@ -60,7 +60,7 @@ class GradientMeter:
             tick, *self._gradients.everyone()
         )
 
-    def take(self, tick: Tick, scale: Tensor | None) -> bool:
+    def take(self, tick: Tick, scale: Tensor | None = None) -> bool:
         """Measure all norms on a sampled step, else that of a probe.
 
         A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees

@@ -38,6 +38,11 @@ class Notes:
         self.guard = guard
         self._incidents = incidents
 
+    @property
+    def open(self) -> bool:
+        """Whether a pass of the loop that trains is under way."""
+        return self.watch.open
+
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last in this step."""
         if len(layers) == 1:
@@ -55,12 +60,19 @@ class Notes:
         self.watch.regimes.take(layer, local(tensor).detach(), axis, name, is_input=True)
 
     def on_loss(
-        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
+        self,
+        name: str,
+        layer: int,
+        prediction: Tensor,
+        target: Tensor,
+        reduction: str,
+        *,
+        maker: str = "",
     ) -> None:
         """Take the call of a loss function."""
         # What a rank holds of a distributed prediction need not be whole rows.
         if len(self.losses) < MOST_LOSSES and local(prediction) is prediction:
-            facts = loss_facts(name, prediction, target, reduction)
+            facts = loss_facts(name, prediction, target, reduction, maker)
             self.losses.append(LossCall(step=self.step, function=name, layer=layer, facts=facts))
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:

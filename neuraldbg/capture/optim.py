@@ -47,6 +47,7 @@ class Entry:
     keys: Keys = ()
     values: tuple[float, ...] = ()
     rates: list[object] = field(default_factory=list)
+    restless: bool = False
     steps: int = 0
     cleared: bool = True
     backwards: int = 0
@@ -74,6 +75,8 @@ class OptimizerBook:
         self._leader: int | None = None
         self._since_leader: dict[int, int] = {}
         self._groups: dict[int, int] = {}
+        # ``id`` of everything that any optimizer steps, ours or not.
+        self.stepped: set[int] = set()
         self._peak = 0.0
 
     @property
@@ -129,6 +132,7 @@ class OptimizerBook:
 
     def _introduce(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         owned = [p for group in optimizer.param_groups for p in group["params"]]
+        self.stepped.update(map(id, owned))
         if any(id(p) not in self._param_of for p in owned):
             self._refresh()
         params = [p for p in owned if id(p) in self._param_of]
@@ -216,8 +220,10 @@ class OptimizerBook:
         if optimizer is None:
             return (), ()
         rates = [group.get("lr") for group in optimizer.param_groups]
-        if closely or rates != entry.rates or any(isinstance(rate, Tensor) for rate in rates):
+        if closely or entry.restless or rates != entry.rates:
             entry.rates = rates
+            # A tensor changes without becoming another object.
+            entry.restless = any(isinstance(rate, Tensor) for rate in rates)
             found = _columns(optimizer.param_groups, entry.first_group)
             entry.keys = tuple(key for key, _ in found)
             entry.values = tuple(value for _, value in found)

@@ -18,8 +18,9 @@ from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision
 from neuraldbg.capture.shards import local
+from neuraldbg.records.recording import ParamInfo
 
-__all__ = ["Updates", "initial_biases", "initial_gains", "norms", "similarity"]
+__all__ = ["Updates", "initial", "initial_gains", "norms", "similarity"]
 
 UNITS = 64
 
@@ -204,6 +205,15 @@ def _without(places: list[int], rows: Rows) -> Rows:
     return Rows([rows.indices[i] for i in keep], rows.names, rows.values[:, keep])
 
 
+def initial(infos: Sequence[ParamInfo], tensors: Sequence[Tensor]) -> tuple[Rows, ...]:
+    """Return the scales of all untouched weight matrices and bias vectors."""
+    pairs = [(i, p, info) for i, (info, p) in enumerate(zip(infos, tensors, strict=True))]
+    return (
+        *initial_gains([(i, p, info.fan_in) for i, p, info in pairs if info.kind == "matrix"]),
+        *_initial_biases([(i, p) for i, p, info in pairs if info.kind == "bias"]),
+    )
+
+
 @torch.no_grad()
 def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     """Return the scale of untouched weight matrices: root mean square times the root of the fan-in.
@@ -222,7 +232,7 @@ def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
 
 
 @torch.no_grad()
-def initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
+def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
     """Return the root mean square of untouched bias vectors.
 
     Parameters

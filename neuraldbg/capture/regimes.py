@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -51,6 +51,12 @@ class Regimes:
     def begin(self) -> None:
         """Forget what a step left that never ended."""
         self._bounded, self._peaks = {}, {}
+
+    def drop(self, layers: Iterable[int]) -> None:
+        """Forget samples of these layers."""
+        for layer in layers:
+            self._bounded.pop(layer, None)
+            self._peaks.pop(layer, None)
 
     def has(self, layer: int) -> bool:
         """Return whether a sample of this layer was taken in this step."""

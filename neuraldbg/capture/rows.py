@@ -60,6 +60,11 @@ class Rows:
             self.written()
 
     @property
+    def incidents(self) -> int:
+        """How many occurrences were noted so far."""
+        return len(self._incidents.occurrences)
+
+    @property
     def pending(self) -> tuple[int, int, int]:
         """Steps, sampled steps and occurrences since the last part."""
         fresh = len(self._incidents.occurrences) - self._told[1]

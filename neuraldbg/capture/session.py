@@ -11,26 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.amp import Scaling, grad_scale
-from neuraldbg.capture.assemble import (
-    is_compiled,
-    program_facts,
-    topology,
-    unobserved,
-)
+from neuraldbg.capture.assemble import program_facts, topology, unobserved
 from neuraldbg.capture.byhand import ByHand
+from neuraldbg.capture.compiled import Listener
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.inputs import InputLog
-from neuraldbg.capture.layers import Guard, LayerWatch
+from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
-from neuraldbg.capture.params import initial_biases, initial_gains
-from neuraldbg.capture.reduce import float_tensors, in_backward, scalar
+from neuraldbg.capture.params import initial
+from neuraldbg.capture.parts import Parts
+from neuraldbg.capture.reduce import in_backward, scalar
+from neuraldbg.capture.replay import Replay
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.shares import Shares
+from neuraldbg.capture.stepping import Stepping
+from neuraldbg.capture.strangers import Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
@@ -38,7 +38,6 @@ from neuraldbg.records.recording import Fact, Recording
 
 __all__ = ["Session"]
 
-EDGE_STEPS = 2
 # So many times the usual number of backward passes without a step are steps that are missing.
 LONG_SILENCE = 4
 
@@ -46,9 +45,10 @@ LONG_SILENCE = 4
 class Session:
     """The state of one watched run; every public method is one point of the user's loop."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule, guard: Guard, shares: Shares) -> None:
-        self.steps = 0
-        self.failed = ""
+    def __init__(
+        self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
+    ) -> None:
+        self.steps, self.failed = 0, ""
         self._model: nn.Module | None = model
         self._blueprint = draw(model)
         self._grads = Gradients(self._blueprint)
@@ -59,43 +59,33 @@ class Session:
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp = Scaling()
-        self._shares = shares
+        self.shares = Shares()
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
+        self._strangers = Strangers(self._blueprint)
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # The optimizer whose step is under way; whether gradients came since the last step.
-        self._in_step: Entry | None = None
+        # Whether gradients came since the last step, and whether one was made in the midst of them.
         self._seen_backward = self._stepped_inside = False
-        # How often the closure of the step under way has been evaluated.
-        self._evaluated = 0
         # Most backward passes that a step has had.
         self._usual = 2
-        self._modes = ModeStack()
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self.notes = Notes(self._incidents, guard)
         self.rows = Rows(self.notes, self._incidents, far=self._far)
-        self._tracer = None if is_compiled(model) else Tracer(self.notes)
-        self._members = {id(m): m for m in model.modules()}
+        self._tracer = Tracer(self.notes)
+        self._modes = ModeStack(self._tracer)
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
+        replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
+        self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch, far=self._far)
+        self._step = Stepping(self._book, self._grads, self._meter)
 
-    @property
-    def entries(self) -> set[int]:
-        """``id`` of the modules that the loop calls itself."""
-        return self._watch.entries
-
-    def begin(self, discover: Callable[[nn.Module], None]) -> None:
+    def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
-        self._discover = discover
-        pairs = list(zip(self._blueprint.params, self._blueprint.tensors, strict=True))
-        self._tick.param = (
-            *initial_gains(
-                [(i, p, info.fan_in) for i, (info, p) in enumerate(pairs) if info.kind == "matrix"]
-            ),
-            *initial_biases([(i, p) for i, (info, p) in enumerate(pairs) if info.kind == "bias"]),
-        )
+        self.parts.enter, self.parts.leave, self.parts.found = discover, forget, self._entry_found
+        self.parts.find()
+        self._tick.param = initial(self._blueprint.params, self._blueprint.tensors)
 
     def end(self, exception: BaseException | None) -> None:
         """Close the last, possibly unfinished step and note how the run ended."""
@@ -113,21 +103,22 @@ class Session:
     def resume(self) -> None:
         """Watch from here on."""
         self._modes.base()
+        self.parts.find()
         self._switch()
 
     def pause(self) -> None:
         """Take hooks and modes away."""
         self._watch.live = False
         with ExitStack() as stack:
-            if self._tracer is not None:
-                stack.callback(self._modes.remove, self._tracer)
-                stack.callback(self._tracer.clear)
+            stack.callback(self._modes.remove)
+            stack.callback(self._tracer.clear)
             stack.callback(self._watch.switch_off)
+            stack.callback(self.parts.regions.restore)
 
     def release(self) -> None:
         """Let go of the model."""
         self._watch.begin()
-        self._members = {}
+        self.parts.release()
         self._model = None
         self._blueprint.tensors = []
         self._pending = None
@@ -146,31 +137,58 @@ class Session:
         if self.notes.inside > 1 or not torch.is_grad_enabled():
             return
         if not tick.inputs_seen:
-            self._inputs.take(tick, list(float_tensors((args, kwargs), 3)))
+            self._inputs.take(tick, args, kwargs)
         if tick.sampled:
-            self._watch.live = True
-            if tick.traced and self._tracer is not None:
+            self._watch.live = self._watch.open = True
+            if tick.traced:
                 self._tracer.resting = False
-                self._modes.push(self._tracer)
+                self._modes.push()
 
     def forward_ends(self) -> None:
         """An entry module returned, or raised, in a sampled step."""
         self.notes.inside = max(0, self.notes.inside - 1)
+        self._watch.open = self._watch.open and self.notes.inside > 0
+
+    def region_begins(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """A compiled part was called."""
+        region = self.parts.region(module)
+        if region is None:
+            return
+        region.is_entry = region.is_entry or not self._tick.inputs_seen
+        if region.is_entry:
+            self.forward_begins(args, kwargs)
+        if self._tick.traced:
+            self.parts.begins(region, args, kwargs)
+
+    def region_ends(self, module: nn.Module, result: Any) -> None:
+        """It returned; not told if it raised."""
+        region = self.parts.known(module) if self._tick.sampled else None
+        if region is None:
+            return
+        if self._tick.traced:
+            self.parts.ends(region, result)
+        if region.is_entry:
+            self.forward_ends()
 
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
-        """``backward`` was called; its graph is still whole."""
-        if self._tick.traced and self._tracer is not None:
+        """``backward`` was called; its graph is whole."""
+        if self._tick.traced:
             self._outputs |= self._tracer.layers_in(tensors)
             self._tracer.resting = True
-            self._modes.remove(self._tracer)
+            self._modes.remove()
         if self._blueprint.lazy:
             self._redraw()
+        self._strangers.look(self.steps, tensors)
+        if self.parts.waiting:
+            self.parts.look(tensors, self._blueprint.param_of)
         self._grads.mark()
         self._watch.backward_begins()
         (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = None if root is None else self.amp.true(root)
-        self._shares.look(root, self._tick.backwards)
+        self.shares.look(root, self._tick.backwards)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -179,39 +197,32 @@ class Session:
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
             self._incidents.inputs_seen = self._tick.inputs_seen
-        self._arm_if(self._incidents.judge_loss(self.steps, value, root))
+        if self._incidents.judge_loss(self.steps, value, root):
+            self._rhythm.arm(self.steps)
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
         self._watch.live = False
+        if self._tick.traced:
+            self.parts.replay.run()
         loss, self._pending = self._pending, None
         if not (self._stepped_inside or self._grads.changed()):
             # It went into another model.
             return
         self._tick.backwards += 1
         self._seen_backward = True
-        if loss is not None and not self._evaluated:
+        if loss is not None and not self._step.evaluations:
             # A closure is evaluated again at other weights: the first one is the loss of the step.
             self._tick.losses += (loss,)
-        self._look_at_gradients()
-        self._evaluated += self._in_step is not None
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
-        elif not self._book.any_seen:
+            return
+        self._arm_if(self._step.backward_ended(self._tick, self.amp.scale))
+        if not self._book.any_seen:
             self._hand.mark()
         elif self._tick.backwards > self._usual * LONG_SILENCE:
             self._step_by_hand()
-
-    def _look_at_gradients(self) -> None:
-        closely = self._tick.sampled and not self._evaluated
-        if closely and not self._stepped_inside:
-            self._arm_if(self._meter.take_raw(self._tick, self.amp.scale))
-        if self._in_step is not None:
-            self._take_gradients()
-            if closely:
-                # What was read when the step began were the gradients of the step before, or none.
-                self._look_before(self._in_step)
 
     def _arm_if(self, bad: object) -> None:
         """Look closely for a while."""
@@ -220,8 +231,9 @@ class Session:
 
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
-        loss = scalar(tensors)
-        if loss is not None:
+        if self.parts.waiting:
+            self.parts.look(tensors, self._blueprint.param_of)
+        if (loss := scalar(tensors)) is not None:
             self._side = loss.detach() if loss.is_cuda else loss.item()
 
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
@@ -229,40 +241,33 @@ class Session:
         tick = self._tick
         if (mine := self._book.meet(optimizer, closely=tick.sampled)) is None:
             return
-        if tick.traced and self._tracer is not None:
-            self._modes.remove(self._tracer)
+        if tick.traced:
+            self._modes.remove()
         if in_backward():
             self._meter.take_of(tick, mine.updates.indices)
         else:
-            self._in_step = mine
-            if self._side is not None and not self._seen_backward:
+            self._step_begins(tick, mine, optimizer)
+        if tick.sampled:
+            self._book.before(mine)
+
+    def _step_begins(self, tick: Tick, mine: Entry, optimizer: torch.optim.Optimizer) -> None:
+        if self._side is not None:
+            if not self._seen_backward:
                 tick.losses += (self._side,)
             self._side = None
-            self._take_gradients(grad_scale(optimizer))
         if tick.sampled:
-            self._look_before(mine)
-
-    def _look_before(self, mine: Entry) -> None:
-        """Take samples of weights, gradients and moments that a step is about to use."""
-        if self._in_step is not None:
-            self._tick.param += tuple(self._grads.similarities(self.steps))
-        self._book.before(mine)
+            self.parts.replay.run()
+        self._arm_if(self._step.begins(tick, mine, grad_scale(optimizer)))
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
         if (mine := self._book.met(optimizer)) is None:
             return
         tick = self._tick
-        if self._evaluated == 1:
-            # The closure may have clipped after its backward pass: what is there now was used.
-            self._take_gradients(grad_scale(optimizer))
-        elif self._evaluated:
-            # Gradients at other weights than those first measured say nothing of clipping.
-            tick.run.pop("grad_norm_raw", None)
-        self._in_step, self._evaluated = None, 0
-        self.amp.stepped = True
-        tick.stepped = True
-        self.amp.note(tick, optimizer)
+        self._arm_if(self._step.ends(tick, optimizer))
+        self.amp.stepped = tick.stepped = True
+        if self.amp.scale is not None:
+            self.amp.note(tick, optimizer)
         self._take_settings(mine)
         if (residue := self._book.residue(mine)) is not None:
             tick.run["residual"] = residue
@@ -292,10 +297,6 @@ class Session:
             keys, values = tick.keys + keys, tick.settings + values
         tick.keys, tick.settings = keys, values
 
-    def _take_gradients(self, scale: Tensor | None = None) -> None:
-        """Measure gradient norms; look closely for a while if they are bad."""
-        self._arm_if(self._meter.take(self._tick, scale))
-
     def _step_by_hand(self) -> None:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
@@ -315,17 +316,19 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
-        tick.shares = self._shares.add_up(tick.backwards)
+        tick.shares = self.shares.add_up(tick.backwards)
         self.rows.add(tick)
-        self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
-        if tick.stepped:
-            self._usual = max(self._usual, tick.backwards)
+        if self.amp.scale is not None:
+            self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
+        if tick.backwards > self._usual and tick.stepped:
+            self._usual = tick.backwards
         self.steps += 1
         self.notes.step = self.steps
         self._seen_backward = False
-        if tick.traced and self._tracer is not None:
-            self._modes.remove(self._tracer)
+        if tick.traced:
+            self._modes.remove()
             self._tracer.clear()
+            self.parts.replay.begin()
         if tick.settings is not self._settings:
             self._settings = tick.settings
             self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
@@ -347,12 +350,11 @@ class Session:
             watch.switch_off()
             return
         watch.ended = self.forward_ends
-        watch.entry = self._entry_found if self.steps < EDGE_STEPS else None
-        watch.switch_on()
+        self.parts.hook(late=self.steps > 0)
 
     def _entry_found(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if id(module) in self._members and id(module) not in self.entries:
-            self._discover(module)
+        if self.parts.owns(module) and id(module) not in self._watch.entries:
+            self.parts.enter(module)
             # The hook just put on is called from the next time on.
             self.forward_begins(args, {})
 
@@ -360,15 +362,11 @@ class Session:
         """Find layers and parameters that were added or replaced since the start."""
         if self._model is not None:
             redraw(self._blueprint, self._model)
-            self._members = {id(m): m for m in self._model.modules()}
+            self.parts.refresh()
 
     def _flush(self) -> None:
         self._inputs.settle()
         self.rows.flush()
-
-    def part(self) -> Recording:
-        """Return what is new since the last part; its numbers are no longer kept here."""
-        return self.rows.part(self.recording())
 
     def recording(self) -> Recording:
         """Return everything seen so far, or since the last part, as one frozen value."""
@@ -379,7 +377,9 @@ class Session:
                 **self._facts,
                 "autocast": self._watch.autocast,
                 "optimizers": len(self._book.infos()),
+                "compiled": self.parts.compiled,
                 "disarmed": self.failed,
+                **self._strangers.facts(self._book.stepped),
             },
             topology=topology(self._blueprint, self._watch, self._book.groups(), self._outputs),
             optimizers=self._book.infos(),
@@ -393,7 +393,7 @@ class Session:
                 stepped=self._book.any_seen,
                 by_hand=self._hand.seen,
                 losses=bool(self.notes.losses),
-                traced=self._tracer is not None,
+                hidden=self.parts.replay.broken,
                 on_device=self._far,
                 failed=self.failed,
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,16 @@ class _Cells:
         self.values = array("f")
 
 
+class _Run:
+    """Rows that have the same names: ``values`` holds so many numbers a row."""
+
+    __slots__ = ("rows", "values")
+
+    def __init__(self) -> None:
+        self.rows = array("i")
+        self.values = array("f")
+
+
 class _Block(NamedTuple):
     """Several columns of one row: ``values`` has shape ``(names, places)``."""
 
@@ -55,6 +65,7 @@ class Table:
         self._wide = wide
         self._steps = array("q")
         self._cells: dict[str, _Cells] = {}
+        self._runs: dict[tuple[str, ...], _Run] = {}
         self._blocks: list[_Block] = []
         self._places: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -73,6 +84,15 @@ class Table:
         cells.rows.append(len(self._steps) - 1)
         cells.places.append(place)
         cells.values.append(value)
+
+    def put_all(self, numbers: Mapping[str, float]) -> None:
+        """Set cells of the open row in several columns that hold one value a row."""
+        names = tuple(numbers)
+        run = self._runs.get(names)
+        if run is None:
+            run = self._runs[names] = _Run()
+        run.rows.append(len(self._steps) - 1)
+        run.values.extend(numbers.values())
 
     def put_rows(
         self, places: Sequence[int], names: tuple[str, ...], values: NDArray[np.float32]
@@ -95,12 +115,17 @@ class Table:
             where = np.array(block.places, np.intp)
             for name, values in zip(block.names, block.values, strict=True):
                 _fill(_column(out, name, shape), name, (block.row, where), values)
+        for names, run in self._runs.items():
+            found = np.array(run.rows, np.intp)
+            values = np.array(run.values, np.float32).reshape(len(found), len(names))
+            for name, column in zip(names, values.T, strict=True):
+                _column(out, name, shape).values[found] = column
+                out[name].observed[found] = True
         for name, cells in self._cells.items():
             rows, places = np.array(cells.rows, np.intp), np.array(cells.places, np.intp)
             place = (rows, places) if self._wide else rows
-            column = _column(out, name, shape)
-            column.values[place] = np.array(cells.values, np.float32)
-            column.observed[place] = True
+            _column(out, name, shape).values[place] = np.array(cells.values, np.float32)
+            out[name].observed[place] = True
         return out
 
 

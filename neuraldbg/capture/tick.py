@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -82,17 +82,16 @@ class Tables:
         step.open(tick.step)
         grad.open(tick.step)
         self.group.put(tick.keys, tick.settings)
-        losses: Sequence[Tensor | float] = tick.losses
-        numbers: Iterable[Tensor | float] = tick.run.values()
+        losses, numbers = tick.losses, tick.run
         if self.far:
-            read = _read([*losses, *numbers])
-            losses, numbers = read[: len(losses)], read[len(losses) :]
+            read = _read([*losses, *numbers.values()])
+            losses = tuple(read[: len(losses)])
+            numbers = dict(zip(numbers, read[len(losses) :], strict=True))
         if losses:
-            step.put("loss", sum(map(float, losses)) / (1 if tick.shares else len(losses)))
-        step.put("backwards", tick.backwards)
-        step.put("stepped", float(tick.stepped))
-        for name, value in zip(tick.run, numbers, strict=True):
-            step.put(name, float(value))
+            numbers["loss"] = sum(map(float, losses)) / (1 if tick.shares else len(losses))
+        numbers["backwards"] = tick.backwards
+        numbers["stepped"] = tick.stepped
+        step.put_all(numbers)  # type: ignore[arg-type]
         if isinstance(tick.grad, Tensor):
             grad.put_rows(tick.grad_index, ("grad_norm",), _near(tick.grad)[None])
         elif tick.grad is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.shards import is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
@@ -89,7 +90,7 @@ def draw(model: nn.Module) -> Blueprint:
     for wrapped, module in model.named_modules():
         name = plain(wrapped)
         own = list(module.parameters(recurse=False))
-        if not own and any(True for _ in module.children()):
+        if is_optimized(module) or (not own and any(True for _ in module.children())):
             continue
         index = len(blueprint.layers)
         blueprint.layer_of[id(module)] = index

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from neuraldbg.capture.losses import LOSS_FUNCTIONS
 from neuraldbg.capture.reduce import Numbers, float_tensors
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
-__all__ = ["Listener", "Tracer"]
+__all__ = ["Listener", "Origin", "Tracer"]
 
 NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
@@ -34,6 +35,8 @@ KEEPS_LOGITS = frozenset(
     }
     | {"__radd__", "__rmul__", "sub", "__sub__", "float", "to", "type_as"}
 )
+# What hands its input on as it is: a module with a hook on its backward pass does so with its output.
+SAME = "view_as"
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
 LOOKED_AT = (
@@ -50,6 +53,10 @@ class Listener(Protocol):
 
     inside: int
 
+    @property
+    def open(self) -> bool:
+        """Whether a pass of the loop that trains is under way."""
+
     def latest(self, layers: frozenset[int]) -> int:
         """Return the layer among these that ran last."""
 
@@ -57,9 +64,16 @@ class Listener(Protocol):
         """Take the input of a functional nonlinearity that a layer's output went into."""
 
     def on_loss(
-        self, name: str, layer: int, prediction: Tensor, target: Tensor, reduction: str
+        self,
+        name: str,
+        layer: int,
+        prediction: Tensor,
+        target: Tensor,
+        reduction: str,
+        *,
+        maker: str = "",
     ) -> None:
-        """Take the call of a loss function."""
+        """Take the call of a loss function; ``maker`` is what made the prediction, if its graph does not tell."""
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
@@ -74,10 +88,28 @@ class Listener(Protocol):
         """Run work of ours; an error disarms capture and nothing else."""
 
 
+class Origin(NamedTuple):
+    """Where a tensor came from.
+
+    Attributes
+    ----------
+    layers
+        Layers, without another layer between.
+    direct
+        Whether it is the output of the only one of them.
+    maker
+        The operation that made it, where its own graph does not tell.
+    """
+
+    layers: frozenset[int] = NO_LABELS
+    direct: bool = False
+    maker: str = ""
+
+
 class _Label:
     """Which layers a tensor came from, without another layer between."""
 
-    __slots__ = ("direct", "layers", "logits", "ref")
+    __slots__ = ("direct", "layers", "logits", "maker", "ref")
 
     def __init__(
         self, tensor: Tensor, layers: frozenset[int], *, direct: bool, logits: bool
@@ -86,6 +118,7 @@ class _Label:
         self.layers = layers
         self.direct = direct
         self.logits = logits
+        self.maker = ""
 
 
 class Tracer(TorchFunctionMode):
@@ -101,6 +134,8 @@ class Tracer(TorchFunctionMode):
         self.resting = True
         self._listener = listener
         self._labels: dict[int, _Label] = {}
+        # Whether gradients are off: a cut or a risky operation means nothing there.
+        self._quiet = False
 
     def __torch_function__(
         self,
@@ -110,11 +145,13 @@ class Tracer(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call through, then look."""
+        if torch.compiler.is_compiling():
+            return func(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         if self.resting:
             return result
         name = getattr(func, "__name__", "")
-        if (self.leaf_depth == 0 or name in LOSS_FUNCTIONS) and torch.is_grad_enabled():
+        if self.leaf_depth == 0 or name in LOSS_FUNCTIONS:
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
         return result
 
@@ -137,6 +174,32 @@ class Tracer(TorchFunctionMode):
         """Say that a tensor is the output of a layer."""
         self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
 
+    def origin_of(self, tensor: Tensor) -> Origin:
+        """Return where a tensor came from."""
+        found = self._find(tensor)
+        return Origin(found.layers, found.direct, found.maker) if found else Origin()
+
+    def label(self, tensor: Tensor, origin: Origin) -> None:
+        """Say where a tensor came from."""
+        if origin.layers:
+            label = _Label(tensor, origin.layers, direct=origin.direct, logits=False)
+            label.maker = origin.maker
+            self._labels[id(tensor)] = label
+
+    @contextmanager
+    def awake(self, *, tracing: bool) -> Iterator[None]:
+        """Watch what runs inside, if asked to, also where PyTorch was told not to ask modes."""
+        if not tracing:
+            yield
+            return
+        before = self.resting, self.leaf_depth
+        self.resting, self.leaf_depth = False, 0
+        try:
+            with torch._C._EnableTorchFunction(), self:  # noqa: SLF001 - there is no public way to allow it again
+                yield
+        finally:
+            self.resting, self.leaf_depth = before
+
     def _find(self, tensor: Tensor) -> _Label | None:
         found = self._labels.get(id(tensor))
         return found if found is not None and found.ref() is tensor else None
@@ -149,6 +212,9 @@ class Tracer(TorchFunctionMode):
         kw: Mapping[str, Any],
         out: Any,
     ) -> None:
+        self._quiet = not torch.is_grad_enabled()
+        if self._quiet and not self._listener.open:
+            return
         if name == "__get__":
             self._after_attribute(func, args, out)
             return
@@ -158,12 +224,13 @@ class Tracer(TorchFunctionMode):
         layers = (
             found[0].layers if len(found) == 1 else frozenset().union(*(f.layers for f in found))
         )
-        if name in LOOKED_AT:
+        if name in LOOKED_AT and (not self._quiet or activation_name(name) is not None):
             self._look(name, args, kw, out=out, found=found, layers=layers)
         logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
         for tensor in (out,) if isinstance(out, Tensor) else float_tensors(out, 1):
             if tensor.is_floating_point():
                 known = self._find(tensor) if name.endswith("_") else None
+                known = found[0] if name == SAME else known
                 direct = known is not None and known.direct
                 self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
 
@@ -186,7 +253,7 @@ class Tracer(TorchFunctionMode):
         if found is None:
             return
         if func == Tensor.data.__get__:  # type: ignore[attr-defined]
-            if self._listener.inside and args[0].requires_grad:
+            if self._listener.inside and args[0].requires_grad and not self._quiet:
                 self._listener.on_detach(self._listener.latest(found.layers))
             return
         self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
@@ -228,7 +295,8 @@ class Tracer(TorchFunctionMode):
         layers = self.layers_of(prediction)
         reduction = str(kw.get("reduction", "mean"))
         layer = self._listener.latest(layers) if layers else last
-        self._listener.on_loss(name, layer, prediction, target, reduction)
+        maker = self.origin_of(prediction).maker
+        self._listener.on_loss(name, layer, prediction, target, reduction, maker=maker)
 
     def _difference(self, args: Sequence[Any], last: int) -> None:
         """Take ``prediction - target`` in a hand-written loss."""

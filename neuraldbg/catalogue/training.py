@@ -182,9 +182,10 @@ MECHANISMS = (
             look_alikes=("learning_rate_too_low", "depth_attenuation", "dead_units"),
             source="Amazon SageMaker Debugger, UnchangedTensor; DeepDiagnosis 2022",
         ),
-        orphaned=(0.35, effects({"parameters_orphaned": 0.98})),
+        orphaned=(0.25, effects({"parameters_orphaned": 0.98})),
+        unregistered=(0.15, effects(parameters_unregistered=0.97)),
         detached=(
-            0.3,
+            0.25,
             effects(
                 {"parameters_without_gradient": 0.97},
                 graph_detached=0.4,

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from neuraldbg.answers import ALIASES
 from neuraldbg.cli import demo, many, run, saved, show, watch
 from neuraldbg.errors import NeuralDBGError
 from neuraldbg.records.event import FAILURE_KINDS
@@ -17,6 +18,7 @@ from neuraldbg.records.event import FAILURE_KINDS
 __all__ = ["main"]
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+FAILURES = (*FAILURE_KINDS, *ALIASES)
 DESCRIPTION = "Why did this training run fail? One sentence, with an honest probability."
 EPILOG = (
     "exit status: 0 fine; 1 a failure at least as probable as --fail-on; 2 a bad command line or "
@@ -34,11 +36,16 @@ class _Parser(argparse.ArgumentParser):
             choices = [choice.strip(" '") for choice in rest.rstrip(")").split(",")]
             near = get_close_matches(word.strip("'"), choices, n=1, cutoff=0.5)
             message += f". Did you mean {near[0]!r}?" if near else ""
-        super().error(message)
+        # argparse counts what may be empty, the rest of the line, among what is required.
+        super().error(message.removesuffix(", args"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser().print_help(sys.stderr)
+        return EXIT_BAD_INPUT
     options = parser().parse_args(argv)
     try:
         status: int = options.command(options)
@@ -71,7 +78,9 @@ def _add_training(commands: Any) -> None:
     command.add_argument("name", nargs="?", default=demo.DEFAULT, help="a case; see --list")
     command.add_argument("--list", action="store_true", help="list the cases and stop")
     command.add_argument("--fixed", action="store_true", help="train the healthy twin")
-    command.add_argument("--seed", type=int, default=0, metavar="N")
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another run (default: 0)"
+    )
     command.add_argument("--save", metavar="FILE", type=Path, help="write the recording")
     command.add_argument("--report", metavar="FILE", type=Path, help="write an HTML report")
     _judging(command)
@@ -83,10 +92,17 @@ def _add_training(commands: Any) -> None:
         description="Run a training script without any change of its code. The models are found "
         "through the optimizers that own their parameters. The diagnosis goes to stderr, so that the "
         "script's output stays its own; with --json it goes to stdout after it.",
-        usage="neuraldbg run [--save FILE] [--report FILE] [--fail-on P] [--json] (SCRIPT | -m MODULE) ...",
+        usage="neuraldbg run [--save FILE] [--report FILE] [--stop-when P] [--fail-on P] [--json] "
+        "(SCRIPT | -m MODULE) ...",
     )
     command.add_argument("--save", metavar="FILE", type=Path, help="write the recording")
     command.add_argument("--report", metavar="FILE", type=Path, help="write an HTML report")
+    command.add_argument(
+        "--stop-when",
+        type=_probability,
+        metavar="P",
+        help="end the training when a failure is at least this probable",
+    )
     _judging(command)
     command.add_argument("-m", dest="module", action="store_true", help="run a module")
     command.add_argument("script", metavar="SCRIPT", help="a file, or with -m a module")
@@ -103,19 +119,21 @@ def _add_one_run(commands: Any) -> None:
         metavar="FILE",
         help="a recording (run.ndbg); of a run of several ranks all of them, or their folder",
     )
-    command.add_argument("--failure", choices=FAILURE_KINDS, metavar="KIND", help="why this one?")
+    command.add_argument("--failure", choices=FAILURES, metavar="KIND", help="why this one?")
     _judging(command)
     command.set_defaults(command=saved.explain)
 
     command = commands.add_parser("chain", help="trace a failure of a saved run to its root")
     _file(command)
-    command.add_argument("failure", metavar="FAILURE", help=f"one of {', '.join(FAILURE_KINDS)}")
+    command.add_argument("failure", metavar="FAILURE", help=f"one of {', '.join(FAILURES)}")
     _json(command)
     command.set_defaults(command=saved.chain)
 
     command = commands.add_parser("report", help="write the report of a saved run")
     _file(command)
-    command.add_argument("-o", "--output", type=Path, metavar="OUT.html")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.html", help="where to (default: beside FILE)"
+    )
     command.set_defaults(command=saved.report)
 
     command = commands.add_parser(
@@ -133,8 +151,11 @@ def _add_one_run(commands: Any) -> None:
 
     command = commands.add_parser("watch", help="follow a run while it is recorded")
     _file(command)
-    command.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
+    command.add_argument(
+        "--every", type=_seconds, default=2.0, metavar="SECONDS", help="look so often (default: 2)"
+    )
     command.add_argument("--once", action="store_true", help="tell what is there and stop")
+    command.add_argument("--json", action="store_true", help="print one line of JSON a look")
     command.set_defaults(command=watch.watch)
 
 
@@ -155,7 +176,11 @@ def _add_many_runs(commands: Any) -> None:
 def _add_show(commands: Any) -> None:
     command = commands.add_parser("show", help="show what the catalogue, or a saved run, knows")
     command.add_argument("what", choices=tuple(show.SHOWN))
-    command.add_argument("name", nargs="?", help="one mechanism or event; for layers a recording")
+    command.add_argument(
+        "name",
+        nargs="?",
+        help="one mechanism or event; for layers a recording; for schema a kind of output",
+    )
     _json(command)
     command.set_defaults(command=show.show)
 
@@ -181,6 +206,14 @@ def _judging(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="exit with 1 when a failure is at least this probable",
     )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < 1e6:
+        msg = f"{text} is not a number of seconds"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def _probability(text: str) -> float:

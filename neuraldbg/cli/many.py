@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from neuraldbg.cli.saved import opened
 from neuraldbg.cli.say import EXIT_FAILURE, say, say_json
 from neuraldbg.errors import NeuralDBGError, UsageError
-from neuraldbg.sweep import Difference, Verdict, common_settings, difference, verdict
+from neuraldbg.sweep import (
+    Difference,
+    Verdict,
+    common_settings,
+    difference,
+    in_words,
+    verdict,
+)
 
 __all__ = ["compare", "triage"]
 
@@ -24,21 +32,26 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _told(found: Difference, first: str, second: str) -> str:
-    lines = []
+    lines = [_headline(found)]
     if found.same_until is not None:
         lines.append(f"    identical   until step {found.same_until}")
-    if found.step is None:
-        lines.insert(0, "the runs do not part by more than a factor of three anywhere")
-    else:
-        where = f" in '{found.layer}'" if found.layer else ""
-        sizes = f"{found.first:.3g} and {found.second:.3g}"
-        lines.insert(0, f"the runs part at step {found.step}{where}: {found.what} is {sizes}")
-        also = ", ".join(found.also)
-        lines += [f"    also there  {also}"] if also else []
+    if found.also:
+        lines.append(f"    also there  {', '.join(found.also)}")
+    if any(name.endswith("model") for name, _, _ in found.settings):
+        lines.append("    note        the models differ; only what both have is compared")
     for name, a, b in found.settings:
-        lines.append(f"    setting     {name}: {a} and {b}")
-    lines += ["", f"{first}", f"    {found.sentences[0]}", f"{second}", f"    {found.sentences[1]}"]
+        lines.append(f"    setting     {name}: {a} in A, {b} in B")
+    for letter, path, sentence in zip("AB", (first, second), found.sentences, strict=True):
+        lines += ["", f"{letter}: {path}", f"    {sentence}"]
     return "\n".join(lines)
+
+
+def _headline(found: Difference) -> str:
+    if found.step is None:
+        return "the runs do not part by more than a factor of three anywhere"
+    where = f" in '{found.layer}'" if found.layer else ""
+    sizes = f"{found.first:.3g} in A and {found.second:.3g} in B"
+    return f"the runs part at step {found.step}{where}: {in_words(found.what)} is {sizes}"
 
 
 def triage(options: argparse.Namespace) -> int:
@@ -78,13 +91,16 @@ def _verdict(path: Path, name: str) -> Verdict:
 def _table(verdicts: list[Verdict], shared: dict[str, dict[str, str]]) -> str:
     failed = [v for v in verdicts if v.p_failure >= 0.5]
     lines = [f"{len(failed)} of {len(verdicts)} runs failed"]
-    groups = sorted({v.mechanism for v in verdicts}, key=lambda m: (m == "healthy", m))
+    count = Counter(v.mechanism for v in verdicts)
+    # What most runs died of comes first, what needs nobody's attention last.
+    groups = sorted(count, key=lambda m: (m == "healthy", m == "unreadable", -count[m], m))
     width = max(len(v.name) for v in verdicts)
     for group in groups:
         runs = [v for v in verdicts if v.mechanism == group]
         settings = ", ".join(f"{k} = {v}" for k, v in shared.get(group, {}).items())
         lines += ["", f"{group}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}"]
-        lines += [f"    only these have  {settings}"] if settings else []
+        who = "only this run has" if len(runs) == 1 else "only these runs have"
+        lines += [f"    {who} {settings}"] if settings else []
         lines += [f"    {v.name:<{width}}  {_row(v)}" for v in runs]
     return "\n".join(lines)
 
@@ -95,4 +111,4 @@ def _row(found: Verdict) -> str:
     where = found.layer or "–"
     step = "–" if found.step is None else str(found.step)
     loss = "–" if found.final_loss is None else f"{found.final_loss:.4g}"
-    return f"p {found.probability:.2f}  step {step:>6}  loss {loss:>9}  {where}"
+    return f"p = {found.probability:.2f}  from step {step:>5}  final loss {loss:>9}  {where}"

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuraldbg.cli.say import say, say_diagnosis, status
-from neuraldbg.errors import UsageError
+from neuraldbg.cli.say import EXIT_FAILURE, say, say_diagnosis, status
+from neuraldbg.errors import TrainingStopped, UsageError
 
 if TYPE_CHECKING:
     from neuraldbg.debugger import NeuralDbg
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from neuraldbg.discovery import Discovery  # noqa: PLC0415 - torch loads here
 
     program = _module(options) if options.module else _script(options)
-    found = Discovery(save=options.save)
+    found = Discovery(save=options.save, stop_when=options.stop_when)
     with found, _arguments(options):
         outcome, error = _outcome(program)
         found.stop(error)
@@ -60,6 +60,10 @@ def _outcome(program: Callable[[], None]) -> tuple[int, BaseException | None]:
             return end.code or 0, None
         sys.stderr.write(f"{end.code}\n")
         return 1, None
+    except TrainingStopped as stopped:
+        # The user asked for it: where in the script it came is nothing to explain.
+        sys.stderr.write(f"neuraldbg: {stopped}\n")
+        return EXIT_FAILURE, stopped
     except BaseException as error:  # noqa: BLE001 - also Ctrl-C: what was seen until then is told
         kept = error.__traceback__
         while kept is not None and _is_ours(kept.tb_frame.f_code.co_filename):

@@ -41,6 +41,9 @@ def opened(path: Path) -> SavedRun:
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         msg = f"there is no file {str(path)!r}.{hint}"
         raise RecordingError(msg)
+    if path.is_dir():
+        msg = f"{str(path)!r} is a folder; for all its recordings say: neuraldbg triage {path}"
+        raise RecordingError(msg)
     return SavedRun(path)
 
 
@@ -94,10 +97,12 @@ def report(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write a table or the graph and print its path."""
-    from neuraldbg.export import FRAMES, write_frame  # noqa: PLC0415 - pandas loads with it
+    from neuraldbg.export import FORMATS, FRAMES, unknown_format, write_frame  # noqa: PLC0415 - pandas loads with it
 
-    run = opened_run(options.file)
-    if options.output.suffix.lower() in FRAMES:
+    run, suffix = opened_run(options.file), options.output.suffix.lower()
+    if suffix not in {*FORMATS, *FRAMES}:
+        raise unknown_format(suffix, "export", (*FORMATS, *FRAMES))
+    if suffix in FRAMES:
         say(str(write_frame(TABLES[options.table](run), options.output)))
     else:
         say(str(run.export_graph(options.output)))

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import sys
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any, TextIO
 
 from neuraldbg.records.diagnosis import Diagnosis
@@ -16,19 +18,36 @@ __all__ = ["EXIT_FAILURE", "say", "say_diagnosis", "say_json", "status"]
 EXIT_FAILURE = 1
 BOLD, DIM, RED, GREEN, CYAN, RESET = (f"\033[{n}m" for n in (1, 2, 31, 32, 36, 0))
 _TITLE = re.compile(r"^(    )([a-z][a-z ]{2,10}?)( {2,})(?=\S)")
+NARROWEST = 60
 _BAR = re.compile(r"█+")
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Write a text and a line break, with colour where a person looks."""
+    """Write a text and a line break; where a person looks, in colour and within the width of the terminal.
+
+    Names of layers come from a file: what would steer a terminal is shown and not obeyed.
+    """
     stream = stream or sys.stdout
+    text = "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+    if stream.isatty():
+        width = max(get_terminal_size().columns, NARROWEST)
+        text = "\n".join(_wrapped(line, width) for line in text.split("\n"))
     stream.write((_painted(text) if _in_colour(stream) else text) + "\n")
 
 
-def say_json(kind: str, body: Any) -> None:
+def _wrapped(line: str, width: int) -> str:
+    """Break a long line where its text begins again below: after the title of its block, if it has one."""
+    if len(line) <= width or "█" in line:
+        return line
+    title = _TITLE.match(line)
+    indent = title.end() if title else len(line) - len(line.lstrip())
+    return fill(line, width, subsequent_indent=" " * indent, break_long_words=False)
+
+
+def say_json(kind: str, body: Any, *, indent: int | None = 1) -> None:
     """Write a result as JSON with its kind and the version of its schema."""
     whole = {"schema_version": SCHEMA_VERSION, "kind": kind, **plain_values(body)}
-    sys.stdout.write(json.dumps(whole, allow_nan=False, indent=1) + "\n")
+    sys.stdout.write(json.dumps(whole, allow_nan=False, indent=indent) + "\n")
 
 
 def say_diagnosis(diagnosis: Diagnosis, *, as_json: bool, stream: TextIO | None = None) -> None:

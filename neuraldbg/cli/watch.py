@@ -7,8 +7,9 @@ import sys
 import time
 
 from neuraldbg.cli.saved import opened
-from neuraldbg.cli.say import say
-from neuraldbg.records.diagnosis import Diagnosis
+from neuraldbg.cli.say import say, say_json
+from neuraldbg.recording.frames import PREFIX
+from neuraldbg.records.diagnosis import CausalHypothesis, Diagnosis
 from neuraldbg.records.event import SemanticEvent
 from neuraldbg.saved import SavedRun
 
@@ -19,11 +20,14 @@ TOLD_AT_ONCE = 12
 
 def watch(options: argparse.Namespace) -> int:
     """Print new events and the posterior whenever the file grew; stop with the run."""
-    follower = _Follower()
-    size = -1
+    follower = _Follower(as_json=options.json)
+    size = 0
+    if not (options.once or options.file.exists()):
+        sys.stderr.write(f"waiting for {str(options.file)!r}; Ctrl-C ends\n")
     while True:
-        now = options.file.stat().st_size if options.file.exists() else -2
-        if now != size or options.once:
+        now = options.file.stat().st_size if options.file.exists() else 0
+        # A file that was only just created does not say yet what it is.
+        if options.once or (now != size and now >= len(PREFIX)):
             size = now
             run = opened(options.file)
             follower.tell(run)
@@ -35,24 +39,44 @@ def watch(options: argparse.Namespace) -> int:
 class _Follower:
     """Remembers what was told."""
 
-    def __init__(self) -> None:
-        self._told: set[tuple[str, str | None]] = set()
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._told: dict[tuple[str, str | None], int] = {}
 
     def tell(self, run: SavedRun) -> None:
         """Print what is new in a run."""
         diagnosis = run.diagnose()
-        fresh = [e for e in diagnosis.events if (e.name, e.layer) not in self._told]
-        self._told |= {(e.name, e.layer) for e in fresh}
+        fresh = [e for e in diagnosis.events if self._is_new(e)]
+        if self._as_json:
+            body = {
+                "steps": diagnosis.coverage.steps,
+                "p_healthy": diagnosis.p_healthy,
+                "causes": _leading(diagnosis),
+                "events": fresh,
+                "ended": run.ended,
+            }
+            say_json("watch", body, indent=None)
+        else:
+            self._say(diagnosis, fresh, ended=run.ended)
+        sys.stdout.flush()
+
+    def _is_new(self, event: SemanticEvent) -> bool:
+        """Whether it begins after what was told of the same thing in the same place."""
+        key = event.name, event.layer
+        known = self._told.get(key, 0)
+        self._told[key] = max(known, event.span.stop)
+        return event.span.first >= known
+
+    def _say(self, diagnosis: Diagnosis, fresh: list[SemanticEvent], *, ended: bool) -> None:
         for event in fresh[:TOLD_AT_ONCE]:
             say(_line(event))
         if len(fresh) > TOLD_AT_ONCE:
             say(f"  … and {len(fresh) - TOLD_AT_ONCE} more events")
         say(_posterior(diagnosis))
-        if run.ended:
+        if ended:
             say("the run has ended")
-            for explanation in diagnosis.explanations[:1]:
-                say(explanation.sentence)
-        sys.stdout.flush()
+            told = [e.sentence for e in diagnosis.explanations[:1]] or [diagnosis.reason]
+            say(told[0])
 
 
 def _line(event: SemanticEvent) -> str:
@@ -61,8 +85,12 @@ def _line(event: SemanticEvent) -> str:
 
 
 def _posterior(diagnosis: Diagnosis) -> str:
-    leading = [h for h in diagnosis.hypotheses if h.p_mechanism >= 0.05][:3]
-    causes = "  ".join(
-        f"{h.mechanism}{f' in {h.layer}' if h.layer else ''} {h.p_mechanism:.2f}" for h in leading
+    causes = "".join(
+        f"  {h.mechanism}{f' in {h.layer}' if h.layer else ''} {h.p_mechanism:.2f}"
+        for h in _leading(diagnosis)
     )
-    return f"step {diagnosis.coverage.steps}: healthy {diagnosis.p_healthy:.2f}  {causes}"
+    return f"after {diagnosis.coverage.steps} steps: healthy {diagnosis.p_healthy:.2f}{causes}"
+
+
+def _leading(diagnosis: Diagnosis) -> list[CausalHypothesis]:
+    return [h for h in diagnosis.hypotheses if h.p_mechanism >= 0.05][:3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neuraldbg.catalogue.page import page_of
 from neuraldbg.explain.rank import SYMPTOMS
 from neuraldbg.records.diagnosis import (
     CausalChain,
@@ -88,6 +89,7 @@ def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> l
         lines += _block("cannot tell", (f"passive evidence does not separate it from {names}",))
         lines += _block("experiment", (claim.experiment,))
     lines += _block("try this", (claim.remedy,))
+    lines += _block("read on", (page_of(claim.mechanism),))
     return lines + _block("not observed", claim.not_observed[:3])
 
 

@@ -73,7 +73,8 @@ class CausalChain:
         lines = [_event_line(self.events[0])]
         for edge, event in zip(self.edges, self.events[1:], strict=True):
             unit = "step" if edge.lag == 1 else "steps"
-            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, +{edge.lag} {unit}─▶ "
+            when = f"+{edge.lag} {unit}" if edge.lag else "same step"
+            arrow = f"  └─{edge.direction}, p={edge.probability:.2f}, {when}─▶ "
             lines.append(arrow + _event_line(event))
         return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neuraldbg.records.diagnosis import Diagnosis
 
-__all__ = ["SCHEMA_VERSION", "json_schema", "plain_values", "to_json"]
+__all__ = ["SCHEMA_VERSION", "json_schema", "plain_values", "schema_of", "to_json"]
 
 SCHEMA_VERSION = 1
 
@@ -52,6 +52,29 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "NeuralDBG diagnosis",
         **body,
+        "$defs": definitions,
+    }
+
+
+def schema_of(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of what a command prints beside a diagnosis.
+
+    Parameters
+    ----------
+    kind
+        As it stands in the output.
+    body
+        Name of each field to the type of its value.
+    """
+    definitions: dict[str, Any] = {}
+    properties = {name: _schema(hint, definitions) for name, hint in body.items()}
+    head = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": kind}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"NeuralDBG {kind}",
+        "type": "object",
+        "properties": {**head, **properties},
+        "required": [*head, *properties],
         "$defs": definitions,
     }
 

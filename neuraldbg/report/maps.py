@@ -159,7 +159,14 @@ def _coded(
         numbers = np.where(finite, values, 0.0)
     low = float(numbers[finite].min()) if finite.any() else 0.0
     high = float(numbers[finite].max()) if finite.any() else 1.0
-    span = high - low or 1.0
+    # The colours of a quiet run must not dance: they span a decade, or a tenth, at least.
+    least = 1.0 if log else 0.1
+    if high - low < least:
+        low = (low + high - least) / 2
+        # What is not drawn in decades is a share or an entropy.
+        low = low if log else max(low, 0.0)
+        high = low + least
+    span = high - low
     codes = np.where(finite, 1 + np.rint(LEVELS * (numbers - low) / span), NOT_FINITE)
     return np.where(observed, codes, NOT_MEASURED).astype(np.uint8), low, high
 

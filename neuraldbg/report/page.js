@@ -21,6 +21,12 @@
       }
     }
   };
+  // On a narrow window a picture is wider than its box: what is lit is brought into view.
+  const show = (box, mark) => {
+    if (!box || !mark || box.scrollWidth <= box.clientWidth) return;
+    const place = mark.getBoundingClientRect(), frame = box.getBoundingClientRect();
+    box.scrollLeft += (place.left + place.right - frame.left - frame.right) / 2;
+  };
   const choose = (index) => {
     const cause = index === null ? null : data.causes[index];
     for (const button of all("button.cause")) {
@@ -30,6 +36,9 @@
       document.getElementById(button.getAttribute("aria-controls")).classList.toggle("open", mine);
     }
     light(cause ? [...cause.events, ...cause.chain] : [], cause ? cause.chain : []);
+    if (cause) for (const box of all("#few, #all")) {
+      show(box, one(`g[data-event="${cause.chain[0] ?? cause.events[0]}"]`, box));
+    }
     layer = cause ? cause.layer : null;
     draw();
   };
@@ -104,10 +113,12 @@
     at = null;
     const ends = [map.low, map.high].map((x) => short(map.log ? 10 ** x : x));
     one("#scale").textContent = `dark ${ends[0]} … bright ${ends[1]}${map.log ? ", logarithmic" : ""}` +
-      (cells.includes(255) ? "; red: not finite" : "") + (data.causes.length ? "; the line is the onset" : "");
+      (cells.includes(255) ? "; red: not finite" : "") + (cells.includes(0) ? "; pale: not measured" : "") +
+      (document.querySelector("header.failed") && data.causes.length ? "; the dashed line is the onset" : "") +
+      ". Columns are the steps that were looked at closely: many at the start, fewer later.";
     draw();
   };
-  const name = (row) => data.layers[map.layers[row]];
+  const name = (row) => data.layers[map.layers[row]] || "(the model)";
   function draw() {
     if (!canvas || !map) return;
     const style = getComputedStyle(document.body);
@@ -148,6 +159,9 @@
     pen.textAlign = "center";
     pen.fillStyle = ink;
     pen.font = "12px system-ui, sans-serif";
+    pen.textAlign = "right";
+    pen.fillText("step", left - 6, top + rows * high + 12);
+    pen.textAlign = "center";
     let free = 0;
     for (let c = 0; c < columns; c++) {
       const x = left + (c + 0.5) * wide;
@@ -158,8 +172,9 @@
     const chosen = all("button.cause").findIndex((b) => b.getAttribute("aria-pressed") === "true");
     const cause = data.causes[Math.max(chosen, 0)];
     if (cause && document.querySelector("header.failed")) {
-      let c = map.steps.findIndex((s) => s > cause.step);
-      c = c < 0 ? columns - 1 : Math.max(c - 1, 0);
+      const after = map.steps.findIndex((s) => s > cause.step);
+      let c = after < 0 ? columns - 1 : Math.max(after - 1, 0);
+      if (after > 0) c += (cause.step - map.steps[c]) / (map.steps[after] - map.steps[c]);
       pen.strokeStyle = mark; pen.lineWidth = 1.5; pen.setLineDash([5, 3]);
       pen.beginPath(); pen.moveTo(left + c * wide, top); pen.lineTo(left + c * wide, top + rows * high); pen.stroke();
       pen.setLineDash([]);

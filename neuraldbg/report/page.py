@@ -15,6 +15,8 @@ from typing import Any
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Diagnosis
 from neuraldbg.records.recording import Recording
+from neuraldbg.report.about import about_html
+from neuraldbg.report.html import chain_html
 from neuraldbg.report.maps import curves, heat_maps
 from neuraldbg.report.plot import plot_svg
 from neuraldbg.report.svg import to_svg
@@ -46,7 +48,7 @@ def to_page(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) ->
     data = _data(diagnosis, recording, catalogue)
     sections = [
         _header(diagnosis, recording),
-        _causes(diagnosis),
+        _causes(diagnosis, catalogue),
         _graph(diagnosis),
         _maps(bool(data["maps"])),
         _curves(diagnosis, recording),
@@ -156,7 +158,8 @@ def _shown(diagnosis: Diagnosis) -> list[CausalHypothesis]:
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
-    return diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
+    told = diagnosis.explanations[0].sentence if diagnosis.explanations else diagnosis.reason
+    return told[:1].upper() + told[1:]
 
 
 def _header(diagnosis: Diagnosis, recording: Recording) -> str:
@@ -178,15 +181,19 @@ def _header(diagnosis: Diagnosis, recording: Recording) -> str:
     )
 
 
-def _causes(diagnosis: Diagnosis) -> str:
+def _causes(diagnosis: Diagnosis, catalogue: Catalogue) -> str:
+    seen = {e.name for e in diagnosis.events}
     rows = [_bar("healthy", diagnosis.p_healthy, "good", "nothing is wrong")]
     for i, h in enumerate(_shown(diagnosis)):
-        where = f" in <code>{escape(h.layer)}</code>" if h.layer else f" ({escape(h.place)})"
-        told = f"{escape(h.claim)}{where}, from step {h.step}"
-        rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i))
+        where = f" in <code>{escape(h.layer)}</code>" if h.layer else ""
+        both = f"; mechanism and place together {h.probability:.2f}" if h.layer else ""
+        told = f"{escape(h.claim)}{where}, from step {h.step}{both}"
+        about = about_html(h.mechanism, catalogue, seen)
+        rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i, about))
     return (
         '<section aria-labelledby="causes"><h2 id="causes">Probability of each cause</h2>'
-        '<p class="hint">Choose a cause to see its evidence, and its chain and layers below.</p>'
+        '<p class="hint">Choose a cause to see its evidence, and its chain and layers below. Several causes may '
+        "be at work together, so the bars need not add up to one.</p>"
         f'<div class="bars">{"".join(rows)}</div></section>\n'
     )
 
@@ -206,7 +213,7 @@ def _bar(name: str, p: float, tone: str, told: str, *, cause: int | None = None)
     )
 
 
-def _evidence(hypothesis: CausalHypothesis, index: int) -> str:
+def _evidence(hypothesis: CausalHypothesis, index: int, about: str) -> str:
     lists = (
         ("for it", hypothesis.evidence_for),
         ("against it", hypothesis.evidence_against),
@@ -214,7 +221,7 @@ def _evidence(hypothesis: CausalHypothesis, index: int) -> str:
     )
     blocks = "".join(_block(title, clauses) for title, clauses in lists if clauses)
     factor = hypothesis.bayes_factor
-    weight = f"{factor:.2g}" if factor < 1e4 else f"10^{math.log10(factor):.0f}"
+    weight = f"{factor:.2g}" if factor < 1e4 else f"10<sup>{math.floor(math.log10(factor))}</sup>"
     same = (
         f"<p>Passive evidence cannot tell it from {escape(', '.join(hypothesis.equivalent_to))}. "
         f"Experiment: {escape(hypothesis.experiment)}</p>"
@@ -222,9 +229,9 @@ def _evidence(hypothesis: CausalHypothesis, index: int) -> str:
         else ""
     )
     return (
-        f'<div class="evidence" id="evidence{index}">{blocks}<div><h3>weight</h3>'
-        f"<p>The evidence is {weight} times likelier with this cause than without it. Mechanism and place "
-        f"together: p = {hypothesis.probability:.2f}.</p>{same}</div></div>"
+        f'<div class="evidence" id="evidence{index}"><div class="lists">{blocks}<div><h3>weight</h3>'
+        f"<p>The evidence is {weight} times likelier with this cause than without it.</p>{same}</div></div>"
+        f"{about}</div>"
     )
 
 
@@ -237,10 +244,10 @@ def _graph(diagnosis: Diagnosis) -> str:
     if not diagnosis.events:
         return '<section><h2>How it spread</h2><p class="hint">No events.</p></section>\n'
     chain = diagnosis.explanations[0].chain if diagnosis.explanations else None
-    few = to_svg(diagnosis.graph, chain, interactive=True)
+    few = to_svg(diagnosis.graph, chain, interactive=True, captions=False)
     all_of_them, toggle = "", ""
     if len(diagnosis.events) > few.count("data-event="):
-        full = to_svg(diagnosis.graph, chain, most=MOST_DRAWN, interactive=True)
+        full = to_svg(diagnosis.graph, chain, most=MOST_DRAWN, interactive=True, captions=False)
         all_of_them = f'<div class="graph" id="all" hidden>{full}</div>'
         toggle = (
             '<button type="button" id="toggle" aria-pressed="false">'
@@ -250,8 +257,15 @@ def _graph(diagnosis: Diagnosis) -> str:
         f'<section aria-labelledby="spread"><h2 id="spread">How it spread {toggle}</h2>'
         '<p class="hint">Rows are layers in the order of execution, time runs to the right; the numbered path '
         "leads from the root to the failure. Choose an event to see what it rests on.</p>"
-        f'<div class="graph" id="few">{few}</div>{all_of_them}'
+        f'<div class="graph" id="few">{few}</div>{all_of_them}{_path(chain)}'
         '<p class="panel" id="event" role="status" aria-live="polite"></p></section>\n'
+    )
+
+
+def _path(chain: CausalChain | None) -> str:
+    """Return the numbered events in words; below the picture, where they wrap on a narrow window."""
+    return (
+        f'<div class="path">{chain_html(chain)}</div>' if chain is not None and chain.events else ""
     )
 
 
@@ -271,13 +285,15 @@ def _maps(there: bool) -> str:  # noqa: FBT001
 
 def _curves(diagnosis: Diagnosis, recording: Recording) -> str:
     onsets = [e.hypothesis.step for e in diagnosis.explanations[:1]]
-    drawn = plot_svg(curves(recording), onsets)
-    if not drawn:
+    found = curves(recording)
+    wide, narrow = plot_svg(found, onsets), plot_svg(found, onsets, narrow=True)
+    if not found:
         return ""
     note = " The dashed line is the onset." if onsets else ""
     return (
         '<section aria-labelledby="curves"><h2 id="curves">Loss and learning rate</h2>'
-        f'<p class="hint">On one axis of optimizer steps.{note}</p><div class="graph">{drawn}</div></section>\n'
+        f'<p class="hint">On one axis of optimizer steps.{note}</p>'
+        f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div></section>\n'
     )
 
 

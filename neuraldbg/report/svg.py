@@ -8,7 +8,7 @@ from html import escape
 
 from neuraldbg.records.diagnosis import CausalChain, CausalEdge, EventGraph
 from neuraldbg.records.event import EventKind, SemanticEvent
-from neuraldbg.report.layout import LEFT, ROW, TOP, WIDTH, Layout, Place, arrange
+from neuraldbg.report.layout import LEFT, ROW, TOP, WIDTH, Layout, Place, arrange, moment
 
 __all__ = ["COLOURS", "shape", "to_svg"]
 
@@ -40,8 +40,10 @@ _SHAPES: dict[EventKind, tuple[tuple[float, float], ...]] = {
         (-1.1, 0),
     ),
 }
-STRONG, QUIET = "#d55e00", "#888888"
+# The grey is as far from white as from the ground of a dark page.
+STRONG, QUIET = "#d55e00", "#7b7b7b"
 LEGEND, TEXT = 30, 24
+CAPTION, CAPTIONS = 19, 8
 
 
 def to_svg(
@@ -50,6 +52,7 @@ def to_svg(
     *,
     most: int = 60,
     interactive: bool = False,
+    captions: bool = True,
 ) -> str:
     """Return a standalone SVG without script or style sheet, readable on light and dark pages.
 
@@ -63,6 +66,8 @@ def to_svg(
         At most so many events are drawn: the chain, its causes, and the strongest others.
     interactive
         Give events and arrows what a script or a keyboard needs to reach them: their place in ``graph.events``.
+    captions
+        Say the numbered events in words below the picture.
     """
     layout = arrange(graph, chain, most=most, most_lanes=26 if most <= 60 else 200)
     number = {e.id: i + 1 for i, e in enumerate(chain)} if chain is not None else {}
@@ -75,7 +80,8 @@ def to_svg(
             for e in layout.events
         ),
     ]
-    height = layout.height + LEGEND
+    told = _captions(chain, layout.height + LEGEND) if chain is not None and captions else []
+    height = layout.height + LEGEND + (CAPTION * len(told) + 6 if told else 0)
     title = f"Event graph: {len(layout.events)} events in {len(layout.lanes)} rows"
     # A picture may stand on one page with others: its ids are its own.
     name = blake2b(title.encode() + "".join(body).encode(), digest_size=6).hexdigest()
@@ -85,8 +91,22 @@ def to_svg(
         f'font-family="system-ui, sans-serif" font-size="12" fill="{QUIET}">'
         f'<title id="t{name}">{title}</title><desc id="d{name}">Rows are layers in execution order, '
         f"steps run from left to right; the causal chain is drawn strong and numbered.</desc>"
-        f"{''.join(body)}{_legend(layout)}</svg>"
+        f"{''.join(body)}{_legend(layout)}{''.join(told)}</svg>"
     )
+
+
+def _captions(chain: CausalChain, top: float) -> list[str]:
+    """Return the numbered events in words, one a line: a picture may stand alone."""
+    out = []
+    for i, event in enumerate(list(chain)[:CAPTIONS]):
+        y = top + 14 + CAPTION * i
+        where = f" in '{event.layer}'" if event.layer else ""
+        told = f"step {moment(event)}: {event.after}{where} ({event.name})"
+        out.append(
+            f'<text x="14" y="{y}" font-weight="700" fill="{STRONG}">{i + 1}</text>'
+            f'<text x="30" y="{y}">{_escaped(told)}</text>'
+        )
+    return out
 
 
 def _grid(layout: Layout) -> str:
@@ -101,7 +121,7 @@ def _grid(layout: Layout) -> str:
         weight = "" if name in layout.named else ' font-style="italic"'
         out.append(
             f'<text x="{LEFT - 12}" y="{y + ROW / 2 + 4}" text-anchor="end"{weight}>'
-            f"<title>{escape(name)}</title>{escape(_shortened(name))}</text>"
+            f"<title>{_escaped(name)}</title>{_escaped(_shortened(name))}</text>"
         )
     for step, x in layout.ticks:
         out.append(
@@ -110,6 +130,11 @@ def _grid(layout: Layout) -> str:
         )
     out.append(f'<text x="{LEFT - 12}" y="{TOP - 12}" text-anchor="end">step</text>')
     return "".join(out)
+
+
+def _escaped(text: str) -> str:
+    """Return a text for XML, which forbids control characters even as entities."""
+    return escape("".join(c if c.isprintable() or c == " " else "�" for c in text))
 
 
 def _shortened(name: str) -> str:
@@ -150,7 +175,7 @@ def _arrow(
     return (
         f'<path d="M{source.x:.1f} {source.y:.1f}C{source.x + bend:.1f} {source.y:.1f} '
         f'{target.x - back:.1f} {target.y:.1f} {target.x:.1f} {target.y:.1f}" fill="none" '
-        f"{style}{data}><title>{escape(told)}</title></path>"
+        f"{style}{data}><title>{_escaped(told)}</title></path>"
     )
 
 
@@ -169,7 +194,7 @@ def _mark(event: SemanticEvent, place: Place, number: int | None, handle: int | 
     told = f"{where}: {event.before} → {event.after}, step {event.span.first} ({event.name})"
     data = ""
     if handle is not None:
-        data = f' data-event="{handle}" tabindex="0" role="button" aria-label="{escape(told)}"'
+        data = f' data-event="{handle}" tabindex="0" role="button" aria-label="{_escaped(told)}"'
     ring = f' stroke="{STRONG}" stroke-width="2.2"' if number is not None else ""
     mark = shape(event.kind, place.x, place.y, 7.5 if number is not None else 5.2, ring)
     label = ""
@@ -178,7 +203,7 @@ def _mark(event: SemanticEvent, place: Place, number: int | None, handle: int | 
             f'<text x="{place.x + 9:.1f}" y="{place.y - 6:.1f}" font-size="11" font-weight="700" '
             f'fill="{STRONG}">{number}</text>'
         )
-    return f"<g{data}><title>{escape(told)}</title>{mark}{label}</g>"
+    return f"<g{data}><title>{_escaped(told)}</title>{mark}{label}</g>"
 
 
 def _legend(layout: Layout) -> str:

@@ -270,6 +270,7 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),
+        **_strangers(recording, int(start[0])),
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),
@@ -277,6 +278,14 @@ def _stillness(recording: Recording) -> dict[str, Series]:
             owner,
         ),
     }
+
+
+def _strangers(recording: Recording, start: int) -> dict[str, Series]:
+    """Return how many parameters the loss depends on that neither model nor optimizer know."""
+    number = recording.facts.get("strangers")
+    if number is None or not any(p.group >= 0 for p in recording.topology.params):
+        return {}
+    return {"strangers": scalar_series(start, float(number))}
 
 
 def _gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -106,10 +107,60 @@ def test_optimizers_that_step_inside_a_backward_pass_are_one_step():
     assert recording.grad["grad_norm"].observed[0].all()
 
 
-def test_layers_of_a_recomputed_part_are_counted_once():
-    recording = recorded(loops.checkpoint_plain)
+@pytest.mark.parametrize(
+    "loop", [loops.checkpoint_plain, loops.checkpoint_reentrant], ids=lambda f: f.__name__
+)
+def test_a_recomputed_part_is_seen_as_if_it_were_not_recomputed(loop):
+    def train(model):
+        return lambda watch: loops.plain(watch, model=model)
+
+    found, expected = recorded(loop), recorded(train(loops.Net()))
+    assert found.topology.layers == expected.topology.layers
+    assert found.topology.edges == expected.topology.edges
+    assert found.layer.keys() == expected.layer.keys()
+    for name, column in expected.layer.items():
+        assert np.array_equal(found.layer[name].observed, column.observed), name
+
+
+def test_a_part_that_runs_without_gradients_for_good_is_not_read():
+    class Taught(loops.Net):
+        def __init__(self):
+            super().__init__()
+            self.teacher = nn.Linear(16, 4)
+
+        def forward(self, x):
+            with torch.no_grad():
+                hint = self.teacher(x)
+            return super().forward(x) + 0.0 * F.relu(hint)
+
+    recording = recorded(lambda watch: loops.plain(watch, model=Taught()))
     assert _names(recording) == {"fc1", "fc2", "drop", "head"}
-    assert "act_rms" in recording.layer
+    teacher = next(i for i, x in enumerate(recording.topology.layers) if x.name == "teacher")
+    assert not any(column.observed[:, teacher].any() for column in recording.layer.values())
+    assert not any(teacher in edge for edge in recording.topology.edges)
+    assert recording.occurrences == ()
+
+
+def test_a_layer_that_an_evaluation_pass_uses_too_keeps_the_numbers_of_training():
+    class Twice(loops.Net):
+        def forward(self, x):
+            out = super().forward(x)
+            with torch.no_grad():
+                super().forward(1e3 * x)
+            return out
+
+    recording = recorded(lambda watch: loops.plain(watch, model=Twice()))
+    assert recording.layer["act_absmax"].values.max() < 100.0
+
+
+def test_a_hook_of_the_user_on_the_backward_pass_hides_no_activation():
+    def train(watch):
+        model = loops.Net()
+        model.fc2.register_full_backward_hook(lambda *_: None)
+        return loops.plain(watch, model=model)
+
+    layers = {x.name: x for x in recorded(train).topology.layers}
+    assert layers["fc2"].activation == "relu"
 
 
 def test_parameters_that_were_added_or_replaced_get_rows_of_their_own():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuraldbg.capture import Schedule
+from neuraldbg.catalogue import EXPERTS
 from neuraldbg.pipeline import diagnose
 from tests.scenarios.loops import programs as loops
 from tests.twins import assert_same, is_untouched, recorded, twins
@@ -91,7 +92,7 @@ def test_training_is_bit_identical(loop):
 
 @pytest.mark.parametrize("loop", PRECISIONS, ids=lambda loop: loop.__name__)
 def test_a_healthy_run_is_not_accused(loop):
-    found = diagnose(recorded(loop))
+    found = diagnose(recorded(loop), EXPERTS)
     assert [h.mechanism for h in found.hypotheses if h.probability >= 0.5] == []
 
 
@@ -100,7 +101,7 @@ def test_a_learning_rate_far_too_high_is_found(loop):
     recording = recorded(lambda watch: loop(watch, fault=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = diagnose(recording)
+        found = diagnose(recording, EXPERTS)
     assert found.hypotheses[0].mechanism == "learning_rate_too_high"
 
 

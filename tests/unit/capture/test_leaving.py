@@ -2,9 +2,12 @@
 
 import copy
 import io
+import multiprocessing
 import os
 import pickle
+import queue
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from torch import nn
 
 from neuraldbg.capture import Capture, Schedule
 from neuraldbg.errors import ModelError, UsageError
-from tests.twins import Watched, assert_same, digits_like, is_untouched, twins
+from tests.twins import PATCHED, Watched, assert_same, digits_like, is_untouched, twins
 
 
 class Net(nn.Module):
@@ -51,12 +54,13 @@ def _train(model, steps=4, *, before_step=lambda step: None):
 
 
 def test_leaving_restores_every_patched_object():
-    model, entry = Net(), torch.autograd._engine_run_backward
+    model = Net()
+    assert is_untouched()
     with Watched(model):
         _train(model)
-        assert not is_untouched()
+        for (owner, name), found in PATCHED.items():
+            assert getattr(owner, name) is not found
     assert is_untouched()
-    assert torch.autograd._engine_run_backward is entry
     assert not any(hooks for triple in _hooks(model) for hooks in triple)
 
 
@@ -152,6 +156,83 @@ def test_a_forked_child_may_train_on_while_the_parent_is_watched():
     assert watched.capture.recording().steps.size == 3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_workers_of_a_data_loader_started_inside_give_the_same_batches():
+    def program(watch):
+        model, losses = Net(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        data = torch.utils.data.TensorDataset(*digits_like(64))
+        with watch(model):
+            loader = torch.utils.data.DataLoader(data, 16, shuffle=True, num_workers=1)
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+        return model, losses
+
+    plain, watched, recording = twins(program)
+    assert_same(plain, watched)
+    assert recording.steps.size == 4
+
+
+def test_a_thread_that_loads_data_meanwhile_ends_as_without_us():
+    def program(watch):
+        model, losses, ready = Net(), [], queue.Queue(2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def load():
+            x, y = digits_like(64)
+            for start in range(0, 64, 16):
+                # What a loader does with tensors is not the model's.
+                ready.put(
+                    (F.relu(x[start : start + 16]) + x[start : start + 16], y[start : start + 16])
+                )
+
+        with watch(model):
+            thread = threading.Thread(target=load)
+            thread.start()
+            for _ in range(4):
+                x, y = ready.get()
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            thread.join()
+        return model, losses
+
+    plain, watched, recording = twins(program)
+    assert_same(plain, watched)
+    assert {x.name for x in recording.topology.layers if x.order >= 0} == {"fc1", "drop", "fc2"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_forked_in_the_block_leaves_it_on_its_own():
+    context = multiprocessing.get_context("fork")
+
+    def child(model, answers):
+        losses = _train(model, 2)
+        answers.put([*losses, float(is_untouched())])
+
+    def program(watch):
+        model, answers = Net(), context.Queue()
+        with watch(model):
+            losses = _train(model, 2)
+            process = context.Process(target=child, args=(model, answers))
+            process.start()
+            *inside, _ = answers.get(timeout=60)
+            process.join()
+            losses += _train(model, 1)
+        return model, [*losses, *inside]
+
+    plain, watched, recording = twins(program)
+    assert_same(plain, watched)
+    assert recording.steps.size == 3
+
+
 def test_a_copy_of_a_watched_model_is_not_watched():
     model = Net()
     with Watched(model) as watched:
@@ -174,6 +255,24 @@ def test_a_watched_model_can_be_pickled_and_trains_on_where_it_is_read():
     for twin in (pickle.loads(data), torch.load(io.BytesIO(stream.getvalue()), weights_only=False)):
         assert torch.equal(twin.fc1.weight, model.fc1.weight)
         _train(twin, 1)
+
+
+def test_copies_and_pickles_taken_afterwards_are_those_of_a_model_never_watched():
+    def program(watch):
+        model = Net()
+        with watch(model):
+            _train(model)
+        return model, []
+
+    torch.manual_seed(0)
+    plain, _ = program(lambda _: nullcontext())
+    torch.manual_seed(0)
+    watched, _ = program(Watched)
+    for twin in (copy.deepcopy(watched), pickle.loads(pickle.dumps(watched))):
+        assert [vars(m).keys() for m in twin.modules()] == [vars(m).keys() for m in plain.modules()]
+        assert not any(hooks for triple in _hooks(twin) for hooks in triple)
+        pairs = zip(twin.state_dict().values(), plain.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_the_state_dict_has_the_same_keys_inside():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from neuraldbg import NeuralDbg
 from neuraldbg.demos import find
@@ -19,6 +20,8 @@ RUNS = {
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """Return a folder with one recording a run."""
+    # Small tensors: a second thread waits for the first.
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs")
     for name, (case, fixed) in RUNS.items():
 

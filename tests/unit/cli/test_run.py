@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,7 @@ def ran(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
     return run
@@ -85,6 +87,15 @@ def test_the_status_of_a_script_stays_its_own(ran, end, status):
     assert under.stdout == alone.stdout
     # What the script itself says on stderr comes first, and its traceback shows nothing of ours.
     assert under.stderr.startswith(alone.stderr)
+    assert "originated in the data at step 30" in under.stderr
+
+
+def test_a_hopeless_run_is_ended_with_a_sentence_and_no_traceback(ran):
+    under = ran(PLAIN, "--stop-when", "0.9")
+    assert under.returncode == 1
+    assert under.stdout == ""
+    assert under.stderr.startswith("neuraldbg: training was stopped after 31 steps (stop_when=0.9)")
+    assert "Traceback" not in under.stderr
     assert "originated in the data at step 30" in under.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import jsonschema
@@ -9,7 +10,10 @@ import networkx as nx
 import pandas as pd
 import pytest
 
+from neuraldbg.catalogue import DEFAULT
 from neuraldbg.cli import main
+from neuraldbg.cli.say import say
+from neuraldbg.cli.show import BODIES
 from neuraldbg.records.event import FAILURE_KINDS
 
 SENTENCE = "originated in the learning-rate schedule at step 60"
@@ -73,22 +77,22 @@ def test_the_json_of_a_diagnosis_is_of_its_published_schema(capsys, runs):
         jsonschema.validate(body, schema)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("chain", "FILE", "loss_divergence"),
-        ("compare", "FILE", "FILE"),
-        ("triage", "DIR"),
-        ("show", "mechanisms"),
-        ("show", "mechanisms", "dead_units"),
-        ("show", "events"),
-        ("show", "layers", "FILE"),
-        ("explain", "FILE", "--failure", "loss_divergence"),
-        ("demo", "--list"),
-    ],
-    ids=" ".join,
-)
-def test_every_answer_comes_as_strict_json_with_its_schema_version(capsys, runs, words):
+ANSWERS = [
+    ("chain", "FILE", "loss_divergence"),
+    ("compare", "FILE", "FILE"),
+    ("triage", "DIR"),
+    ("watch", "FILE", "--once"),
+    ("show", "mechanisms"),
+    ("show", "mechanisms", "dead_units"),
+    ("show", "events"),
+    ("show", "layers", "FILE"),
+    ("explain", "FILE", "--failure", "loss_divergence"),
+    ("demo", "--list"),
+]
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
+def test_every_answer_comes_as_strict_json_of_its_published_schema(capsys, runs, words):
     names = {"FILE": runs / "jump.ndbg", "DIR": runs}
     out = asked(capsys, *(names.get(word, word) for word in words), "--json")[1]
 
@@ -97,7 +101,17 @@ def test_every_answer_comes_as_strict_json_with_its_schema_version(capsys, runs,
 
     body = json.loads(out, parse_constant=refuse)
     assert body["schema_version"] == 1
-    assert body["kind"]
+    schema = json.loads(asked(capsys, "show", "schema", body["kind"])[1])
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(body, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"schema_version": 1, "kind": body["kind"]}, schema)
+
+
+def test_every_kind_of_json_is_among_those_tested():
+    words = {w[0] if w[0] != "show" else w[1] for w in ANSWERS}
+    assert len(BODIES) == len(ANSWERS)
+    assert words >= {"chain", "triage", "watch", "layers"}
 
 
 def test_chain_tells_the_way_from_root_to_failure(capsys, runs):
@@ -132,6 +146,79 @@ def test_export_to_an_unknown_format_names_the_near_one(capsys, runs, tmp_path):
     status, _, err = asked(capsys, "export", runs / "jump.ndbg", "-o", tmp_path / "g.graphm")
     assert status == 2
     assert "Did you mean '.graphml'?" in err
+
+
+@pytest.mark.parametrize("name", ["e.csv", "s.jsonl", "g.svg", "g.graphml"])
+def test_export_into_a_folder_that_is_not_there_is_told(capsys, runs, tmp_path, name):
+    status, out, err = asked(capsys, "export", runs / "jump.ndbg", "-o", tmp_path / "no" / name)
+    assert (status, out) == (2, "")
+    assert err.startswith("neuraldbg: cannot write ")
+
+
+def test_export_to_an_unknown_format_names_all_there_are(capsys, runs, tmp_path):
+    err = asked(capsys, "export", runs / "jump.ndbg", "-o", tmp_path / "g.xlsx")[2]
+    assert ".graphml" in err
+    assert ".csv" in err
+    assert "Did you mean" not in err
+
+
+def test_a_folder_is_sent_to_triage(capsys, runs):
+    status, _, err = asked(capsys, "explain", runs)
+    assert status == 2
+    assert f"neuraldbg triage {runs}" in err
+
+
+def test_an_alias_of_a_failure_is_understood_everywhere(capsys, runs):
+    for words in (("chain", runs / "jump.ndbg", "dead_neurons"),
+                  ("explain", runs / "jump.ndbg", "--failure", "dead_neurons")):  # fmt: skip
+        assert asked(capsys, *words)[0] == 0
+
+
+def test_without_a_word_the_help_is_shown(capsys):
+    assert main([]) == 2
+    assert "explain   say why a saved run failed" in capsys.readouterr().err
+
+
+def test_run_without_a_script_asks_for_one(capsys):
+    err = refused(capsys, "run", "--json")
+    assert err.endswith("the following arguments are required: SCRIPT\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_long_lines_stay_within_a_terminal_and_under_their_block(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    say("    because       " + "word " * 30, out)
+    first, *rest = out.getvalue().rstrip("\n").split("\n")
+    assert first.startswith("    because       word")
+    assert rest
+    assert all(line.startswith(" " * 18 + "word") for line in rest)
+    assert all(len(line) <= 60 for line in (first, *rest))
+
+
+def test_a_piped_line_is_not_broken(capsys):
+    say("word " * 100)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_obeyed(capsys):
+    say("layer '\x1b[2J\x07\r' is dead\nnext")
+    assert capsys.readouterr().out == "layer '�[2J��' is dead\nnext\n"
+
+
+@pytest.mark.parametrize("slug", ["parameters_not_updated", "learning_rate_schedule_bug"])
+def test_a_mechanism_tells_its_ways_and_once_what_they_share(capsys, slug):
+    out = asked(capsys, "show", "mechanisms", slug)[1]
+    ways = [m for m in DEFAULT.mechanisms if m.slug == slug]
+    assert out.count("seen as") == len(ways) > 1
+    assert out.count(ways[0].story[:40]) == 1
+    assert "{" not in out
 
 
 def test_a_file_that_is_not_there_is_answered_with_the_near_ones(capsys, runs):
@@ -170,6 +257,7 @@ def test_a_wrong_word_is_answered_with_the_near_one(capsys, words, near):
         (("show", "layers"), "Name a recording"),
         (("demo", "mlp-dead-unit"), "Did you mean 'mlp-dead-units'"),
         (("chain", "FILE", "loss_divergance"), "Did you mean 'loss_divergence'"),
+        (("show", "schema", "chian"), "Did you mean 'chain'"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else None,
 )

@@ -91,6 +91,7 @@ class TestDetails:
             "cannot tell",
             "experiment",
             "try this",
+            "read on",
             "not observed",
         ]
 

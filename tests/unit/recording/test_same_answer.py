@@ -5,11 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from neuraldbg import NeuralDbg, load
 from neuraldbg.demos import find
 from neuraldbg.recording import write_recording
 from neuraldbg.report import to_json
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    # Small tensors: a second thread waits for the first.
+    torch.set_num_threads(1)
 
 
 def watched(name, **options):

@@ -1,5 +1,7 @@
 """Answers print themselves as sentences a person can read."""
 
+from dataclasses import replace
+
 import pytest
 
 from neuraldbg.records.diagnosis import (
@@ -58,6 +60,12 @@ def test_a_chain_prints_root_first_with_direction_probability_and_lag() -> None:
         "step 3: high (high)",
         "  └─update, p=0.50, +1 step─▶ step 4: dead in 'fc' (dead)",
     ]
+
+
+def test_events_of_one_step_are_told_as_such() -> None:
+    chain = two_events()
+    at_once = replace(chain, edges=(replace(chain.edges[0], lag=0),))
+    assert "p=0.50, same step─▶" in str(at_once)
 
 
 def test_a_chain_is_a_sequence_of_its_events() -> None:

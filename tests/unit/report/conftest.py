@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from neuraldbg import NeuralDbg, load
 from neuraldbg.demos import find
@@ -13,6 +14,8 @@ from neuraldbg.demos import find
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """Return a saved run whose learning rate jumped."""
+    # Small tensors: a second thread waits for the first.
+    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("report") / "jump.ndbg"
 
     @contextmanager

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from neuraldbg.catalogue import DEFAULT
+from neuraldbg.explain import tell
+from neuraldbg.pipeline import diagnose
+from neuraldbg.report import to_page
 from tests.unit.report import browser as web
 
 pytestmark = pytest.mark.skipif(web.DRIVER is None or web.CHROMIUM is None, reason=web.MISSING)
@@ -32,6 +38,30 @@ def test_the_page_is_no_wider_than_the_window(page):
     assert page.run(
         "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
+
+
+def test_the_beginning_of_the_chain_is_in_view(page):
+    inside = (
+        "const mark = document.querySelector('#few g.lit').getBoundingClientRect();"
+        "const box = document.querySelector('#few').getBoundingClientRect();"
+        "return box.left <= mark.left && mark.right <= box.right"
+    )
+    assert page.run(inside)
+
+
+def test_one_plot_of_the_curves_is_shown_and_fits(page):
+    widths = page.run(
+        "return [...document.querySelectorAll('.wide, .narrow')].map(e => e.offsetWidth)"
+    )
+    assert sorted(w > 0 for w in widths) == [False, True]
+    assert max(widths) <= page.run("return document.documentElement.clientWidth")
+
+
+def test_a_mechanism_can_be_read_about_without_leaving_the_page(page):
+    page.run("document.querySelector('.evidence.open .about').open = true")
+    told = page.run("return document.querySelector('.evidence.open .about').innerText")
+    assert "expected evidence" in told.lower()
+    assert "logic_graph.md#learning_rate_schedule_bug" in told
 
 
 def test_the_leading_cause_is_open_at_first_and_its_chain_is_lit(page):
@@ -123,22 +153,25 @@ def _contrast(a: float, b: float) -> float:
 
 
 def test_names_of_layers_are_text_and_never_markup(saved, tmp_path):
-    from dataclasses import replace
-
-    from neuraldbg.catalogue import DEFAULT
-    from neuraldbg.pipeline import diagnose
-    from neuraldbg.report import to_page
-
     bad = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'&"
     run = saved.recording
     layers = tuple(replace(x, name=f"{bad}{i}") for i, x in enumerate(run.topology.layers))
     run = replace(run, topology=replace(run.topology, layers=layers))
+    found = diagnose(run)
+    # Whatever is accused, it is made to name a layer: in the verdict, the bars, the evidence and the map.
+    claim = replace(found.hypotheses[0], layer=layers[0].name)
+    found = replace(
+        found,
+        hypotheses=(claim, *found.hypotheses[1:]),
+        explanations=(tell(claim, (claim,), found.explanations[0].chain),),
+    )
     path = tmp_path / "bad.html"
-    path.write_text(to_page(diagnose(run), run, DEFAULT), encoding="utf-8")
+    path.write_text(to_page(found, run, DEFAULT), encoding="utf-8")
     with web.chromium() as browser:
         browser.open(path)
         assert browser.run("return window.hacked") is None
         assert browser.run("return document.images.length") == 0
         assert browser.run("return document.scripts.length") == 2
         assert browser.log() == []
-        assert bad in browser.run("return document.body.innerText")
+        assert f"'{bad}0'" in browser.run("return document.querySelector('h1').textContent")
+        assert browser.run("return document.title").startswith(claim.symptom)

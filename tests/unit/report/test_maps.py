@@ -52,7 +52,7 @@ def test_a_map_can_be_read_back_within_its_precision():
 
 
 def test_not_measured_and_not_finite_are_told_apart():
-    (found,) = heat_maps(run([[1.0, math.nan], [2.0, 3.0]], [[1, 1], [0, 1]]))
+    (found,) = heat_maps(run([[1.0, math.nan], [2.0, 30.0]], [[1, 1], [0, 1]]))
     assert cells(found).tolist() == [[1, 0], [255, 253]]
 
 
@@ -150,3 +150,32 @@ def test_the_onset_is_marked_once_for_all_curves():
 
 def test_without_curves_nothing_is_drawn():
     assert plot_svg([], []) == ""
+
+
+def test_a_curve_that_never_moves_tells_its_one_value():
+    drawn = plot_svg([Curve("rate", [0, 5], [0.003, 0.003])], [])
+    assert "0.003 throughout" in drawn
+    assert "throughout" not in plot_svg([Curve("rate", [0, 5], [0.003, 0.004])], [])
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_an_axis_in_decades_says_so(narrow):
+    far, near = Curve("far", [0, 5], [1e-3, 1.0]), Curve("near", [0, 5], [0.5, 1.0])
+    assert "log scale" in plot_svg([far], [], narrow=narrow)
+    assert "log scale" not in plot_svg([near], [], narrow=narrow)
+
+
+def test_the_plot_of_a_narrow_window_stays_within_it_and_names_its_curves():
+    root = parsed(plot_svg([Curve("loss", [0, 900], [1.0, 2.0])], [450], narrow=True))
+    width = float(root.get("viewBox").split()[2])
+    path = root.find("{http://www.w3.org/2000/svg}path").get("d")
+    assert max(float(p.split()[0]) for p in path[1:].split("L")) <= width <= 420
+    assert "loss" in [t.text for t in root.findall("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_quiet_signal_does_not_fill_the_whole_scale():
+    (quiet,) = heat_maps(run([[1.0, 1.1], [0.9, 1.0]], [[1, 1], [1, 1]]))
+    assert quiet["high"] - quiet["low"] == pytest.approx(1.0)
+    assert np.ptp(cells(quiet)) < 30
+    (loud,) = heat_maps(run([[1.0, 1e3], [0.9, 1.0]], [[1, 1], [1, 1]]))
+    assert np.ptp(cells(loud)) == 252

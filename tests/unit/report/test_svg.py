@@ -117,7 +117,23 @@ def test_an_interactive_picture_can_be_reached_by_keyboard():
     assert all(g.get("tabindex") == "0" and g.get("aria-label") for g in marks)
 
 
-@pytest.mark.parametrize("name", ["<script>", "\"&'", "a" * 300, "", "层\u202e"])
+def test_the_chain_is_told_in_words_below_the_picture():
+    root = parsed(to_svg(GRAPH, chain_of(A, B, C)))
+    told = [t.text for t in root.findall(f"{SVG}text") if (t.text or "").startswith("step ")]
+    assert told == ["step 3: a in 'l2' (a)", "step 3: b in 'l10' (b)", "step 90: c (c)"]
+    lowest = max(float(t.get("y")) for t in root.findall(f"{SVG}text"))
+    assert lowest < float(root.get("viewBox").split()[3])
+
+
+def test_without_captions_the_picture_is_lower():
+    height = [
+        float(parsed(to_svg(GRAPH, chain_of(A, B), captions=c)).get("viewBox").split()[3])
+        for c in (True, False)
+    ]
+    assert height[0] > height[1]
+
+
+@pytest.mark.parametrize("name", ["<script>", "\"&'", "a" * 300, "", "层\u202e", "\x01\x00"])
 def test_any_name_of_a_layer_gives_a_well_formed_picture(name):
     parsed(to_svg(EventGraph(events=(event("a", name, 0),), layers=(name,)), interactive=True))
 

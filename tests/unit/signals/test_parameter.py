@@ -274,6 +274,18 @@ class TestStillness:
         run = builders.recording(replace(TWO, params=params), steps=8, sampled=[0, 1])
         assert parameter_signals(run)["nothing_trained"].values[0] == float(not trainable)
 
+    @pytest.mark.parametrize(
+        ("number", "group", "told"),
+        [(3, 0, 3.0), (0, 0, 0.0), (None, 0, None), (3, -1, None)],
+        ids=["some", "none", "not looked for", "no optimizer known"],
+    )
+    def test_parameters_that_nobody_holds_are_counted(self, number, group, told) -> None:
+        params = tuple(replace(p, group=group) for p in TWO.params)
+        facts = {} if number is None else {"strangers": number}
+        run = builders.recording(replace(TWO, params=params), steps=8, sampled=[0, 1], facts=facts)
+        found = parameter_signals(run).get("strangers")
+        assert (None if found is None else found.values[0]) == told
+
     def test_a_gradient_of_nan_is_a_gradient(self) -> None:
         assert self.still(gradient=NAN)["no_gradient"] == 0.0
 

@@ -40,7 +40,7 @@ docs: $(STAMP) ## write logic_graph.md, the tables of README and PLAN, the examp
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): a minute or two" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,trainers]"
 	@touch $(STAMP)
 
 clean: ## remove the environment and every cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuraldbg.debugger import NeuralDbg
+    from neuraldbg.distributed import merge
     from neuraldbg.errors import (
         CaptureWarning,
         NeuralDBGError,
@@ -46,11 +47,13 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "load",
+    "merge",
 ]
 
 _HOMES = {
     "NeuralDbg": "neuraldbg.debugger",
     "load": "neuraldbg.saved",
+    "merge": "neuraldbg.distributed",
     "CaptureWarning": "neuraldbg.errors",
     "NeuralDBGError": "neuraldbg.errors",
     "RecordingError": "neuraldbg.errors",

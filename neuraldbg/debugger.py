@@ -46,6 +46,11 @@ class NeuralDbg(Answers):
         Detectors and mechanisms; extend with ``DEFAULT.with_(…)``.
     priors
         Replaces the prior probability of some mechanisms.
+    first_step
+        Number of the first optimizer step, for a run that goes on from a checkpoint.
+    summed
+        Whether the losses of several backward passes of one step are shares that add up to its loss; None
+        to find out.
     on_event
         Called inside the loop with every new ``SemanticEvent``, at the latest when watching ends. Inside it
         ``dbg.diagnose()`` is the diagnosis so far, at no further cost. An error of it ends the calls, with a
@@ -82,9 +87,11 @@ class NeuralDbg(Answers):
         on_event: OnEvent | None = None,
         stop_when: StopWhen | None = None,
         look_every: int | None = None,
+        first_step: int = 0,
+        summed: bool | None = None,
     ) -> None:
         super().__init__(catalogue=catalogue, priors=priors)
-        self._capture = Capture(model, schedule=schedule)
+        self._capture = Capture(model, schedule=schedule, summed=summed, first_step=first_step)
         self._live: Live | None = None
         if on_event is not None or stop_when is not None:
             self._live = Live(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from neuraldbg.capture import Capture
+from neuraldbg.capture import Capture, rank_and_count
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import CaptureWarning
 from neuraldbg.recording import RecordingLog, RecordingWriter, most_steps, thinned
@@ -58,7 +57,7 @@ class Keeper:
         self._log = RecordingLog()
         self._limit = limit
         self._catalogue = catalogue
-        self._writer = RecordingWriter(_of_rank(Path(save))) if save is not None else None
+        self._writer = _writer(Path(save)) if save is not None else None
         self._many = UNSAVED if save is None else SAVED
         self._steps = 0
         self._taken = time.monotonic()
@@ -127,7 +126,9 @@ def _grave(kind: str) -> bool:
     return kind.startswith("nonfinite") or kind == "exception"
 
 
-def _of_rank(path: Path) -> Path:
-    rank = os.environ.get("RANK", "0")
-    alone = os.environ.get("WORLD_SIZE", "1") == "1" or not rank.isdigit()
-    return path if alone or rank == "0" else path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+def _writer(path: Path) -> RecordingWriter:
+    """Return a writer to a file of this process's own: ranks must not write into one another's."""
+    rank, count = rank_and_count()
+    if rank:
+        path = path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+    return RecordingWriter(path, about={"rank": rank, "ranks": count})

@@ -2,5 +2,6 @@
 
 from neuraldbg.capture.attach import Capture
 from neuraldbg.capture.schedule import Schedule
+from neuraldbg.capture.shards import rank_and_count
 
-__all__ = ["Capture", "Schedule"]
+__all__ = ["Capture", "Schedule", "rank_and_count"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
+from neuraldbg.capture.shards import local
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["Scaling", "grad_scale"]
@@ -53,8 +54,8 @@ class Scaling:
     def true(self, loss: Tensor) -> Tensor:
         """Return the loss that a scaled one was made of."""
         if self._loss is not None and self._loss[0]() is loss:
-            return self._loss[1]
-        return loss
+            return local(self._loss[1])
+        return local(loss)
 
     def begins(self) -> None:
         """A scaler is asked for a step."""

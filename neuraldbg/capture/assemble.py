@@ -10,13 +10,17 @@ from torch import nn
 
 from neuraldbg.capture.compiled import anything_compiled, original
 from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.shards import rank_and_count
 from neuraldbg.capture.topology import Blueprint
-from neuraldbg.records.recording import Fact, Topology, Unobserved
+from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
-__all__ = ["program_facts", "topology", "unobserved"]
+__all__ = ["placed", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 COMPILED = "they are compiled and could not be looked into"
+SHARDED = (
+    "they are sharded over several processes; these are the norms and updates of the local shards"
+)
 IN_FUNCTION = "they ran inside a compiled function, where nothing can be watched"
 
 
@@ -132,6 +136,7 @@ def unobserved(
             "the loss was not computed by a known function",
         ),
         (on_device, "the exact first NaN", "it would stall the device every step"),
+        (any(p.shard >= 0 for p in blueprint.params), "whole parameters", SHARDED),
         (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
     )
     return tuple(Unobserved(what, why) for holds, what, why in checks if holds)
@@ -154,3 +159,27 @@ def program_facts(model: nn.Module) -> dict[str, Fact]:
         "autocast": "",
         "compiled": False,
     }
+
+
+def placed(found: Recording, steps: int) -> Recording:
+    """Return a recording that says which process it is of, and whose steps count from another first one.
+
+    Parameters
+    ----------
+    found
+        What was seen.
+    steps
+        The number of the first step: that of a run that was resumed.
+    """
+    rank, count = rank_and_count()
+    if count > 1:
+        found = replace(found, facts={**found.facts, "rank": rank, "ranks": count})
+    if not steps:
+        return found
+    return replace(
+        found,
+        steps=found.steps + steps,
+        sampled=found.sampled + steps,
+        losses=tuple(replace(x, step=x.step + steps) for x in found.losses),
+        occurrences=tuple(replace(x, step=x.step + steps) for x in found.occurrences),
+    )

@@ -13,9 +13,11 @@ from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
 from neuraldbg.capture import engine
+from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.session import Session
+from neuraldbg.capture.shares import Shares
 from neuraldbg.errors import CaptureWarning, ModelError, UsageError
 from neuraldbg.records.recording import Recording
 
@@ -35,6 +37,10 @@ class Capture:
         The model; its parameters identify the optimizers that matter.
     schedule
         When to look closely; None for the default rhythm.
+    summed
+        Whether the losses of several backward passes of one step add up to its loss; None to find out.
+    first_step
+        The number that the first optimizer step gets in the recording.
 
     Raises
     ------
@@ -42,7 +48,14 @@ class Capture:
         If ``model`` is not an ``nn.Module``.
     """
 
-    def __init__(self, model: object, *, schedule: Schedule | None = None) -> None:
+    def __init__(
+        self,
+        model: object,
+        *,
+        schedule: Schedule | None = None,
+        summed: bool | None = None,
+        first_step: int = 0,
+    ) -> None:
         if not isinstance(model, nn.Module):
             msg = (
                 f"NeuralDbg watches a torch.nn.Module, got {type(model).__name__}. "
@@ -51,7 +64,9 @@ class Capture:
             raise ModelError(msg)
         self._model: nn.Module | None = model
         self._armed = False
+        self._first_step = first_step
         self._session = Session(model, schedule or Schedule(), self._guarded, self)
+        self._session.shares = Shares(told=summed)
         self._on_step: Callable[[], None] | None = None
         self._told = 0
         self._steps: list[RemovableHandle] = []
@@ -140,7 +155,7 @@ class Capture:
 
     def recording(self) -> Recording:
         """Return what was seen so far; may be called while the run goes on."""
-        return self._session.recording()
+        return placed(self._session.recording(), self._first_step)
 
     def listen(self, on_rows: Callable[[], None]) -> None:
         """Call this whenever new rows were written, inside the loop; ``part`` hands them over."""
@@ -157,7 +172,7 @@ class Capture:
 
     def part(self) -> Recording:
         """Return what is new since the last part; its numbers are no longer kept here."""
-        return self._session.rows.part(self._session.recording())
+        return placed(self._session.rows.part(self._session.recording()), self._first_step)
 
     def _detach(self) -> None:
         with ExitStack() as stack:

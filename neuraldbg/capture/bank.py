@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.shards import local
+
 __all__ = [
     "Rows",
     "by_shape",
@@ -50,8 +52,9 @@ def flat_view(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     All of a smaller tensor. The stride shares no large factor with the last axis, so that it does not fall
     on one column again and again.
     """
-    x, size = tensor.detach(), tensor.numel()
-    stride = _stride(size, entries, tensor.shape[-1]) if size > entries else 1
+    x = local(tensor).detach()
+    size = x.numel()
+    stride = _stride(size, entries, x.shape[-1]) if size > entries else 1
     length = min(size, entries)
     if x.is_contiguous():
         return x.as_strided((length,), (stride,), x.storage_offset())
@@ -68,6 +71,7 @@ def _stride(size: int, entries: int, width: int) -> int:
 
 def memory_sample(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     """Return a copy of at most ``entries`` entries, evenly spread, in whatever order is cheapest."""
+    tensor = local(tensor)
     if tensor.is_contiguous():
         return flat_view(tensor, entries).clone()
     return unit_sample(tensor, -1, entries).reshape(-1)

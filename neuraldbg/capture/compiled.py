@@ -23,7 +23,6 @@ __all__ = [
     "is_hidden",
     "is_optimized",
     "original",
-    "plain_name",
 ]
 
 WRAPPED = "_orig_mod"
@@ -50,11 +49,6 @@ def original(module: nn.Module) -> nn.Module:
     """Return the module that a wrapper of ``torch.compile`` stands for; any other as it is."""
     inner = module._modules.get(WRAPPED) if is_optimized(module) else None  # noqa: SLF001 - the wrapper forwards every public name
     return module if inner is None else inner
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a module or parameter as it is without ``torch.compile``."""
-    return ".".join(part for part in name.split(".") if part != WRAPPED)
 
 
 def anything_compiled() -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import norms, similarity
+from neuraldbg.capture.shards import local, local_gradient
 from neuraldbg.capture.topology import Blueprint
 
 __all__ = ["Gradients", "together"]
@@ -42,7 +43,7 @@ class Gradients:
         chosen: Iterable[int] = range(len(tensors)) if self._learning else self._signs
         self._before = []
         for index in chosen:
-            gradient = tensors[index].grad
+            gradient = local_gradient(tensors[index])
             version = 0 if gradient is None else gradient._version  # noqa: SLF001 - the public way to see a write
             self._before.append((index, gradient, version))
 
@@ -52,7 +53,7 @@ class Gradients:
         before, self._before = self._before, []
         hits = []
         for index, gradient, version in before:
-            now = tensors[index].grad
+            now = local_gradient(tensors[index])
             if now is not None and (now is not gradient or now._version != version):  # noqa: SLF001 - as above
                 hits.append(index)
                 if not self._learning:
@@ -78,8 +79,8 @@ class Gradients:
         """Return those of the chosen parameters that hold a gradient, and its norms."""
         indices, gradients = [], []
         for index in chosen:
-            gradient = self._blueprint.tensors[index].grad
-            if gradient is not None:
+            gradient = local_gradient(self._blueprint.tensors[index])
+            if gradient is not None and gradient.numel():
                 values = gradient.detach()
                 indices.append(index)
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
@@ -98,10 +99,10 @@ class Gradients:
         place
             Layer to its place in the order of execution.
         """
-        gradient = self._blueprint.tensors[self._probe].grad if self._probe >= 0 else None
+        gradient = self._probed()
         if gradient is None or gradient.is_sparse:
             self._probe = self._choose(place)
-            gradient = self._blueprint.tensors[self._probe].grad if self._probe >= 0 else None
+            gradient = self._probed()
             if gradient is None:
                 return -1, 0.0
         if gradient.dtype == torch.float32 and not gradient.requires_grad:
@@ -109,11 +110,14 @@ class Gradients:
             return self._probe, torch._foreach_norm((gradient,))[0].item()  # noqa: SLF001 - as in norms
         return self._probe, norms([gradient.detach()])[0].item()
 
+    def _probed(self) -> Tensor | None:
+        return local_gradient(self._blueprint.tensors[self._probe]) if self._probe >= 0 else None
+
     def _choose(self, place: Mapping[int, int]) -> int:
         held = [
             (p.numel() > PROBE_ENTRIES, place.get(self._blueprint.params[i].layer, len(place)), i)
             for i, p in enumerate(self._blueprint.tensors)
-            if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2
+            if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2 and local(p).numel()
         ]
         return min(held)[2] if held else -1
 

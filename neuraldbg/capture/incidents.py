@@ -96,8 +96,8 @@ class Incidents:
         birth = find_birth(loss)
         if birth is None:
             return
-        near = [self._blueprint.param_of[p] for p in birth.params if p in self._blueprint.param_of]
-        layer = self._blueprint.params[near[0]].layer if near else -1
+        near = [x for p in birth.params if (x := self._blueprint.layer_with(p)) is not None]
+        layer = near[0] if near else -1
         # Data that were finite when the model got them went bad on their way into its first layer.
         outside = birth.target and not (birth.entrance and self.inputs_seen)
         kind = "nonfinite_target" if outside else "nonfinite_forward"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
 from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.shards import local
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["InputLog"]
@@ -45,7 +46,7 @@ class InputLog:
             self._slots[len(self._ticks)].copy_(args[0], non_blocking=True)
             self._ticks.append(tick)
             return
-        plain = [t for t in float_tensors((args, kwargs), 3) if _is_plain(t)]
+        plain = [t for t in map(local, float_tensors((args, kwargs), 3)) if _is_plain(t)]
         if not plain:
             return
         tick.inputs_seen = True

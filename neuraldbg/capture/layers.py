@@ -33,6 +33,7 @@ from neuraldbg.capture.reduce import (
     in_full_precision,
 )
 from neuraldbg.capture.regimes import Regimes
+from neuraldbg.capture.shards import is_sharded, local
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Tracer
 
@@ -204,6 +205,7 @@ class LayerWatch:
         if layer not in self.place:
             self.place[layer] = len(self.order)
             self.order.append(layer)
+            self._blueprint.gathered |= {id(p): layer for p in module.parameters(recurse=False)}
         self.calls[layer] = self.calls.get(layer, 0) + 1
         if tensor is None:
             return
@@ -272,6 +274,7 @@ class LayerWatch:
             tensor.register_hook(partial(self._on_gradient, layer))
             if self.reached is not None:
                 self.reached.append(tensor)
+        tensor = local(tensor)
         # A cell called for every time step is read at its powers of two: the last one counts.
         if count & (count - 1):
             return
@@ -283,8 +286,13 @@ class LayerWatch:
         if layer in self.functional:
             self.regimes.take(layer, tensor, axis, self.functional[layer], is_input=True)
         if kind == "norm" and args and isinstance(args[0], Tensor):
-            self._read_norm(layer, module, args[0])
-        elif kind == "attention" and isinstance(module, nn.MultiheadAttention) and len(args) >= 2:
+            self._read_norm(layer, module, local(args[0]))
+        elif (
+            kind == "attention"
+            and isinstance(module, nn.MultiheadAttention)
+            and len(args) >= 2
+            and not any(map(is_sharded, module.parameters()))
+        ):
             with torch.no_grad(), in_full_precision(tensor.device):
                 self.add(layer, module_attention(module, args[0], args[1]))
 
@@ -315,6 +323,7 @@ class LayerWatch:
             self._guard(self._take_gradient, layer, gradient)
 
     def _take_gradient(self, layer: int, gradient: Tensor) -> None:
+        gradient = local(gradient)
         if gradient.layout == torch.strided and gradient.numel():
             self._gradients.append((layer, memory_sample(gradient), gradient.numel()))
 

@@ -10,6 +10,7 @@ from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch, unit_axis
 from neuraldbg.capture.losses import loss_facts
 from neuraldbg.capture.reduce import Numbers
+from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import LossCall
 
 __all__ = ["Notes"]
@@ -56,7 +57,7 @@ class Notes:
             if known == name and self.watch.reads(layer):
                 return
         axis = unit_axis("", tensor)
-        self.watch.regimes.take(layer, tensor.detach(), axis, name, is_input=True)
+        self.watch.regimes.take(layer, local(tensor).detach(), axis, name, is_input=True)
 
     def on_loss(
         self,
@@ -69,7 +70,8 @@ class Notes:
         maker: str = "",
     ) -> None:
         """Take the call of a loss function."""
-        if len(self.losses) < MOST_LOSSES:
+        # What a rank holds of a distributed prediction need not be whole rows.
+        if len(self.losses) < MOST_LOSSES and local(prediction) is prediction:
             facts = loss_facts(name, prediction, target, reduction, maker)
             self.losses.append(LossCall(step=self.step, function=name, layer=layer, facts=facts))
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision
+from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import ParamInfo
 
 __all__ = ["Updates", "initial", "initial_gains", "norms", "similarity"]
@@ -27,7 +29,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the L2 norm of every tensor as float32, on its device."""
     if not tensors:
         return []
-    return list(torch._foreach_norm(list(tensors), 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
+    return list(torch._foreach_norm([*map(local, tensors)], 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
 
 
 class _Views:
@@ -38,6 +40,7 @@ class _Views:
 
     def of(self, key: int, tensor: Tensor) -> Tensor:
         """Return the sample of a tensor."""
+        tensor = local(tensor)
         known = self._known.get(key)
         address = tensor.data_ptr()
         if known is not None and known[0] is tensor and known[1] == address:
@@ -70,7 +73,7 @@ class Updates:
     """
 
     def __init__(self, indices: Sequence[int], params: Sequence[nn.Parameter]) -> None:
-        pairs = [(i, p) for i, p in zip(indices, params, strict=True) if p.numel()]
+        pairs = [(i, p) for i, p in zip(indices, params, strict=True) if local(p).numel()]
         # Matrices tell everything that is asked; vectors count where there is nothing else.
         pairs = [(i, p) for i, p in pairs if p.dim() >= 2] or pairs
         self.indices = list(indices)
@@ -223,7 +226,7 @@ def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     if not chosen:
         return []
     sizes = torch.stack(norms([p.detach() for _, p, _ in chosen]))
-    factors = [(fan_in / max(p.numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
+    factors = [(fan_in / max(local(p).numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
     gains = sizes * torch.tensor(factors).to(sizes.device)
     return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
 
@@ -237,7 +240,9 @@ def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
     chosen
         Index and parameter of every bias.
     """
-    held = [(i, p.detach()) for i, p in chosen if p.numel()]
+    # A lazy parameter has no numbers before the first forward pass.
+    known = [(i, local(p).detach()) for i, p in chosen if not is_lazy(p)]
+    held = [(i, p) for i, p in known if p.numel()]
     if not held:
         return []
     sizes = torch.stack(norms([p for _, p in held]))
@@ -248,10 +253,10 @@ def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
 def similarity(index: int, parameter: nn.Parameter) -> list[Rows]:
     """Return the mean pairwise cosine of the rows of a matrix and of its gradient."""
     with torch.no_grad(), in_full_precision(parameter.device):
-        found = {"unit_weight_similarity": _row_cosine(parameter.detach())}
+        found = {"unit_weight_similarity": _row_cosine(local(parameter).detach())}
         gradient = parameter.grad
         if gradient is not None and not gradient.is_sparse:
-            found["unit_grad_similarity"] = _row_cosine(gradient.detach())
+            found["unit_grad_similarity"] = _row_cosine(local(gradient).detach())
     return [Rows([index], (name,), v.reshape(1, 1)) for name, v in found.items() if v is not None]
 
 

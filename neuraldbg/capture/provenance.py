@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Birth", "find_birth"]
+from neuraldbg.capture.shards import local
+
+__all__ = ["Birth", "find_birth", "is_readable"]
 
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
@@ -120,12 +122,19 @@ def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
     except RuntimeError:
         # Freed, or changed in place since: it cannot testify.
         return None
-    if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+    if isinstance(value, Tensor) and is_readable(value):
         # Masks filled with minus infinity are ordinary; NaN and plus infinity are not.
         clean = torch.isfinite(value) | (value == -torch.inf)
         if not bool(clean.all().item()) or (name == "_saved_result" and _all_bad(value)):
             return value
     return None
+
+
+def is_readable(value: Tensor) -> bool:
+    """Return whether a saved tensor holds numbers: a sharded weight is given back after its forward pass."""
+    plain = value.is_floating_point() and value.layout == torch.strided and value.numel() > 0
+    # Its memory is gone and its shape is not: to read it would kill the process.
+    return plain and local(value) is value and value.untyped_storage().nbytes() > 0
 
 
 def _all_bad(value: Tensor) -> bool:

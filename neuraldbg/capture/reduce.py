@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.shards import local_gradient
+
 __all__ = [
     "PROBES",
     "Numbers",
@@ -90,7 +92,7 @@ def are_cleared(params: Sequence[Tensor]) -> bool:
     looked = 0
     for parameter in params:
         if parameter.requires_grad:
-            gradient = parameter.grad
+            gradient = local_gradient(parameter)
             if gradient is not None and not _is_zero(gradient):
                 return False
             looked += 1

@@ -21,13 +21,15 @@ from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
-from neuraldbg.capture.optim import OptimizerBook
+from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.params import initial
 from neuraldbg.capture.parts import Parts
 from neuraldbg.capture.reduce import in_backward, scalar
 from neuraldbg.capture.replay import Replay
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
+from neuraldbg.capture.shares import Shares
+from neuraldbg.capture.stepping import Stepping
 from neuraldbg.capture.strangers import Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
@@ -57,14 +59,15 @@ class Session:
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp = Scaling()
+        self.shares = Shares()
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
-        self._strangers = Strangers(self._blueprint.param_of)
+        self._strangers = Strangers(self._blueprint)
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # Whether an optimizer's step is under way, its closure was evaluated, and gradients came since the last.
-        self._in_step = self._evaluated = self._seen_backward = self._stepped_inside = False
+        # Whether gradients came since the last step, and whether one was made in the midst of them.
+        self._seen_backward = self._stepped_inside = False
         # Most backward passes that a step has had.
         self._usual = 2
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
@@ -76,6 +79,7 @@ class Session:
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch, far=self._far)
+        self._step = Stepping(self._book, self._grads, self._meter)
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
@@ -176,6 +180,7 @@ class Session:
         (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
+        self.shares.look(root, self._tick.backwards)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -211,26 +216,18 @@ class Session:
             return
         tick.backwards += 1
         self._seen_backward = True
-        if loss is not None and not (self._in_step and self._evaluated):
+        if loss is not None and not self._step.evaluations:
             # A closure is evaluated again at other weights: the first one is the loss of the step.
             tick.losses += (loss,)
-        self._evaluated = self._in_step
-        if self._in_step or tick.sampled:
-            self._look_at_gradients(tick)
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
-        elif not self._book.any_seen:
+            return
+        self._arm_if(self._step.backward_ended(tick, self.amp.scale))
+        if not self._book.any_seen:
             self._hand.mark()
         elif tick.backwards > self._usual * LONG_SILENCE:
             self._step_by_hand()
-
-    def _look_at_gradients(self, tick: Tick) -> None:
-        """Measure them as a closure left them, or before anything clips them."""
-        if self._in_step:
-            self._arm_if(self._meter.take(tick))
-        elif not self._stepped_inside:
-            self._arm_if(self._meter.take_raw(tick, self.amp.scale))
 
     def _arm_if(self, bad: object) -> None:
         """Look closely for a while."""
@@ -253,28 +250,25 @@ class Session:
         if in_backward():
             self._meter.take_of(tick, mine.updates.indices)
         else:
-            self._step_begins(tick, optimizer)
+            self._step_begins(tick, mine, optimizer)
         if tick.sampled:
             self._book.before(mine)
 
-    def _step_begins(self, tick: Tick, optimizer: torch.optim.Optimizer) -> None:
-        self._in_step = True
+    def _step_begins(self, tick: Tick, mine: Entry, optimizer: torch.optim.Optimizer) -> None:
         if self._side is not None:
             if not self._seen_backward:
                 tick.losses += (self._side,)
             self._side = None
-        if self._meter.take(tick, grad_scale(optimizer)):
-            self._rhythm.arm(self.steps)
         if tick.sampled:
             self.parts.replay.run()
-            tick.param += tuple(self._grads.similarities(self.steps))
+        self._arm_if(self._step.begins(tick, mine, grad_scale(optimizer)))
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
         if (mine := self._book.met(optimizer)) is None:
             return
-        self._in_step = self._evaluated = False
         tick = self._tick
+        self._arm_if(self._step.ends(tick, optimizer))
         self.amp.stepped = tick.stepped = True
         if self.amp.scale is not None:
             self.amp.note(tick, optimizer)
@@ -319,6 +313,7 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
+        tick.shares = self.shares.add_up(tick.backwards)
         self.rows.waiting.append(tick)
         if self.amp.scale is not None:
             self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact
 
 __all__ = ["Strangers"]
@@ -21,12 +22,12 @@ class Strangers:
 
     Parameters
     ----------
-    known
-        ``id`` of the parameters of the model.
+    blueprint
+        Knows the parameters of the model, and what they are while a sharded layer runs.
     """
 
-    def __init__(self, known: Collection[int]) -> None:
-        self._known = known
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
         self._found: set[int] | None = set()
 
     def look(self, step: int, roots: Sequence[Tensor]) -> None:
@@ -41,7 +42,7 @@ class Strangers:
                 return
             node = stack.pop()
             leaf = getattr(node, "variable", None)
-            if isinstance(leaf, nn.Parameter) and id(leaf) not in self._known:
+            if isinstance(leaf, nn.Parameter) and self._blueprint.layer_with(id(leaf)) is None:
                 self._found.add(id(leaf))
             for child, _ in node.next_functions:
                 if child is not None and child not in seen:

@@ -27,6 +27,8 @@ class Tick:
         Whether the user's own tensor functions are watched too.
     losses
         One for every backward pass.
+    shares
+        Whether these add up to the loss of the step; otherwise it is their mean.
     run
         Run-wide numbers.
     layer, param
@@ -47,6 +49,7 @@ class Tick:
     settings: tuple[float, ...] = ()
     backwards = 0
     stepped = False
+    shares = False
     inputs_seen = False
 
     def __init__(self, step: int, *, sampled: bool, traced: bool) -> None:
@@ -91,7 +94,7 @@ class Tables:
             losses = tuple(read[: len(losses)])
             numbers = dict(zip(numbers, read[len(losses) :], strict=True))
         if losses:
-            numbers["loss"] = sum(map(float, losses)) / len(losses)
+            numbers["loss"] = sum(map(float, losses)) / (1 if tick.shares else len(losses))
         numbers["backwards"] = tick.backwards
         numbers["stepped"] = tick.stepped
         step.put_all(numbers)  # type: ignore[arg-type]

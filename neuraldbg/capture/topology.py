@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from neuraldbg.capture.compiled import is_optimized, plain_name
+from neuraldbg.capture.compiled import is_optimized
+from neuraldbg.capture.shards import is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "redraw"]
@@ -62,7 +64,8 @@ class Blueprint:
     """Layers and parameters of a model with the identities by which capture finds them again.
 
     ``layer_of`` and ``param_of`` map ``id()`` to an index; a module or tensor registered under several
-    names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet.
+    names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet;
+    ``gathered`` maps ``id()`` of what a sharded parameter is while its layer runs to that layer.
     """
 
     layers: list[LayerInfo] = field(default_factory=list)
@@ -71,13 +74,21 @@ class Blueprint:
     layer_of: dict[int, int] = field(default_factory=dict)
     param_of: dict[int, int] = field(default_factory=dict)
     lazy: bool = False
+    gathered: dict[int, int] = field(default_factory=dict)
+
+    def layer_with(self, parameter: int) -> int | None:
+        """Return the layer that owns the parameter of this ``id()``, None if none does."""
+        index = self.param_of.get(parameter)
+        return self.gathered.get(parameter) if index is None else self.params[index].layer
 
 
 def draw(model: nn.Module) -> Blueprint:
     """Return the layers (modules with own parameters or without children) and parameters of a model."""
     blueprint = Blueprint()
-    names = {id(p): name for name, p in model.named_parameters()}
-    for name, module in model.named_modules():
+    plain = unwrapped(model)
+    names = {id(p): plain(name) for name, p in model.named_parameters()}
+    for wrapped, module in model.named_modules():
+        name = plain(wrapped)
         own = list(module.parameters(recurse=False))
         if is_optimized(module) or (not own and any(True for _ in module.children())):
             continue
@@ -88,12 +99,10 @@ def draw(model: nn.Module) -> Blueprint:
             blueprint.lazy |= isinstance(parameter, UninitializedParameter)
             if id(parameter) not in blueprint.param_of:
                 blueprint.param_of[id(parameter)] = len(blueprint.params)
-                blueprint.params.append(
-                    _param(plain_name(names[id(parameter)]), parameter, index, module)
-                )
+                blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
                 blueprint.tensors.append(parameter)
             mine.append(blueprint.param_of[id(parameter)])
-        blueprint.layers.append(_layer(plain_name(name), module, tuple(mine)))
+        blueprint.layers.append(_layer(name, module, tuple(mine)))
     return blueprint
 
 
@@ -198,6 +207,7 @@ def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) ->
         kind=_param_kind(name, len(shape), module),
         trainable=parameter.requires_grad,
         fan_in=fan_in(parameter, module) if shape else 0,
+        shard=local(parameter).numel() if shape and is_sharded(parameter) else -1,
     )
 
 
@@ -214,5 +224,5 @@ def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
     if parameter.dim() < 2:
         return 0
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
-        return int(parameter.shape[0] * parameter[0, 0].numel())
-    return int(parameter[0].numel())
+        return math.prod((parameter.shape[0], *parameter.shape[2:]))
+    return math.prod(parameter.shape[1:])

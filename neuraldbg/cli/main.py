@@ -112,7 +112,13 @@ def _add_training(commands: Any) -> None:
 
 def _add_one_run(commands: Any) -> None:
     command = commands.add_parser("explain", help="say why a saved run failed")
-    _file(command)
+    command.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a recording (run.ndbg); of a run of several ranks all of them, or their folder",
+    )
     command.add_argument("--failure", choices=FAILURES, metavar="KIND", help="why this one?")
     _judging(command)
     command.set_defaults(command=saved.explain)
@@ -180,7 +186,12 @@ def _add_show(commands: Any) -> None:
 
 
 def _file(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=Path, metavar="FILE", help="a recording (run.ndbg)")
+    command.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a recording (run.ndbg), or the folder with those of all ranks of a run",
+    )
 
 
 def _json(command: argparse.ArgumentParser) -> None:

@@ -8,16 +8,18 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuraldbg.answers import Answers
 from neuraldbg.cli.say import say, say_diagnosis, say_json, status
+from neuraldbg.distributed import MergedRun, merge
 from neuraldbg.errors import RecordingError
 from neuraldbg.saved import SavedRun
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TABLES", "chain", "explain", "export", "opened", "report"]
+__all__ = ["TABLES", "chain", "explain", "export", "opened", "opened_run", "report"]
 
-TABLES: dict[str, Callable[[SavedRun], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[Answers], pd.DataFrame]] = {
     "events": lambda run: run.events_frame(),
     "hypotheses": lambda run: run.hypotheses_frame(),
     "steps": lambda run: run.steps_frame(),
@@ -45,9 +47,22 @@ def opened(path: Path) -> SavedRun:
     return SavedRun(path)
 
 
+def opened_run(*paths: Path) -> Answers:
+    """Return the run in a file, or that of several ranks in a folder or in several files.
+
+    Raises
+    ------
+    RecordingError
+        If one cannot be read, or they are not of one run.
+    """
+    if len(paths) == 1 and not paths[0].is_dir():
+        return opened(paths[0])
+    return merge(paths[0]) if len(paths) == 1 else MergedRun(paths)
+
+
 def explain(options: argparse.Namespace) -> int:
     """Print the diagnosis, or why one failure happened."""
-    run = opened(options.file)
+    run = opened_run(*options.files)
     diagnosis = run.diagnose()
     if options.failure is None:
         say_diagnosis(diagnosis, as_json=options.json)
@@ -65,7 +80,7 @@ def explain(options: argparse.Namespace) -> int:
 
 def chain(options: argparse.Namespace) -> int:
     """Print the path from root to symptom."""
-    found = opened(options.file).trace_causal_chain(options.failure)
+    found = opened_run(options.file).trace_causal_chain(options.failure)
     if options.json:
         say_json("chain", {"chain": found})
     else:
@@ -76,7 +91,7 @@ def chain(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write the HTML report and print its path."""
     path = options.output or options.file.with_suffix(".html")
-    say(str(opened(options.file).report(path)))
+    say(str(opened_run(options.file).report(path)))
     return 0
 
 
@@ -84,7 +99,7 @@ def export(options: argparse.Namespace) -> int:
     """Write a table or the graph and print its path."""
     from neuraldbg.export import FORMATS, FRAMES, unknown_format, write_frame  # noqa: PLC0415 - pandas loads with it
 
-    run, suffix = opened(options.file), options.output.suffix.lower()
+    run, suffix = opened_run(options.file), options.output.suffix.lower()
     if suffix not in {*FORMATS, *FRAMES}:
         raise unknown_format(suffix, "export", (*FORMATS, *FRAMES))
     if suffix in FRAMES:

@@ -191,6 +191,7 @@ _CHECKS: dict[type, dict[str, Check]] = {
         "trainable": _flag,
         "group": _number,
         "fan_in": _number,
+        "shard": _number,
     },
     OptimizerInfo: {
         "type": _text,

@@ -97,6 +97,9 @@ class ParamInfo:
         Index of the optimizer parameter group (over all optimizers) that owns it; -1 if none does.
     fan_in
         Inputs of one unit (``shape[1:]`` product of a matrix), 0 where it has no meaning.
+    shard
+        Entries of it that this process holds and measured, where it is sharded over several; -1 where it
+        is whole.
     """
 
     name: str
@@ -107,6 +110,7 @@ class ParamInfo:
     trainable: bool = True
     group: int = -1
     fan_in: int = 0
+    shard: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,12 +61,12 @@ def plain(watch, *, fault=False, model=None, after_backward=lambda model: None, 
     return model, losses
 
 
-def accumulation(watch, *, fault=False):
+def accumulation(watch, *, fault=False, share=lambda loss: loss / 4):
     model = Net()
     optimizer, losses = adam(model, fault=fault), []
     with watch(model):
         for step, (x, y) in enumerate(batches(4 * STEPS)):
-            loss = F.cross_entropy(model(x), y) / 4
+            loss = share(F.cross_entropy(model(x), y))
             loss.backward()
             losses.append(loss.item())
             if step % 4 == 3:

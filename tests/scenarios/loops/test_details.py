@@ -23,16 +23,22 @@ def test_a_micro_batch_is_no_step_even_before_the_first_optimizer_step():
     assert recording.step["stepped"].values.all()
 
 
-def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts():
+@pytest.mark.parametrize(
+    "share",
+    [lambda loss: loss / 4, lambda loss: loss * 0.25, lambda loss: loss, lambda loss: loss / 2],
+    ids=["divided", "multiplied", "whole", "divided by something else"],
+)
+def test_the_loss_of_an_accumulated_step_is_that_of_all_its_examples(share):
     kept = []
 
     def program(watch):
-        model, losses = loops.accumulation(watch)
+        model, losses = loops.accumulation(watch, share=share)
         kept[:] = losses
         return model, losses
 
     recording = recorded(program)
-    expected = [sum(kept[i : i + 4]) / 4 for i in range(0, len(kept), 4)]
+    shares = share(1.0) == 0.25
+    expected = [sum(kept[i : i + 4]) / (1 if shares else 4) for i in range(0, len(kept), 4)]
     assert recording.step["loss"].values.tolist() == pytest.approx(expected, rel=1e-6)
 
 

@@ -1,0 +1,82 @@
+"""Models spread over several processes: the part of a tensor that is here, the names without wrappers, the rank.
+
+A collective in a hook hangs as soon as two ranks look at different steps, so nothing here ever talks to
+another process: what is sharded is measured where it lies, and joined after the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+__all__ = ["is_sharded", "local", "local_gradient", "rank_and_count", "unwrapped"]
+
+# Modules that hold the user's model under a name of their own. By name: most of them are never imported.
+WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+    "OptimizedModule": "_orig_mod",
+}
+# Where launchers say which process this is, and how many there are: torchrun, SLURM, MPI, and trainers that
+# start their own processes on one machine.
+PLACES = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("LOCAL_RANK", "WORLD_SIZE"),
+)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a distributed tensor that lies in this process; a plain tensor as it is."""
+    # Its public reading goes through autograd, and may wait for an operation of others.
+    found: Tensor = getattr(tensor, "_local_tensor", tensor)
+    return found
+
+
+def local_gradient(parameter: Tensor) -> Tensor | None:
+    """Return the gradient of a parameter, or of the part of it that lies in this process."""
+    gradient = parameter.grad
+    return None if gradient is None else local(gradient)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Return whether other processes hold other entries of a tensor."""
+    return any(place.is_shard() for place in getattr(tensor, "placements", ()))
+
+
+def unwrapped(model: nn.Module) -> Callable[[str], str]:
+    """Return a function from the name of a module or parameter to the one that the user gave it."""
+    inner = [
+        f"{name}.{WRAPPERS[kind]}".lstrip(".")
+        for name, module in model.named_modules()
+        if (kind := type(module).__name__) in WRAPPERS
+    ]
+    # Of wrappers within one another the innermost is taken out first.
+    inner.sort(key=len, reverse=True)
+
+    def plain(name: str) -> str:
+        for path in inner:
+            if name == path or name.startswith(path + "."):
+                parts = (path.rpartition(".")[0], name[len(path) + 1 :])
+                name = ".".join(part for part in parts if part)
+        return name
+
+    return plain
+
+
+def rank_and_count() -> tuple[int, int]:
+    """Return the number of this process among those that train together, and how many they are; (0, 1) alone."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    for place, size in PLACES:
+        rank, count = os.environ.get(place, ""), os.environ.get(size, "")
+        if rank.isdigit() and count.isdigit() and int(count) > 1:
+            return int(rank), int(count)
+    return 0, 1

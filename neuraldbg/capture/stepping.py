@@ -1,0 +1,72 @@
+"""The step of an optimizer that is under way, and the closure that it may ask for its gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.amp import grad_scale
+from neuraldbg.capture.gradients import Gradients
+from neuraldbg.capture.meter import GradientMeter
+from neuraldbg.capture.optim import Entry, OptimizerBook
+from neuraldbg.capture.tick import Tick
+
+__all__ = ["Stepping"]
+
+
+class Stepping:
+    """Measures the gradients that a step uses, wherever they come from: before it, or from its own closure.
+
+    Parameters
+    ----------
+    book
+        Takes samples of weights and moments.
+    gradients
+        Read where the step begins.
+    meter
+        Writes their norms; what it returns is whether they are bad.
+
+    Attributes
+    ----------
+    evaluations
+        How often the closure of the step under way has been evaluated; 0 outside of steps.
+    """
+
+    def __init__(self, book: OptimizerBook, gradients: Gradients, meter: GradientMeter) -> None:
+        self.evaluations = 0
+        self._entry: Entry | None = None
+        self._book, self._gradients, self._meter = book, gradients, meter
+
+    def begins(self, tick: Tick, mine: Entry, scale: Tensor | None) -> bool:
+        """An optimizer begins a step; return whether its gradients are bad."""
+        self._entry = mine
+        bad = self._meter.take(tick, scale)
+        if tick.sampled:
+            tick.param += tuple(self._gradients.similarities(tick.step))
+        return bad
+
+    def backward_ended(self, tick: Tick, scale: Tensor | float | None) -> bool:
+        """A backward pass ended, outside of a step or in its closure; return whether gradients are bad."""
+        closely = tick.sampled and not self.evaluations
+        bad = closely and self._meter.take_raw(tick, scale)
+        if self._entry is None:
+            return bad
+        self.evaluations += 1
+        bad = self._meter.take(tick) or bad
+        if closely:
+            # What was read when the step began were the gradients of the step before, or none.
+            tick.param += tuple(self._gradients.similarities(tick.step))
+            self._book.before(self._entry)
+        return bad
+
+    def ends(self, tick: Tick, optimizer: torch.optim.Optimizer) -> bool:
+        """The optimizer has stepped; return whether the gradients that it used are bad."""
+        bad = False
+        if self.evaluations == 1:
+            # The closure may have clipped after its backward pass: what is there now was used.
+            bad = self._meter.take(tick, grad_scale(optimizer))
+        elif self.evaluations:
+            # Gradients at other weights than those first measured say nothing of clipping.
+            tick.run.pop("grad_norm_raw", None)
+        self._entry, self.evaluations = None, 0
+        return bad

@@ -57,7 +57,13 @@ def opened_run(*paths: Path) -> Answers:
     """
     if len(paths) == 1 and not paths[0].is_dir():
         return opened(paths[0])
-    return merge(paths[0]) if len(paths) == 1 else MergedRun(paths)
+    if len(paths) > 1:
+        return MergedRun(paths)
+    try:
+        return merge(paths[0])
+    except RecordingError as error:
+        msg = f"{error} For every recording of a folder by itself say: neuraldbg triage {paths[0]}"
+        raise RecordingError(msg) from error
 
 
 def explain(options: argparse.Namespace) -> int:

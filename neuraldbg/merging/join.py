@@ -90,8 +90,8 @@ class Merger:
     def _check(self, rank: int, recording: Recording) -> None:
         if rank in self._kept:
             msg = (
-                f"two of the recordings are of rank {rank}: they are of different runs. "
-                "`neuraldbg triage DIR` tells runs apart."
+                f"two of the recordings are of rank {rank}: they are of different runs, which "
+                "`neuraldbg triage` tells apart."
             )
             raise RecordingError(msg)
         if self._first is not None and _names(recording) != _names(self._first):

@@ -87,7 +87,7 @@ def _tokens(rows: int, length: int) -> tuple[Tensor, Tensor]:
 
 
 EAGER: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]]] = {
-    "linear 256, batch 32": lambda: (nn.Linear(256, 10), _classifier((32, 256))),
+    "mlp 1x64, batch 32": lambda: (plain_mlp(nn.ReLU, 1, 64), _classifier((32, 64))),
     "rnn cell loop, batch 64": lambda: (SequenceNet("cell"), _classifier((64, 64))),
     "lstm 48, batch 64": lambda: (SequenceNet("lstm"), _classifier((64, 64))),
     "mlp 4x256, batch 64": lambda: (plain_mlp(nn.ReLU, 4, 256), _classifier((64, 64))),
@@ -95,7 +95,6 @@ EAGER: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]]] = {
     "transformer 2x48, batch 16": lambda: (Decoder(), _tokens(16, 32)),
     "cnn, batch 16": lambda: (_Wide(), _classifier((16, 3, 32, 32))),
     "mlp 6x512, batch 128": lambda: (plain_mlp(nn.ReLU, 6, 512), _classifier((128, 64))),
-    "cnn, batch 48": lambda: (_Wide(), _classifier((48, 3, 32, 32))),
     "100 layers of 32, batch 64": lambda: (_Deep(100), _classifier((64, 32))),
     "500 layers of 32, batch 64": lambda: (_Deep(500), _classifier((64, 32))),
 }

@@ -38,8 +38,8 @@ PROGRAMS = (
     "transformer 2x48, batch 16",
     "mlp 6x512, batch 128",
 )
-WARM, TIMED, BLOCKS = 6, STEADY, 5
-MEMORY_STEPS = 400
+WARM, TIMED, BLOCKS = 4, STEADY, 3
+MEMORY_STEPS = 200
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from neuraldbg.capture.schedule import Rhythm
 
 __all__ = ["Costs", "costs", "row"]
 
-# Numbers are written every so many steps: a block holds one writing, wherever it begins.
+# Numbers are written every so many steps.
 CYCLE = 32
+FEW = 5
 NEVER = 10**9
 RUN = 1000
 # The sparsest rhythm of the default schedule, and its first one.
@@ -59,27 +60,41 @@ def timed(step: Callable[[], Any], count: int) -> list[float]:
     return out
 
 
-def _typical(blocks: list[list[float]]) -> float:
-    """Return the mean over the places of a block of the median over blocks: what happens once a block counts."""
-    return float(np.median(np.array(blocks), axis=0).mean())
+def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float], list[float]]:
+    """Return a plain and an unsampled step, the ratios of neighbours, and those of plain neighbours.
 
-
-def _unsampled(program: Program, blocks: int) -> tuple[list[list[float]], ...]:
+    A few steps of each kind in turn, so that a change of the machine meets all of them. Once in so many steps
+    numbers are written: what that takes is spread over them.
+    """
     capture = Capture(
         program.model, schedule=Schedule(dense=3, early=0, every=NEVER, sparsest=NEVER)
     )
     capture.start()
     timed(program.step, CYCLE)
-    capture.pause()
-    plain, watched, control = [], [], []
-    for _ in range(blocks):
-        plain.append(timed(program.step, CYCLE))
-        capture.resume()
-        watched.append(timed(program.step, CYCLE))
+    plain, usual, writing, ratios, control = [], [], [], [], []
+    for _ in range(rounds):
         capture.pause()
-        control.append(timed(program.step, CYCLE))
+        before = timed(program.step, FEW)
+        capture.resume()
+        block = []
+        for _ in range(FEW):
+            full = len(capture._session.rows.waiting) == CYCLE - 1  # noqa: SLF001 - which step writes is nobody's business but ours
+            spent = timed(program.step, 1)
+            (writing if full else block).extend(spent)
+        capture.pause()
+        after = timed(program.step, FEW)
+        capture.resume()
+        plain += before + after
+        usual += block
+        base = (np.median(before) + np.median(after)) / 2
+        ratios.append(float(np.median(block) / base))
+        control.append(float(np.median(after) / np.median(before)))
     capture.stop()
-    return plain, watched, control
+    base = float(np.median(plain))
+    # The ratio of neighbours stands where both drift together.
+    unsampled = base * float(np.median(ratios))
+    written = max(0.0, float(np.median(writing) - np.median(usual))) if writing else 0.0
+    return base, unsampled + written / CYCLE, ratios, control
 
 
 def _sampled(program: Program, rounds: int) -> tuple[float, float]:
@@ -104,22 +119,17 @@ def _sampled(program: Program, rounds: int) -> tuple[float, float]:
 def costs(program: Program, budget_s: float = 14.0) -> Costs:
     """Return what one program costs with and without watching; ``budget_s`` of CPU time for either part."""
     once = float(np.median(timed(program.step, 10))) / 1e6
-    blocks = min(40, max(5, int(budget_s / (3 * CYCLE * once))))
-    rounds = min(60, max(12, int(budget_s / (9 * once))))
-    plain, watched, control = _unsampled(program, blocks)
-    sampled, traced = _sampled(program, rounds)
-    base = (_typical(plain) + _typical(control)) / 2
-    spread = [
-        2 * np.median(w) / (np.median(a) + np.median(b))
-        for w, a, b in zip(watched, plain, control, strict=True)
-    ]
+    rounds = min(200, max(24, int(budget_s / (3 * FEW * once))))
+    close = min(60, max(12, int(budget_s / (9 * once))))
+    base, unsampled, ratios, control = _unsampled(program, rounds)
+    sampled, traced = _sampled(program, close)
     return Costs(
         plain=base,
-        control=_typical(control) / _typical(plain),
-        unsampled=_typical(watched),
+        control=float(np.median(control)),
+        unsampled=unsampled,
         sampled=sampled * base,
         traced=traced * base,
-        quartiles=(float(np.quantile(spread, 0.25)), float(np.quantile(spread, 0.75))),
+        quartiles=(float(np.quantile(ratios, 0.25)), float(np.quantile(ratios, 0.75))),
     )
 
 

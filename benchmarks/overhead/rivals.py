@@ -17,6 +17,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,65 +62,92 @@ def _nothing(_model: Any, _optimizer: Any) -> Iterator[Any]:
     yield SimpleNamespace(loss=lambda _value: None)
 
 
-def _watchers(model: Any) -> dict[str, Callable[[Any, Any], Any]]:
-    capture = Capture(model, schedule=Schedule(dense=3, early=0, every=STEADY, sparsest=STEADY))
+def _ours(program: Program) -> Callable[[Any, Any], Any]:
+    """Return ours as it is late in a run: watching goes on where the block before left it."""
+    schedule = Schedule(dense=3, early=0, every=STEADY, sparsest=STEADY)
+    capture = Capture(program.model, schedule=schedule)
     capture.start()
     capture.pause()
 
     @contextmanager
-    def ours(_model: Any, _optimizer: Any) -> Iterator[Any]:
+    def watch(_model: Any, _optimizer: Any) -> Iterator[Any]:
         capture.resume()
         yield SimpleNamespace(loss=lambda _value: None)
         capture.pause()
 
-    found: dict[str, Callable[[Any, Any], Any]] = {
-        "plain": _nothing,
-        "neuraldbg (ours)": ours,
-        "naive": _naive,
+    return watch
+
+
+def _watchers(name: str) -> dict[str, Callable[[], tuple[Program, Any]]]:
+    """Return what makes a program and its watcher: anew for every block, for some tools leave hooks behind."""
+    kept = _fresh(name)
+    ours = _ours(kept)
+    found: dict[str, Callable[[], tuple[Program, Any]]] = {
+        "plain": lambda: (_fresh(name), _nothing),
+        "neuraldbg (ours)": lambda: (kept, ours),
+        "naive": lambda: (_fresh(name), _naive),
     }
-    for tool, (module, name) in TOOLS.items():
+    for tool, (module, kind) in TOOLS.items():
         if tool != "rules":
-            found[tool] = getattr(importlib.import_module(module), name)()
+            peer = getattr(importlib.import_module(module), kind)
+            found[tool] = partial(_with, name, peer)
     return found
+
+
+def _fresh(name: str) -> Program:
+    return next(eager(name))
+
+
+def _with(name: str, peer: Callable[[], Any]) -> tuple[Program, Any]:
+    return _fresh(name), peer()
 
 
 def _told(program: Program, told: Any) -> Callable[[], None]:
     return lambda: told.loss(program.step().item())
 
 
-def _times(program: Program) -> dict[str, Any]:
+def _times(name: str) -> dict[str, Any]:
     """Return the median ratio of every tool to the plain loop, blocks of all tools in turn."""
-    watchers = _watchers(program.model)
+    watchers = _watchers(name)
     spent: dict[str, list[float]] = {tool: [] for tool in watchers}
+    broken: dict[str, str] = {}
     for _ in range(BLOCKS):
-        for tool, watch in watchers.items():
-            with watch(program.model, program.optimizer) as told:
-                step = _told(program, told)
-                timed(step, WARM)
-                # A step now and then is slow: the mean, but without what a loud neighbour did to the worst.
-                block = np.sort(timed(step, TIMED))
-                spent[tool].append(float(block[: -TIMED // 50].mean()))
+        for tool, make in watchers.items():
+            try:
+                spent[tool].append(_block(*make()))
+            except Exception as error:  # noqa: BLE001 - a tool that breaks the run is a result
+                broken[tool] = f"breaks the run ({type(error).__name__})"
     plain = np.array(spent.pop("plain"))
-    row: dict[str, Any] = {
-        "program": program.name,
-        "step, ms": round(float(np.median(plain)) / 1e3, 2),
-    }
-    return row | {
-        tool: round(float(np.median(np.array(s) / plain)), 3) for tool, s in spent.items()
-    }
+    row: dict[str, Any] = {"program": name, "step, ms": round(float(np.median(plain)) / 1e3, 2)}
+    ratios = {t: s for t, s in spent.items() if t not in broken}
+    return (
+        row
+        | {t: round(float(np.median(np.array(s) / plain)), 3) for t, s in ratios.items()}
+        | broken
+    )
 
 
-def _memory(program: Program) -> dict[str, Any]:
+def _block(program: Program, watch: Any) -> float:
+    """Return what a step takes in one block."""
+    with watch(program.model, program.optimizer) as told:
+        step = _told(program, told)
+        timed(step, WARM)
+        # A step now and then is slow: the mean, but without what a loud neighbour did to the worst.
+        block = np.sort(timed(step, TIMED))
+    return float(block[: -TIMED // 50].mean())
+
+
+def _memory(name: str) -> dict[str, Any]:
     """Return the Python memory in bytes that a step leaves behind under every tool."""
-    row: dict[str, Any] = {"program": "bytes a step keeps", "step, ms": None}
-    for tool, watch in _watchers(program.model).items():
+    row: dict[str, Any] = {"program": "bytes that a step keeps", "step, ms": None}
+    for tool, make in _watchers(name).items():
+        program, watch = make()
         with watch(program.model, program.optimizer) as told:
             step = _told(program, told)
             timed(step, MEMORY_STEPS // 4)
             tracemalloc.start()
             before = tracemalloc.get_traced_memory()[0]
-            for _ in range(MEMORY_STEPS):
-                step()
+            timed(step, MEMORY_STEPS)
             row[tool] = round((tracemalloc.get_traced_memory()[0] - before) / MEMORY_STEPS)
             tracemalloc.stop()
     row.pop("plain")
@@ -144,8 +172,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    rows = [_times(program) for name in PROGRAMS for program in eager(name)]
-    rows.append(_memory(next(eager(PROGRAMS[0]))))
+    rows = [*map(_times, PROGRAMS), _memory(PROGRAMS[0])]
     args.out.write_text(json.dumps(rows), encoding="utf-8")
 
 

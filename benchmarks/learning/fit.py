@@ -85,6 +85,8 @@ class Batch:
         Shape ``(N, S)``; sets that count as the truth.
     importance
         Shape ``(N,)``.
+    shown
+        Shape ``(M,)``; causes that some run shows.
     """
 
     causes: tuple[str, ...]
@@ -95,6 +97,7 @@ class Batch:
     sets: Tensor
     right: Tensor
     importance: Tensor
+    shown: Tensor
 
 
 def encode(rows: Sequence[Row], catalogue: Catalogue) -> Batch:
@@ -113,7 +116,8 @@ def encode(rows: Sequence[Row], catalogue: Catalogue) -> Batch:
             allowed[i, j] = set(mechanism.requires) <= row.evidence.context
     slugs = [c.split("/")[0] for c in causes]
     sets = _sets(slugs)
-    right = np.stack([_right(row, slugs, sets, _fitting(row, catalogue)) for row in rows])
+    fitting = [_fitting(row, catalogue) for row in rows]
+    right = np.stack([_right(r, slugs, sets, fits) for r, fits in zip(rows, fitting, strict=True)])
     return Batch(
         causes=causes,
         events=events,
@@ -123,7 +127,19 @@ def encode(rows: Sequence[Row], catalogue: Catalogue) -> Batch:
         sets=torch.from_numpy(sets),
         right=torch.from_numpy(right),
         importance=torch.from_numpy(_importance(rows)),
+        shown=torch.from_numpy(_shown(rows, slugs, fitting)),
     )
+
+
+def _shown(
+    rows: Sequence[Row], slugs: Sequence[str], fitting: Sequence[np.ndarray[Any, Any]]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    shown = np.zeros(len(slugs), bool)
+    shown[-1] = True
+    for row, fits in zip(rows, fitting, strict=True):
+        if row.label.hurts is not False:
+            shown |= fits & np.isin(slugs, row.label.mechanisms)
+    return shown
 
 
 def _sets(slugs: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -213,6 +229,7 @@ class Numbers:
         # An unlisted cause is what is left over: it may not learn the look of the few that the corpus holds.
         self.open = torch.full((count, 1), options.new)
         self.open[-1] = False
+        self.shown = batch.shown
         start = np.where(np.isnan(link), 0.004, np.clip(link, LOW, HIGH))
         self.link0 = torch.logit(torch.tensor(start, dtype=torch.float32))
         self.factor0 = torch.tensor(np.log(np.nan_to_num(factor, nan=1.0)), dtype=torch.float32)
@@ -313,16 +330,24 @@ def learned(
     least
         Links below it that the experts did not declare are dropped.
     """
+    # Of a way of failing that no run shows nothing was learned but its absence: the experts' numbers stay.
+    shown = numbers.shown
     with torch.no_grad():
-        links, factors = numbers.links().numpy(), numbers.factors().numpy() / temperature
-        prior = torch.sigmoid(numbers.prior / temperature).numpy()
+        declared = numbers.declared
+        expert = torch.sigmoid(numbers.link0) * declared
+        links = torch.where(shown[:, None], numbers.links(), expert).numpy()
+        factors = torch.where(
+            shown[:, None], numbers.factors() / temperature, numbers.factor0
+        ).numpy()
+        prior = torch.sigmoid(
+            torch.where(shown, numbers.prior / temperature, numbers.prior0)
+        ).numpy()
         leak, weight = (
             torch.sigmoid(numbers.leaks()).numpy(),
             numbers.weight.exp().clamp_max(1.5).numpy(),
         )
     events = [d.name for d in catalogue.detectors]
     keys = [*(m.key for m in catalogue.mechanisms), UNKNOWN]
-    declared = numbers.declared.numpy()
     return Learned(
         detectors=catalogue.fingerprint(),
         corpus=corpus,
@@ -330,7 +355,7 @@ def learned(
             key: {
                 event: round(float(links[i, j]), 4)
                 for j, event in enumerate(events)
-                if declared[i, j] or links[i, j] >= least
+                if bool(declared[i, j]) or links[i, j] >= least
             }
             for i, key in enumerate(keys)
         },

@@ -276,7 +276,6 @@ def _one_feature_for_all(program: Program, _draw: Draw) -> Injection | None:
 
     return Injection(
         broken=program.plus(dress=dress),
-        accept=("label_noise",),
         symptom="loss_plateau",
         strength="features averaged over the batch",
     )

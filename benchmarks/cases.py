@@ -70,6 +70,9 @@ def find_cases(source: str) -> dict[str, Any]:
     else:
         modules = [importlib.import_module(source)]
     found = [case for module in modules for case in _cases_of(module)]
+    if not found:
+        msg = f"no cases in {source!r}: a module with CASES, or a folder of modules with ID, TRUTH and train, was expected"
+        raise ValueError(msg)
     return {case.id: case for case in found}
 
 
@@ -80,6 +83,8 @@ def _load(file: Path) -> ModuleType:
         msg = f"{file} is not a Python module"
         raise ImportError(msg)
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by its name.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -114,6 +114,8 @@ def _tables_of(name: str) -> str | None:
         return None
     if name == "summary":
         return "".join(map(rendered, summary(results())))
+    if name.startswith("peers "):
+        return "".join(map(rendered, side_by_side(results(), name.partition(" ")[2])))
     stem, _, scope = name.partition(" ")
     tables = tables_in(results().get(stem, {}))
     if scope != "all":
@@ -167,6 +169,26 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> list[Table]:
             "note": BUILT_ON if "demos" in judged else "",
         }
     ]
+
+
+def side_by_side(found: Mapping[str, Mapping[str, Any]], cases: str) -> list[Table]:
+    """Return one table of other tools, our own rules and the engine on the same cases."""
+    others, ours = found.get(f"peers_{cases}"), found.get(f"cases_{cases}", {}).get("figures")
+    if others is None or ours is None:
+        return []
+    rows = [
+        [name, told["top1"], told["any"], told["false_alarms"]]
+        for name, told in others["summary"].items()
+    ]
+    return [
+        {
+            "title": f"Other tools on the same programs ({cases.replace('_', ' ')})",
+            "columns": ["tool", "right first", "right among all that it says", "healthy runs accused"],
+            "rows": [*rows, ["NeuralDBG (among the first three)", ours["top1"], ours["top3"], ours["false_alarms"]]],
+            "note": f"{', '.join(others['peers'])}; namesake is the package of our name on the index, rules a "
+            "baseline of thresholds of our own. Scored generously: any wording that could mean the mechanism counts.",
+        }
+    ]  # fmt: skip
 
 
 def _measured(value: Any) -> bool:

@@ -17,6 +17,7 @@ DETECTORS = (
         failure="nonfinite_values",
         leak=0.003,
         reliability=1.0,
+        fatal=True,
         meaning="the loss became NaN or infinite",
         source="exact",
     ),

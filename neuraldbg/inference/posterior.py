@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 LARGEST_SET = 3
 KEEP_ABOVE, KEEP_MOST = 1e-4, 8
 LOCATE_ABOVE = 0.01
+# Of "nothing is wrong" so much is left where something was seen that no healthy run shows.
+LEFT_HEALTHY = 1e-3
 
 
 def infer(
@@ -62,6 +64,8 @@ def infer(
     rough = weights @ members
     pruned = network.keep(_prune(rough))
     joint = joint_of_causes(pruned) if engine == "pgmpy" else joint_by_enumeration(pruned)
+    if any(f.present and catalogue.detector(n).fatal for n, f in evidence.findings.items()):
+        joint = _never_healthy(joint, pruned.causes)
     single = dict(zip(network.causes, map(float, rough), strict=True))
     single |= dict(zip(pruned.causes, map(float, marginals(joint)), strict=True))
     slugs = [s for s in catalogue.slugs() if any(_slug(c) == s for c in network.causes)]
@@ -83,6 +87,16 @@ def infer(
         bayes_factors=_bayes_factors(network, single),
         surprise=surprise,
     )
+
+
+def _never_healthy(joint: Array, causes: tuple[str, ...]) -> Array:
+    """Return the joint with what "nothing is wrong" held given to the unknown cause."""
+    none = (0,) * joint.ndim
+    alone = tuple(int(cause == UNKNOWN) for cause in causes)
+    moved = joint.copy()
+    moved[alone] += joint[none] * (1 - LEFT_HEALTHY)
+    moved[none] = joint[none] * LEFT_HEALTHY
+    return moved
 
 
 def screen(network: Network) -> tuple[NDArray[np.bool_], Array, float]:

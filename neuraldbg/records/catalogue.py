@@ -55,6 +55,8 @@ class Detector:
         stays the expert's.
     cumulative
         Whether it builds up over many steps: it says that something is so, not since when.
+    fatal
+        Whether no healthy run shows it: what no listed cause explains is then unknown, and not healthy.
     meaning
         One clause that completes "because …".
     source
@@ -78,6 +80,7 @@ class Detector:
     reliability: float = 0.9
     deliberate: bool = False
     cumulative: bool = False
+    fatal: bool = False
     meaning: str
     source: str
 

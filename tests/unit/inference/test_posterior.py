@@ -85,6 +85,20 @@ def test_an_unlisted_cause_takes_what_no_mechanism_explains() -> None:
     assert found.mechanisms["hose"] < 0.25
 
 
+@pytest.mark.parametrize("engine", ["pgmpy", "numpy"])
+@pytest.mark.parametrize(
+    "fatal", [True, False], ids=["that no healthy run shows", "that may be noise"]
+)
+def test_an_event_without_a_cause_leaves_health_only_where_it_may(fatal, engine) -> None:
+    noisy = builders.detector("noisy", leak=0.5, fatal=fatal)
+    catalogue = builders.catalogue([GRASS, noisy], [HOSE], p_unknown=0.02)
+    found = posterior(builders.finding("noisy", True), catalogue=catalogue, engine=engine)
+    assert (found.p_healthy < 0.01) == fatal
+    assert (found.p_unknown > 0.7) == fatal
+    # What the listed causes hold is theirs either way.
+    assert found.mechanisms["hose"] == pytest.approx(0.2, abs=0.01)
+
+
 def test_surprise_grows_with_evidence_that_nothing_explains() -> None:
     usual = posterior(builders.finding("grass_wet", True), builders.finding("roof_wet", True))
     odd = posterior(builders.finding("grass_wet", False), builders.finding("roof_wet", True))

@@ -151,8 +151,8 @@ def broadcast(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
 
 def root_loss(o: Tensor, y: Tensor, fixed: bool) -> Tensor:
     """Take a square root that meets zero."""
-    error = (o - y).abs()
-    masked = error * (error > 0.01)
+    square = (o - y).square()
+    masked = square * (square > 1e-4)
     return (masked + (1e-6 if fixed else 0.0)).sqrt().mean()
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.provenance import MOST_VIEWS, VIEWS
 from neuraldbg.capture.reduce import strided
 from neuraldbg.records.recording import Fact
 
@@ -77,25 +78,6 @@ def loss_facts(
     return facts
 
 
-# Autograd nodes that only look at their input in another way.
-VIEWS = (
-    "view",
-    "squeeze",
-    "unsqueeze",
-    "reshape",
-    "slice",
-    "select",
-    "transpose",
-    "permute",
-    "t",
-    "tocopy",
-    "clone",
-)
-MOST_VIEWS = 6
-# The node of everything in a compiled part.
-COMPILED = "compiledfunction"
-
-
 def made_by(prediction: Tensor) -> str:
     """Return the operation that made a prediction, views left out: ``sigmoid``, ``addmm`` …; empty if unknown."""
     node = prediction.grad_fn
@@ -103,8 +85,6 @@ def made_by(prediction: Tensor) -> str:
         if node is None:
             return ""
         name = node.name().partition("Backward")[0].lower()
-        if name == COMPILED:
-            return ""
         if name.removeprefix("unsafe").removesuffix("_") not in VIEWS:
             return name
         node = node.next_functions[0][0] if node.next_functions else None

@@ -14,11 +14,22 @@ __all__ = ["Birth", "find_birth", "is_readable"]
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
 # Autograd nodes that only look at their input in another way, and how many of them are passed.
-VIEWS = (
-    "view", "unsafeview", "reshape", "transpose", "permute", "tbackward", "squeeze", "unsqueeze",
-    "expand", "clone", "tocopy",
-)  # fmt: skip
+VIEWS = {
+    "view",
+    "squeeze",
+    "unsqueeze",
+    "reshape",
+    "slice",
+    "select",
+    "transpose",
+    "permute",
+    "t",
+    "tocopy",
+    "clone",
+}
 MOST_VIEWS = 6
+# A weight that is spread over a batch is still that weight.
+PASSED = {*VIEWS, "expand"}
 MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
 
@@ -163,7 +174,8 @@ def _past_views(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
     """Return the first node above that does more than look at its input in another way."""
     for _ in range(MOST_VIEWS):
         above = [n for n, _ in node.next_functions if n is not None]
-        if len(above) != 1 or not node.name().lower().startswith(VIEWS):
+        name = node.name().partition("Backward")[0].lower().removeprefix("unsafe")
+        if len(above) != 1 or name not in PASSED:
             return node
         node = above[0]
     return node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neuraldbg.catalogue.page import refutations
 from neuraldbg.explain.claims import UNKNOWN, Claim, claims, telling
 from neuraldbg.explain.remedy import remedy_text
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
@@ -17,8 +18,6 @@ MAX_CLAUSES = 6
 # Lift from which two mechanisms go together; less is rounding around independence.
 COUPLED = 1.05
 
-# A factor above it hardly moves the odds of a mechanism.
-REFUTES = 0.5
 # The failure that opens a sentence: the gravest first where several are equally well explained.
 SYMPTOMS = {
     "nonfinite_values": "Non-finite values",
@@ -275,12 +274,10 @@ class _Teller:
             and e.event in self._evidence.findings
             and e.event not in self._by_name
         ]
-        own = {e.event for e in mechanism.effects}
-        # A learned factor may also correct the weight of a mechanism's own evidence, or hardly move its odds.
         refuting = [
-            self._catalogue.detector(e.event)
-            for e in mechanism.forbids
-            if e.event in self._by_name and e.event not in own and e.link < REFUTES
+            self._catalogue.detector(name)
+            for name in refutations([mechanism])
+            if name in self._by_name
         ]
         clauses = [f"speaks against it: {d.meaning}" for d in refuting]
         clauses += [f"not seen: {d.meaning}" for d in missing]

@@ -234,7 +234,7 @@ def _ratios(model: Any, run: Callable[[], float]) -> dict[str, float]:
     run()
     out: dict[str, float] = {}
     for every in RHYTHMS:
-        capture = Capture(model, schedule=Schedule(dense=3, early=0, every=every, sparsest=every))
+        capture = Capture(model, schedule=Schedule(dense=3, every=every, sparsest=every))
         capture.start()
         run()
         ratios, controls, plain = [], [], []

@@ -13,12 +13,12 @@ from benchmarks.machine import write
 from benchmarks.overhead.programs import Program, compiled, eager
 from benchmarks.overhead.records import answer_time, import_time, memory
 from benchmarks.overhead.rivals import compare
-from benchmarks.overhead.timing import EARLY, STEADY, costs, row
+from benchmarks.overhead.timing import STEADY, costs, row
 
 TIMES = (
     "CPU time of a step with watching over without, one thread, the kinds of step timed apart and put together "
-    f"as the default schedule has them: every {STEADY}th step sampled late in a run, every {EARLY}th from step "
-    "160 on, densely before that. Control: two runs that are both without."
+    f"as the default schedule has them: every {STEADY}th step sampled late in a run, more densely before that, and "
+    "whole runs from their first step on. Control: two runs that are both without."
 )
 COMPILED = (
     "The same with `torch.compile` and its default backend. A traced step runs the compiled part once more, "

@@ -64,7 +64,7 @@ def _nothing(_model: Any, _optimizer: Any) -> Iterator[Any]:
 
 def _ours(program: Program) -> Callable[[Any, Any], Any]:
     """Return ours as it is late in a run: watching goes on where the block before left it."""
-    schedule = Schedule(dense=3, early=0, every=STEADY, sparsest=STEADY)
+    schedule = Schedule(dense=3, every=STEADY, sparsest=STEADY)
     capture = Capture(program.model, schedule=schedule)
     capture.start()
     capture.pause()

@@ -19,9 +19,9 @@ __all__ = ["Costs", "costs", "row"]
 CYCLE = 32
 FEW = 5
 NEVER = 10**9
-RUN = 1000
-# The sparsest rhythm of the default schedule, and its first one.
-STEADY, EARLY = Schedule().sparsest, Schedule().every
+RUN, LONG = 1000, 10_000
+# The sparsest rhythm of the default schedule.
+STEADY = Schedule().sparsest
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Costs:
 
     def every(self, steps: int) -> float:
         """Return the ratio to a plain step where every so many steps one is sampled."""
-        # Of the sampled steps every third is traced.
-        close = (2 * self.sampled + self.traced) / 3
+        traced = 1 / Schedule().traced_every
+        close = (1 - traced) * self.sampled + traced * self.traced
         return ((steps - 1) * self.unsampled + close) / steps / self.plain
 
     def first(self, steps: int) -> float:
@@ -67,7 +67,7 @@ def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float]
     numbers are written: what that takes is spread over them.
     """
     capture = Capture(
-        program.model, schedule=Schedule(dense=3, early=0, every=NEVER, sparsest=NEVER)
+        program.model, schedule=Schedule(dense=3, every=NEVER, sparsest=NEVER)
     )
     capture.start()
     timed(program.step, CYCLE)
@@ -100,7 +100,7 @@ def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float]
 def _sampled(program: Program, rounds: int) -> tuple[float, float]:
     """Return what a sampled step and a traced one take, as multiples of plain ones in between."""
     every = 4
-    schedule = Schedule(dense=3, early=0, every=every, sparsest=every, traced_every=2, armed=0)
+    schedule = Schedule(dense=3, every=every, sparsest=every, traced_every=2, armed=0)
     capture = Capture(program.model, schedule=schedule)
     capture.start()
     timed(program.step, 2 * every)
@@ -140,8 +140,8 @@ def row(name: str, found: Costs) -> dict[str, Any]:
         "program": name,
         "step, ms": round(found.plain / 1e3, 3),
         f"every {STEADY}th": round(found.every(STEADY), 4),
-        f"every {EARLY}th": round(found.every(EARLY), 4),
         f"first {RUN:,} steps": round(found.first(RUN), 4),
+        f"first {LONG:,} steps": round(found.first(LONG), 4),
         "unsampled (quartiles)": f"{found.unsampled / found.plain:.3f} ({low:.3f} to {high:.3f})",
         "sampled": round(found.sampled / found.plain, 2),
         "traced": round(found.traced / found.plain, 2),

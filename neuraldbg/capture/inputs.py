@@ -16,7 +16,8 @@ from neuraldbg.capture.tick import Tick
 
 __all__ = ["InputLog"]
 
-ENTRIES = 4096
+# A batch up to this size is copied whole; so many entries stand for a larger one.
+ENTRIES = 16_384
 SLOTS = 32
 
 

@@ -12,24 +12,28 @@ AHEAD = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The rhythm of sampled steps.
+    """The rhythm of sampled steps: as many in every octave of the run as in the one before.
+
+    A step that is looked at closely takes half as long again, or twice as long; so many of them and no more
+    keep a run of a thousand steps within a few per cent of its time.
 
     Attributes
     ----------
     dense
         Every step below this one is sampled: initial faults show before anything is learnt.
-    early, early_every
-        Below ``early`` every ``early_every``-th step.
-    every
-        After that every ``every``-th step …
     share
-        … or, later in the run, at least this share of the steps so far apart: an onset is asked for to
-        within 5 % of its step, which 3 % keeps.
+        After that sampled steps lie at most this share of the steps so far apart. What happened in between is
+        told to the step by the loss and by the norm of a gradient near the input, which are read at every one.
+    every
+        But never closer than this …
     sparsest
-        Never further apart than this.
+        … nor further apart than this. The distances are these numbers and powers of two times ``every``, so
+        that the grid of a sparser rhythm lies inside that of the denser one.
     traced_every
-        Of the sampled steps after ``dense`` every so many also watch the user's own functions: a graph of
-        layers does not change, and the arguments of a loss change slowly.
+        Of the sampled steps every so many also watch the user's own functions: a graph of layers does not
+        change, and the arguments of a loss change slowly.
+    traced
+        Every step below this one is traced.
     armed
         How many steps are sampled densely after an anomaly.
     armed_most, armed_share
@@ -37,15 +41,14 @@ class Schedule:
         time is no reason to look closely all the time.
     """
 
-    dense: int = 24
-    early: int = 160
-    early_every: int = 4
-    every: int = 10
-    share: float = 0.03
-    sparsest: int = 160
-    traced_every: int = 3
+    dense: int = 10
+    share: float = 0.2
+    every: int = 1
+    sparsest: int = 256
+    traced: int = 3
+    traced_every: int = 8
     armed: int = 8
-    armed_most: int = 48
+    armed_most: int = 24
     armed_share: float = 0.01
 
 
@@ -63,16 +66,11 @@ def is_sampled(schedule: Schedule, step: int, armed_until: int) -> bool:
     """
     if step < schedule.dense or step < armed_until:
         return True
-    if step < schedule.early:
-        return step % schedule.early_every == 0
     return step % _interval(schedule, step) == 0
 
 
 def _interval(schedule: Schedule, step: int) -> int:
-    """Return the distance of sampled steps: ``every`` doubled until it passes the share of the run.
-
-    Doubling keeps the grid of a sparser rhythm inside that of the denser one.
-    """
+    """Return the distance of sampled steps: ``every``, doubled until it would pass the share of the run."""
     interval = schedule.every
     while 2 * interval <= min(schedule.share * step, schedule.sparsest):
         interval *= 2
@@ -108,7 +106,7 @@ class Rhythm:
                 self._due += 1
             return False, False
         self._since_traced += 1
-        traced = step < self.schedule.dense or self._since_traced >= self.schedule.traced_every
+        traced = step < self.schedule.traced or self._since_traced >= self.schedule.traced_every
         if traced:
             self._since_traced = 0
         return True, traced

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning"),
 ]
 # Sampled and unsampled steps, and of the sampled ones some that are replayed.
-RHYTHM = Schedule(dense=2, early=0, every=3, sparsest=3, traced_every=2, armed=0)
+RHYTHM = Schedule(dense=2, every=3, sparsest=3, traced_every=2, armed=0)
 
 
 class Block(nn.Module):

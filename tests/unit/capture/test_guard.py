@@ -184,7 +184,7 @@ def odd_program(watch):
 
 PROGRAMS = (program, odd_program)
 # Sampled and unsampled steps, traced and untraced ones.
-RHYTHM = Schedule(dense=2, early=0, every=2, sparsest=2, traced_every=2, armed=0)
+RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 
 
 def _defined():

@@ -157,21 +157,19 @@ def _hardened(row: Row) -> Any:
     return replace(row.evidence, findings=findings)
 
 
-def learn(*, ablate: bool) -> None:
+def learn(*, ablate: bool, groupings: int) -> None:
     """Judge with architectures held out, learn on all, ship, and write the tables."""
     rows, corpus = list(read_table()), digest()
     held, temperature = held_out(rows, EXPERTS, corpus=corpus)
-    verdicts = _all(held)
-    raw = [
-        v
-        for h in held
-        for v in judge([r for r in rows if r.label.family in h.families], EXPERTS.refined(_bare(h)))
-    ]
+    verdicts, raw = _all(held), [v for h in held for v in h.raw]
     numbers = learn_all(rows, EXPERTS, corpus=corpus, temperature=temperature, verdicts=raw)
     SHIPPED.write_text(learned.to_json(numbers), encoding="utf-8")
     low, high = interval(verdicts)
     note = f"95 % interval of the calibration error: {low:.3f} to {high:.3f}."
     pooled = [_row("all families", verdicts)]
+    for seed in range(1, groupings):
+        again, _ = held_out(rows, EXPERTS, corpus=corpus, seed=seed)
+        pooled.append(_row(f"grouped anew, seed {seed}", _all(again)))
     if ablate:
         pooled += _ablations(rows, corpus)
     body = {
@@ -188,11 +186,6 @@ def learn(*, ablate: bool) -> None:
     }  # fmt: skip
     sys.stdout.write(f"{body['figures']}\n{write('diagnosis', body)}\n")
     reliability_diagram.draw()
-
-
-def _bare(held: Held) -> Any:
-    """Return a group's numbers without their claim map: what the shipped map is fitted on."""
-    return replace(held.numbers, claim=type(held.numbers.claim)(cap=1.0))
 
 
 def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
@@ -261,11 +254,14 @@ def main() -> None:
     parser.add_argument(
         "--ablate", action="store_true", help="also judge with parts left out (slow)"
     )
+    parser.add_argument(
+        "--groupings", type=int, default=3, help="how often families are grouped and left out anew"
+    )
     options = parser.parse_args()
     if options.cases:
         run_cases(options.cases, range(options.seeds))
     else:
-        learn(ablate=options.ablate)
+        learn(ablate=options.ablate, groupings=options.groupings)
 
 
 if __name__ == "__main__":

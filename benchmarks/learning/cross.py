@@ -28,16 +28,22 @@ MOST_ORIGINS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What was learned without a group of families, and the verdicts on them."""
+    """What was learned without a group of families, and the verdicts on them.
+
+    ``raw`` are those that state the network's own posterior, before the claim map.
+    """
 
     families: tuple[str, ...]
     numbers: Learned
+    raw: list[Verdict]
     verdicts: list[Verdict]
 
 
-def folds(rows: Sequence[Row], count: int) -> list[tuple[str, ...]]:
-    """Return groups of families, none split, of nearly equal numbers of families."""
+def folds(rows: Sequence[Row], count: int, seed: int = 0) -> list[tuple[str, ...]]:
+    """Return groups of families, none split, of nearly equal numbers of families; another seed groups them anew."""
     names = sorted({row.label.family for row in rows})
+    if seed:
+        names = np.random.default_rng(seed).permutation(names).tolist()
     return [tuple(names[k::count]) for k in range(min(count, len(names)))]
 
 
@@ -52,10 +58,8 @@ def _judge_fold(job: tuple[Sequence[Row], tuple[str, ...], Catalogue, Learned, b
     if location:
         rest = [r for r in rows if r.label.family not in left_out]
         numbers = replace(numbers, location=location_weights(rest, catalogue.refined(numbers), 60))
-    mine = [r for r in rows if r.label.family in left_out]
-    return Held(
-        families=left_out, numbers=numbers, verdicts=judge(mine, catalogue.refined(numbers))
-    )
+    raw = judge([r for r in rows if r.label.family in left_out], catalogue.refined(numbers))
+    return Held(families=left_out, numbers=numbers, raw=raw, verdicts=raw)
 
 
 def held_out(
@@ -67,6 +71,7 @@ def held_out(
     location: bool = True,
     count: int = 8,
     workers: int = 2,
+    seed: int = 0,
 ) -> tuple[list[Held], float]:
     """Return the held-out verdicts of every family, and the temperature that they were made with.
 
@@ -75,7 +80,7 @@ def held_out(
     together; the claim map of a group is fitted on the held-out verdicts of the others.
     """
     chosen = options or Options()
-    groups = folds(rows, count)
+    groups = folds(rows, count, seed)
     with get_context("spawn").Pool(workers) as pool:
         fits = _progress(
             "learning",
@@ -90,7 +95,8 @@ def held_out(
             ready = learned(numbers, catalogue, corpus=corpus, temperature=temperature)
             jobs.append((rows, group, catalogue, replace(ready, claim=ClaimMap(cap=1.0)), location))
         raw = _progress("judging", len(groups), pool.imap(_judge_fold, jobs))
-    return [_with_map(held, raw, rows, catalogue) for held in raw], temperature
+        mapped = [(held, raw, rows, catalogue) for held in raw]
+        return _progress("stating", len(groups), pool.imap(_with_map, mapped)), temperature
 
 
 def _progress(word: str, total: int, found: Iterable[Any]) -> list[Any]:
@@ -110,8 +116,9 @@ def _scored(
         return scores(numbers, batch), batch
 
 
-def _with_map(held: Held, every: Sequence[Held], rows: Sequence[Row], catalogue: Catalogue) -> Held:
-    others = [v for other in every if other.families != held.families for v in other.verdicts]
+def _with_map(job: tuple[Held, Sequence[Held], Sequence[Row], Catalogue]) -> Held:
+    held, every, rows, catalogue = job
+    others = [v for other in every if other.families != held.families for v in other.raw]
     numbers = replace(held.numbers, claim=claim_map(others), onset=onset_error(others))
     mine = [r for r in rows if r.label.family in held.families]
     return replace(held, numbers=numbers, verdicts=judge(mine, catalogue.refined(numbers)))

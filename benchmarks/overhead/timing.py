@@ -66,9 +66,7 @@ def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float]
     A few steps of each kind in turn, so that a change of the machine meets all of them. Once in so many steps
     numbers are written: what that takes is spread over them.
     """
-    capture = Capture(
-        program.model, schedule=Schedule(dense=3, every=NEVER, sparsest=NEVER)
-    )
+    capture = Capture(program.model, schedule=Schedule(dense=3, every=NEVER, sparsest=NEVER))
     capture.start()
     timed(program.step, CYCLE)
     plain, usual, writing, ratios, control = [], [], [], [], []

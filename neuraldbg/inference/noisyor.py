@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -155,26 +156,44 @@ def _refutation(mechanism: Mechanism, evidence: Evidence) -> float:
     return factor
 
 
-def event_log_likelihood(quiet: Array, network: Network) -> Array:
-    """Return the log-likelihood of the evidence from log P(every event absent).
+def event_log_likelihood(members: NDArray[np.bool_], network: Network) -> Array:
+    """Return the log-likelihood of the evidence under sets of active causes.
 
     An event of weight w counts as soft evidence: ``P(what was seen | causes)^w``.
 
     Parameters
     ----------
-    quiet
-        Shape ``(N, E)``; log probability that each event is absent under each set of causes.
+    members
+        Shape ``(N, M)``; which causes are active.
     network
-        Holds weights and what was seen.
+        Holds links, leaks, weights and what was seen.
 
     Returns
     -------
     ndarray
         Shape ``(N,)``.
     """
-    absent = np.minimum(quiet, np.log1p(-CLIP))
-    seen = np.where(network.present, np.log(-np.expm1(absent)), absent)
-    return np.asarray(seen @ network.weight)
+    active = members.astype(float)
+    quiet, blocked = np.log1p(-network.leak), np.log1p(-network.links)
+    seen, weight = network.present, network.weight
+    # Absent events factorise over causes: one number a cause holds all of them.
+    absent = active @ (blocked[:, ~seen] @ weight[~seen]) + quiet[~seen] @ weight[~seen]
+    silent = quiet[seen] + active @ blocked[:, seen]
+    return np.asarray(absent + np.log(-np.expm1(silent)) @ weight[seen])
+
+
+@lru_cache(maxsize=32)
+def _sets(count: int, largest: int) -> NDArray[np.bool_]:
+    """Return every choice of at most ``largest`` among ``count``, shape ``(N, count)``, smallest first."""
+    parts = [np.zeros((1, count), bool)]
+    for size in range(1, min(largest, count) + 1):
+        chosen = np.array(list(combinations(range(count), size)))
+        part = np.zeros((len(chosen), count), bool)
+        np.put_along_axis(part, chosen, values=True, axis=1)
+        parts.append(part)
+    found = np.concatenate(parts)
+    found.flags.writeable = False
+    return found
 
 
 def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], Array]:
@@ -183,19 +202,14 @@ def enumerate_sets(network: Network, largest: int) -> tuple[NDArray[np.bool_], A
     Returns
     -------
     members
-        Shape ``(N, M)``, bool.
+        Shape ``(N, M)``, bool, read-only.
     score
         Shape ``(N,)``; log P(set, evidence), exact for each set.
     """
-    count = len(network.causes)
-    sets = [s for size in range(min(largest, count) + 1) for s in combinations(range(count), size)]
-    members = np.zeros((len(sets), count), bool)
-    for row, chosen in enumerate(sets):
-        members[row, list(chosen)] = True
-    quiet = np.log1p(-network.leak) + members @ np.log1p(-network.links)
+    members = _sets(len(network.causes), largest)
     log_odds = np.log(network.prior) - np.log1p(-network.prior)
     prior = members @ log_odds + np.log1p(-network.prior).sum()
-    return members, prior + event_log_likelihood(quiet, network)
+    return members, prior + event_log_likelihood(members, network)
 
 
 def joint_by_enumeration(network: Network) -> Array:

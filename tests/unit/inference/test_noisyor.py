@@ -143,9 +143,10 @@ class TestEnumeration:
             SMALL,
             None,
         )
-        quiet = np.log([[0.4, 0.7]])
-        expected = 0.3 * math.log(0.6) + 0.6 * math.log(0.7)
-        assert event_log_likelihood(quiet, network)[0] == pytest.approx(expected)
+        nothing = np.zeros((1, 3), bool)
+        # "a" was seen against its leak of 0.1; "b", with a leak of 0.2, was not.
+        expected = 0.3 * math.log(0.1) + 0.6 * math.log(0.8)
+        assert event_log_likelihood(nothing, network)[0] == pytest.approx(expected)
 
     def test_the_joint_sums_to_one(self) -> None:
         joint = joint_by_enumeration(build(SEEN, SMALL, None))

@@ -100,9 +100,28 @@ def test_a_label_means_the_variant_that_was_seen():
     assert right == {"degenerate_normalization/flat"}
 
 
-def test_no_family_is_in_two_folds():
-    groups = folds([row({}, family=name) for name in "abcdefg"], 3)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_family_is_in_two_folds(seed):
+    groups = folds([row({}, family=name) for name in "abcdefg"], 3, seed)
     assert sorted(name for group in groups for name in group) == list("abcdefg")
+
+
+def test_another_seed_leaves_other_families_out_together():
+    rows = [row({}, family=name) for name in "abcdefg"]
+    assert {frozenset(g) for g in folds(rows, 3)} != {frozenset(g) for g in folds(rows, 3, 1)}
+
+
+def test_every_unlisted_cause_counts_like_a_mechanism_of_its_own():
+    def labelled(name: str, mechanism: str) -> Row:
+        one = row({}, mechanisms=(mechanism,))
+        return replace(one, label=replace(one.label, id=f"mlp-{mechanism}.{name}"))
+
+    listed = [labelled("all-0", "label_noise") for _ in range(4)]
+    unlisted = [labelled(name, "unknown_cause") for name in ("tiny-0", "leak-1", "leak-3")]
+
+    weight = encode([*listed, *unlisted], EXPERTS).importance.tolist()
+
+    assert weight == pytest.approx([1.0] * 4 + [2.0] + [2.0**0.5] * 2)
 
 
 def test_learned_numbers_survive_json():

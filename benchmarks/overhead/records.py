@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from neuraldbg.capture import Capture
+from neuraldbg.capture import Capture, Schedule
+from neuraldbg.capture.schedule import Rhythm
 from neuraldbg.demos.models import plain_mlp
 from neuraldbg.pipeline import diagnose
 from neuraldbg.records.recording import (
@@ -61,7 +62,8 @@ def _bytes(recording: Recording) -> int:
 def large_recording(layers: int = 500, steps: int = 10_000) -> Recording:
     """Return a recording of this size with plausible noise and no fault."""
     rng = np.random.default_rng(0)
-    sampled = np.arange(0, steps, 10)
+    rhythm = Rhythm(Schedule())
+    sampled = np.array([0, *(step for step in range(1, steps) if rhythm.next(step)[0])])
     infos = tuple(
         LayerInfo(
             name=f"block{i}.fc",

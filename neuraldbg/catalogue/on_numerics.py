@@ -55,7 +55,7 @@ DETECTORS = (
         failure="nonfinite_values",
         leak=0.002,
         reliability=1.0,
-        meaning="the first non-finite value was a float16",
+        meaning="the first non-finite value was a float16, or the gradient of a loss that no float16 holds",
         source="exact; float16 ends at 65504 (IEEE 754), autocast keeps logarithms and losses in float32",
     ),
     Detector(

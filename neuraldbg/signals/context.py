@@ -22,6 +22,12 @@ def is_adversarial(recording: Recording) -> bool:
     return len(recording.optimizers) >= 2
 
 
+def computes_in_float16(recording: Recording) -> bool:
+    """Return whether numbers of this program end at 65504; those of a bfloat16 do not."""
+    dtypes = {p.dtype for p in recording.topology.params}
+    return "float16" in {*dtypes, recording.facts.get("autocast")}
+
+
 def context_flags(recording: Recording) -> frozenset[str]:
     """Return the flags that hold for this program."""
     topology = recording.topology
@@ -47,7 +53,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
             for key in ("momentum", "beta1")
         ),
         "half_parameters": bool(dtypes & _HALF),
-        "fp16": "float16" in dtypes or "float16" in autocast,
+        "fp16": computes_in_float16(recording),
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
         "regression": any(c.function in REGRESSION for c in recording.losses),
         "adversarial": is_adversarial(recording),

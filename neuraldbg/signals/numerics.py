@@ -6,6 +6,7 @@ import numpy as np
 
 from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.context import computes_in_float16
 from neuraldbg.signals.robust import first_true
 from neuraldbg.signals.view import layer_series, run_series, scalar_series
 
@@ -23,6 +24,8 @@ SINGULAR_OPS = (
     "norm",
     "atan2",
 )
+# The largest float16 (IEEE 754).
+HALF_MAX = 65504.0
 
 
 def numeric_signals(recording: Recording) -> dict[str, Series]:
@@ -34,12 +37,14 @@ def numeric_signals(recording: Recording) -> dict[str, Series]:
             out[name] = _at(occurrence, 1.0)
     birth = _first(recording, "nonfinite_forward") or _first(recording, "nonfinite_gradient")
     if birth is not None:
-        operation = str(birth.facts.get("op") or "").lower()
-        if operation:
-            singular = operation.startswith(SINGULAR_OPS)
-            out["nonfinite_singular_op"] = _at(birth, float(singular))
-        if "half" in birth.facts:
-            out["nonfinite_half"] = _at(birth, float(bool(birth.facts["half"])))
+        for name, value in (
+            ("nonfinite_singular_op", _singular(birth)),
+            ("nonfinite_half", _half(recording, birth)),
+        ):
+            # Something was born: what is not known of it is not known to be otherwise.
+            out.pop(name, None)
+            if value is not None:
+                out[name] = _at(birth, float(value))
         out["growth_before_nonfinite"] = scalar_series(birth.step, _growth(recording, birth.step))
     risky = [o for o in recording.occurrences if o.kind == "risky_op"]
     if risky:
@@ -60,6 +65,28 @@ _KINDS = frozenset(
         "step_skipped",
     }
 )
+
+
+def _singular(birth: Occurrence) -> bool | None:
+    """Return whether a value was born at a singular point of its operation; None if that was not seen."""
+    operation = str(birth.facts.get("op") or "").lower()
+    return operation.startswith(SINGULAR_OPS) if operation else None
+
+
+def _half(recording: Recording, birth: Occurrence) -> bool | None:
+    """Return whether a value was born beyond the range of float16; None if that was not seen.
+
+    In a backward pass the operation is not seen. Where it starts from a number that a float16 does not hold,
+    gradients in half precision overflow.
+    """
+    if "half" in birth.facts:
+        return bool(birth.facts["half"])
+    if not computes_in_float16(recording):
+        return None
+    loss = run_series(recording, "loss")
+    start = loss.values[loss.observed & (loss.steps == birth.step)]
+    beyond = birth.kind == "nonfinite_gradient" and bool((np.abs(start) > HALF_MAX).any())
+    return True if beyond else None
 
 
 def _first(recording: Recording, kind: str) -> Occurrence | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from neuraldbg.records.recording import Occurrence, Recording
+from neuraldbg.signals.context import context_flags
 from neuraldbg.signals.numerics import numeric_signals
 from tests import builders
 
@@ -95,6 +96,32 @@ def test_a_birth_says_whether_the_value_was_a_float16(half) -> None:
     assert found["nonfinite_half"].values.tolist() == [[float(half)]]
 
 
-def test_a_birth_of_unknown_precision_says_nothing_of_it() -> None:
-    found = derived(born("nonfinite_forward", layer=1, op="AddBackward0"))
-    assert "nonfinite_half" not in found or not found["nonfinite_half"].values.any()
+@pytest.mark.parametrize("name", ["nonfinite_half", "nonfinite_singular_op"])
+def test_what_is_not_known_of_a_birth_is_not_observed(name) -> None:
+    assert name in derived()
+    assert name not in derived(born("nonfinite_gradient", layer=1), loss=[2.0] * 20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "autocast", "told"),
+    [
+        ("nonfinite_gradient", 2.0**22, "float16", [[1.0]]),
+        ("nonfinite_gradient", 2.0**22, "bfloat16", None),
+        ("nonfinite_gradient", 2.0, "float16", None),
+        ("nonfinite_forward", 2.0**22, "float16", None),
+    ],
+    ids=["beyond float16", "within bfloat16", "an ordinary loss", "born before the loss"],
+)
+def test_gradients_of_a_loss_beyond_half_precision_overflow(kind, loss, autocast, told) -> None:
+    found = derived(born(kind, layer=1), loss=[loss] * 20, autocast=autocast).get("nonfinite_half")
+    assert (found and found.values.tolist()) == told
+
+
+@pytest.mark.parametrize(
+    ("autocast", "holds"), [("float16", True), ("bfloat16", False), ("", False)]
+)
+def test_only_a_float16_has_its_narrow_range(autocast, holds) -> None:
+    found = context_flags(
+        builders.recording(builders.chain("a", "b"), steps=3, facts={"autocast": autocast})
+    )
+    assert ("fp16" in found) == holds

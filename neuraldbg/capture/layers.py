@@ -34,7 +34,7 @@ from neuraldbg.capture.reduce import (
 )
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
-from neuraldbg.capture.topology import Blueprint
+from neuraldbg.capture.topology import Blueprint, has_cycle
 from neuraldbg.capture.trace import Tracer
 
 __all__ = ["LayerWatch"]
@@ -68,6 +68,8 @@ class LayerWatch:
         self.open = False
         self.calls: dict[int, int] = {}
         self.edges: set[tuple[int, int]] = set()
+        # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
+        self._itself, self._looked, self._recurs = False, 0, False
         self.order: list[int] = []
         self.place: dict[int, int] = {}
         self.entry: Callable[[nn.Module, tuple[Any, ...]], None] | None = None
@@ -147,7 +149,8 @@ class LayerWatch:
         if self._doubtful:
             self._drop_doubtful()
         rows, norms = reduce_gradients(self._gradients)
-        if norms is not None and len(rows[0].indices) < len(self._gradients):
+        several = norms is not None and len(rows[0].indices) < len(self._gradients)
+        if norms is not None and several and self._is_recurrent():
             last = self._pass_start
             rows += _time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
@@ -162,6 +165,15 @@ class LayerWatch:
     def backward_begins(self) -> None:
         """Tell apart the passes of one step: only within one, calls of a layer are steps of time."""
         self._pass_start = len(self._gradients)
+
+    def _is_recurrent(self) -> bool:
+        """Return whether calls of a layer are steps of time: views, pairs and triplets of inputs are not.
+
+        Where no dataflow was seen, as in a part that was compiled, they are taken for it.
+        """
+        if len(self.edges) != self._looked:
+            self._looked, self._recurs = len(self.edges), has_cycle(self.edges)
+        return self._itself or self._recurs or not self.edges
 
     # -- what the hooks do ----------------------------------------------------------------------
 
@@ -184,6 +196,8 @@ class LayerWatch:
                 for source in self._tracer.layers_of(tensor):
                     if source != layer:
                         self.edges.add((source, layer))
+                    else:
+                        self._itself = True
         self._tracer.leaf_depth += 1
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.shards import is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
-__all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "redraw"]
+__all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "has_cycle", "redraw"]
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - the only common base of BatchNorm and SyncBatchNorm
@@ -226,3 +228,15 @@ def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
         return math.prod((parameter.shape[0], *parameter.shape[2:]))
     return math.prod(parameter.shape[1:])
+
+
+def has_cycle(edges: Iterable[tuple[int, int]]) -> bool:
+    """Return whether some layer is reached by what it gave itself."""
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for source, layer in edges:
+        order.add(layer, source)
+    try:
+        order.prepare()
+    except CycleError:
+        return True
+    return False

@@ -1,6 +1,7 @@
 """What the recording of a loop says beyond its losses: steps, groups, names, occurrences, what was not seen."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -58,6 +59,57 @@ def test_the_loss_of_a_closure_step_is_its_first_evaluation():
 
     # What ``step`` returns is the first evaluation, at the weights that the step began with.
     assert recorded(program).step["loss"].values.tolist() == pytest.approx(kept, rel=1e-6)
+
+
+class Views(nn.Module):
+    """One encoder for several parts of the input, which know nothing of one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(sum(torch.tanh(self.encode(part)) for part in x.unbind(1)))
+
+
+class Steps(Views):
+    """The same layers fed by what they gave before: directly, or through one another."""
+
+    def __init__(self, *, direct: bool) -> None:
+        super().__init__()
+        self.back: nn.Module = nn.Linear(8, 4)
+        if direct:
+            self.encode, self.back, self.head = nn.Linear(4, 4), nn.Identity(), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros_like(x[:, 0])
+        for part in x.unbind(1):
+            h = part + self.back(torch.tanh(self.encode(h)))
+        return self.head(torch.tanh(self.encode(h)))
+
+
+@pytest.mark.parametrize(
+    ("model", "recurrent"),
+    [
+        (Views, False),
+        (partial(Steps, direct=True), True),
+        (partial(Steps, direct=False), True),
+    ],
+    ids=["views of one input", "a layer that feeds itself", "layers that feed one another"],
+)
+def test_calls_are_steps_of_time_only_where_a_layer_is_fed_by_itself(model, recurrent):
+    def program(watch):
+        torch.manual_seed(0)
+        net = model()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        with watch(net):
+            for _ in range(3):
+                optimizer.zero_grad()
+                net(torch.randn(5, 6, 4)).square().mean().backward()
+                optimizer.step()
+        return net, []
+
+    assert ("time_grad_slope" in recorded(program).layer) == recurrent
 
 
 @pytest.mark.parametrize("loop", [loops.lbfgs, loops.accumulation], ids=lambda f: f.__name__)

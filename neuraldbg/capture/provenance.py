@@ -30,6 +30,9 @@ VIEWS = {
 MOST_VIEWS = 6
 # A weight that is spread over a batch is still that weight.
 PASSED = {*VIEWS, "expand"}
+# Of finite numbers they make finite ones or infinities, and they keep neither their inputs nor their result.
+ARITHMETIC = {"Add", "Sub", "Rsub", "Mul"}
+SINGULAR = {"Log", "Log2", "Log10", "Log1P", "Div", "Pow", "Acos", "Asin", "Atanh", "Acosh"}
 MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
 
@@ -81,8 +84,8 @@ def find_birth(loss: Tensor) -> Birth | None:
             bad = _bad(node, name)
             if bad is None:
                 continue
-            culprit = _producer(node, name, bad)
-            target = "target" in name or culprit is None
+            culprit = _earlier(_producer(node, name, bad))
+            target = "target" in name or culprit is None or _met_data(culprit, bad)
             return Birth(
                 op=(culprit or node).name(),
                 params=_params_near(culprit or node),
@@ -162,6 +165,30 @@ def _producer(
         return bad.grad_fn
     # A saved input without history is data; a saved input that needs a gradient is a parameter.
     return node if bad.requires_grad else None
+
+
+def _kind(node: torch.autograd.graph.Node) -> str:
+    return node.name().partition("Backward")[0]
+
+
+def _earlier(node: torch.autograd.graph.Node | None) -> torch.autograd.graph.Node | None:
+    """Return the operation with a singular point that feeds arithmetic, which keeps nothing that would show it."""
+    current = node
+    for _ in range(MOST_VIEWS):
+        if current is None or _kind(current) not in ARITHMETIC:
+            return node
+        above = [n for n, _ in current.next_functions if n is not None]
+        singular = next((n for n in above if _kind(n) in SINGULAR), None)
+        if singular is not None:
+            return singular
+        current = above[0] if len(above) == 1 else None
+    return node
+
+
+def _met_data(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
+    """Return whether arithmetic made a NaN with a number from outside the graph: finite ones cannot make any."""
+    outside = any(n is None for n, _ in node.next_functions)
+    return outside and _kind(node) in ARITHMETIC and bool(torch.isnan(bad).any().item())
 
 
 def _is_entrance(node: torch.autograd.graph.Node) -> bool:

@@ -136,7 +136,9 @@ class Session:
             self.notes.inside += 1
         if self.notes.inside > 1 or not torch.is_grad_enabled():
             return
-        if not tick.inputs_seen:
+        if tick.inputs_seen:
+            tick.more_inputs = True
+        else:
             self._inputs.take(tick, args, kwargs)
         if tick.sampled:
             self._watch.live = self._watch.open = True
@@ -188,7 +190,7 @@ class Session:
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
-            self._incidents.inputs_seen = self._tick.inputs_seen
+            self._incidents.inputs_seen = self._tick.inputs_seen and not self._tick.more_inputs
         if self._incidents.judge_loss(self.steps, value, root):
             self._rhythm.arm(self.steps)
 

@@ -51,6 +51,7 @@ class Tick:
     stepped = False
     shares = False
     inputs_seen = False
+    more_inputs = False
 
     def __init__(self, step: int, *, sampled: bool, traced: bool) -> None:
         self.step = step

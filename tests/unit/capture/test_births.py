@@ -82,6 +82,60 @@ def test_a_bad_target_is_told_as_a_target(hidden: int) -> None:
     assert (step, kind) == (5, "nonfinite_target")
 
 
+def _squared(output: Tensor, target: Tensor) -> Tensor:
+    return 0.5 * (output - target).square().sum(1).mean()
+
+
+def _logarithmic(output: Tensor, target: Tensor) -> Tensor:
+    return (0.5 * output.log() - target).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "bad", "kind"),
+    [(_squared, float("nan"), "nonfinite_target"), (_logarithmic, 1.0, "nonfinite_forward")],
+    ids=["a bad target", "a logarithm of negative numbers"],
+)
+def test_a_loss_written_by_hand_tells_a_bad_target_from_a_singular_operation(
+    loss, bad, kind
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    with torch.no_grad():
+        model[2].bias.fill_(3.0 if loss is _logarithmic else 0.0)
+
+    def batch(step: int) -> Batch:
+        x, _ = clusters(step)
+        if step == 5 and loss is _logarithmic:
+            with torch.no_grad():
+                model[2].bias.fill_(-3.0)
+        return x, torch.full((len(x), 1), bad if step == 5 else 1.0)
+
+    recording = watched(model, batch=batch, loss=loss, lr=0.01)
+    first = next(o for o in recording.occurrences if o.kind.startswith("nonfinite"))
+    assert (first.step, first.kind) == (5, kind)
+    assert first.facts["op"] == ("LogBackward0" if loss is _logarithmic else "SubBackward0")
+
+
+@pytest.mark.parametrize("at", [None, 5], ids=["clean", "one bad batch"])
+def test_bad_data_of_a_second_entry_are_not_taken_for_a_layer(at: int | None) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"made": nn.Linear(4, 8), "judge": nn.Linear(8, 1)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(8):
+            optimizer.zero_grad()
+            real, _ = clusters(step)
+            if step == at:
+                real[0, 0] = float("nan")
+            fake = model["judge"](model["made"](torch.randn(len(real), 4)))
+            (F.softplus(fake) + F.softplus(-model["judge"](real))).mean().backward()
+            optimizer.step()
+    found = [o for o in dbg.recording.occurrences if o.kind.startswith("nonfinite")]
+    assert [(o.step, o.kind) for o in found[:1]] == (
+        [] if at is None else [(5, "nonfinite_target")]
+    )
+
+
 def test_what_feeds_the_second_call_of_a_shared_module_feeds_what_comes_after_it() -> None:
     recording = watched(Pooled())
     names = [layer.name for layer in recording.topology.layers]

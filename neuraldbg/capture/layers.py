@@ -178,10 +178,10 @@ class LayerWatch:
     # -- what the hooks do ----------------------------------------------------------------------
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not (self.live and self.open) and self.entry is not None and torch.is_grad_enabled():
+        outside = not (self.live and self.open) and torch.is_grad_enabled()
+        if outside and self.entry is not None and not in_backward():
             # Called from outside any entry module known so far: it becomes one.
-            if not in_backward():
-                self._guard(self.entry, module, args)
+            self._guard(self.entry, module, args)
         if not self.tracing or not self.live:
             return
         layer = self._blueprint.layer_of.get(id(module))

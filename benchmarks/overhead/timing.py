@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.overhead.programs import Program
 from neuraldbg.capture import Capture, Schedule
+from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.schedule import Rhythm
 
 __all__ = ["Costs", "costs", "row"]
@@ -34,10 +35,12 @@ class Costs:
     sampled: float
     traced: float
     quartiles: tuple[float, float]
+    compiled: bool
 
     def every(self, steps: int) -> float:
         """Return the ratio to a plain step where every so many steps one is sampled."""
-        traced = 1 / Schedule().traced_every
+        schedule = Schedule()
+        traced = 1 / (schedule.traced_every_compiled if self.compiled else schedule.traced_every)
         close = (1 - traced) * self.sampled + traced * self.traced
         return ((steps - 1) * self.unsampled + close) / steps / self.plain
 
@@ -45,7 +48,7 @@ class Costs:
         """Return the ratio over the first steps of a run with the default schedule."""
         rhythm, total = Rhythm(Schedule()), self.traced
         for step in range(1, steps):
-            sampled, traced = rhythm.next(step)
+            sampled, traced = rhythm.next(step, compiled=self.compiled)
             total += self.traced if traced else self.sampled if sampled else self.unsampled
         return total / steps / self.plain
 
@@ -128,6 +131,7 @@ def costs(program: Program, budget_s: float = 14.0) -> Costs:
         sampled=sampled * base,
         traced=traced * base,
         quartiles=(float(np.quantile(ratios, 0.25)), float(np.quantile(ratios, 0.75))),
+        compiled=is_optimized(program.model),
     )
 
 

@@ -29,11 +29,12 @@ class Schedule:
     sparsest
         … nor further apart than this. The distances are these numbers and powers of two times ``every``, so
         that the grid of a sparser rhythm lies inside that of the denser one.
-    traced_every
-        Of the sampled steps every so many also watch the user's own functions: a graph of layers does not
-        change, and the arguments of a loss change slowly.
-    traced
-        Every step below this one is traced.
+    traced, traced_every
+        Every step below the first one, and of the sampled steps after it every so many, also watch the user's
+        own functions: a graph of layers does not change, and the arguments of a loss change slowly.
+    traced_every_compiled
+        The same for programs with compiled parts, whose layers are read in traced steps only; there all of the
+        dense start is traced.
     armed
         How many steps are sampled densely after an anomaly.
     armed_most, armed_share
@@ -47,6 +48,7 @@ class Schedule:
     sparsest: int = 256
     traced: int = 3
     traced_every: int = 8
+    traced_every_compiled: int = 2
     armed: int = 8
     armed_most: int = 24
     armed_share: float = 0.01
@@ -95,8 +97,16 @@ class Rhythm:
             self._spent += until - max(self._until, step + 1)
             self._until = max(self._until, until)
 
-    def next(self, step: int) -> tuple[bool, bool]:
-        """Return whether the step is sampled, and whether it is also traced; asked once for every step."""
+    def next(self, step: int, *, compiled: bool = False) -> tuple[bool, bool]:
+        """Return whether the step is sampled, and whether it is also traced; asked once for every step.
+
+        Parameters
+        ----------
+        step
+            Optimizer step.
+        compiled
+            Whether parts of the program are compiled.
+        """
         if step < self._due and step >= self._until:
             return False, False
         if not is_sampled(self.schedule, step, self._until):
@@ -106,7 +116,10 @@ class Rhythm:
                 self._due += 1
             return False, False
         self._since_traced += 1
-        traced = step < self.schedule.traced or self._since_traced >= self.schedule.traced_every
+        schedule = self.schedule
+        first = max(schedule.traced, schedule.dense) if compiled else schedule.traced
+        often = schedule.traced_every_compiled if compiled else schedule.traced_every
+        traced = step < first or self._since_traced >= often
         if traced:
             self._since_traced = 0
         return True, traced

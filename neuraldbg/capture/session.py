@@ -330,7 +330,7 @@ class Session:
         if tick.settings is not self._settings:
             self._settings = tick.settings
             self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
-        sampled, traced = self._rhythm.next(self.steps)
+        sampled, traced = self._rhythm.next(self.steps, compiled=self.parts.compiled)
         self._tick = Tick(self.steps, sampled=sampled, traced=traced)
         self._watch.live, self.notes.inside = False, 0
         if sampled or tick.sampled:

@@ -230,7 +230,10 @@ def test_the_loss_function_is_seen_with_what_it_was_given(way):
     found, expected = _recording(way).losses, _recording(_not).losses
     same_step = {call.step: call for call in expected}
     assert len(found) >= 12
-    assert all(call == same_step[call.step] for call in found)
+    # The other run looks at the arguments of its loss less often.
+    common = [call for call in found if call.step in same_step]
+    assert len(common) >= 2
+    assert all(call == same_step[call.step] for call in common)
 
 
 @pytest.mark.parametrize("way", [_before, _one_part, _in_a_function], ids=_id)

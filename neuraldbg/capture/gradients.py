@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -34,6 +35,7 @@ class Gradients:
         self._learning = LEARNING
         self._signs: list[int] = []
         self._before: list[tuple[int, Tensor | None, int]] = []
+        self._left: list[tuple[int, weakref.ref[Tensor], int]] = []
 
     # -- did a backward pass come here? ---------------------------------------------------------
 
@@ -68,6 +70,23 @@ class Gradients:
                 # Two, because parameters may be frozen or replaced.
                 self._signs += [hits[0], hits[-1]]
         return True
+
+    # -- did anybody write to them after it? ----------------------------------------------------
+
+    def leave(self) -> None:
+        """A backward pass ended: remember its gradients, without keeping any alive."""
+        tensors = self._blueprint.tensors
+        held = ((i, g) for i, p in enumerate(tensors) if (g := local_gradient(p)) is not None)
+        self._left = [(i, weakref.ref(g), g._version) for i, g in held]  # noqa: SLF001 - as above
+
+    def rewritten(self) -> bool:
+        """Return whether a gradient was written or replaced since the backward pass left it."""
+        left, self._left = self._left, []
+        for index, before, version in left:
+            now = local_gradient(self._blueprint.tensors[index])
+            if now is not None and (now is not before() or now._version != version):  # noqa: SLF001 - as above
+                return True
+        return False
 
     # -- norms ----------------------------------------------------------------------------------
 

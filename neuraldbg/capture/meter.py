@@ -29,11 +29,18 @@ class GradientMeter:
         Knows the order of the layers.
     far
         Whether they live on a device, where reading one would stall it.
+
+    Attributes
+    ----------
+    rewritten
+        Whether gradients were seen to change between a backward pass and the step that used them: clipping
+        does that, and spreads one bad entry over all of them. Never set for gradients on a device.
     """
 
     def __init__(
         self, gradients: Gradients, incidents: Incidents, watch: LayerWatch, *, far: bool
     ) -> None:
+        self.rewritten = False
         self._gradients = gradients
         self._incidents = incidents
         self._watch = watch
@@ -55,10 +62,25 @@ class GradientMeter:
             raw = raw / scale
             if not self._far and not math.isfinite(raw):
                 return False
+        elif not (self._far or self.rewritten):
+            self._gradients.leave()
         tick.run["grad_norm_raw"] = raw
         return not (self._far or math.isfinite(raw)) and self._judge(
             tick, *self._gradients.everyone()
         )
+
+    def probe_raw(self, tick: Tick, scale: Tensor | float | None) -> bool:
+        """Look before clipping on a step that is not sampled: at a probe, and at all if it is bad.
+
+        Parameters
+        ----------
+        tick, scale
+            As in ``take_raw``: what overflows behind a scaler is none of ours.
+        """
+        if scale is not None:
+            return False
+        _, norm = self._gradients.probe(self._watch.place)
+        return not math.isfinite(norm) and self._judge(tick, *self._gradients.everyone())
 
     def take(self, tick: Tick, scale: Tensor | None = None) -> bool:
         """Measure all norms on a sampled step, else that of a probe.
@@ -99,8 +121,16 @@ class GradientMeter:
             found = [norm / scale for norm in found]
         tick.grad_index, tick.grad = indices, torch.stack(found)
         if tick.sampled:
-            tick.run["grad_norm_used"] = together(found)
+            self._compare(tick, together(found))
         return not self._far and scale is None and self._judge(tick, indices, found)
+
+    def _compare(self, tick: Tick, used: Tensor | float) -> None:
+        """Note the norm that an optimizer uses, and whether it is that of the gradients left for it."""
+        tick.run["grad_norm_used"] = used
+        if not (self._far or self.rewritten):
+            # A write through ``.data`` shows in the norm only, and a clip that left all as it was only as a write.
+            written = self._gradients.rewritten()
+            self.rewritten = written or bool(tick.run.get("grad_norm_raw", used) != used)
 
     def _judge(self, tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> bool:
         sizes = dict(zip(indices, torch.stack(tuple(found)).tolist(), strict=True))

@@ -50,8 +50,12 @@ class Stepping:
         closely = tick.sampled and not self.evaluations
         bad = closely and self._meter.take_raw(tick, scale)
         if self._entry is None:
-            return bad
+            between = self._meter.rewritten and not closely
+            return bad or (between and self._meter.probe_raw(tick, scale))
         self.evaluations += 1
+        if self.evaluations == 2:
+            # Gradients at other weights than those first measured say nothing of clipping.
+            tick.run.pop("grad_norm_raw", None)
         bad = self._meter.take(tick) or bad
         if closely:
             # What was read when the step began were the gradients of the step before, or none.
@@ -65,8 +69,5 @@ class Stepping:
         if self.evaluations == 1:
             # The closure may have clipped after its backward pass: what is there now was used.
             bad = self._meter.take(tick, grad_scale(optimizer))
-        elif self.evaluations:
-            # Gradients at other weights than those first measured say nothing of clipping.
-            tick.run.pop("grad_norm_raw", None)
         self._entry, self.evaluations = None, 0
         return bad

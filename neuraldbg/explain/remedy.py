@@ -89,15 +89,16 @@ def remedy_text(
         What was seen, by event name.
     """
     where = f"'{layer}'" if layer else "all layers"
+    rate = _rate_at(signals, step)
     values = {
         "layer": layer or "the network",
         "where": where,
         "step": step,
         "mismatch": _first(MISMATCHES, events, "make head and loss agree"),
         "not_updated": _not_updated(events, layer),
-        **_rates(signals, mechanism.slug),
+        **_rates(signals, mechanism.slug, rate),
         **_clips(signals, step),
-        **_optimizer(signals),
+        **_optimizer(signals, rate),
         "schedule": _schedule(signals, events),
         "operation": _operation(signals),
         "gradient_loss": _gradient_loss(signals),
@@ -130,10 +131,9 @@ def _number(signals: Signals, name: str, words: str) -> _Number:
     return _Number(float(value) if known and value is not None else math.nan, words)
 
 
-def _rates(signals: Signals, slug: str) -> dict[str, _Number]:
-    rate = _number(signals, "learning_rate", "its present value")
+def _rates(signals: Signals, slug: str, rate: _Number) -> dict[str, _Number]:
     low = slug == "learning_rate_too_low"
-    better = rate * IDEAL_RATIO / (_best_ratio(signals) if low else _worst_ratio(signals))
+    better = IDEAL_RATIO / (_best_push(signals, rate) if low else _worst_push(signals, rate))
     if low and not better > 2 * rate:
         better = rate * DECADE
     elif not low and not better < rate / 2:
@@ -150,19 +150,55 @@ def _rates(signals: Signals, slug: str) -> dict[str, _Number]:
     }
 
 
-def _best_ratio(signals: Signals) -> float:
-    best = signals.numbers.get("update_ratio_best")
-    return float(best) if isinstance(best, float) and best > 0 else math.nan
+def _rate_at(signals: Signals, step: int) -> _Number:
+    """Return the learning rate in force at a step: where groups differ the largest, as a schedule is told.
+
+    A warm-up that begins at zero does nothing there: the first rate that does something is meant.
+    """
+    steps, rates = _schedule_of(signals)
+    if not steps.size:
+        return _number(signals, "learning_rate", "its present value")
+    row = int(_rows(steps, np.array([step]))[0])
+    later = rates[row:][rates[row:] > 0]
+    return _Number(float(later[0] if later.size else rates[row]), "its present value")
 
 
-def _worst_ratio(signals: Signals) -> float:
-    """Return the update ratio of the worst layer: its early level, or its peak if the early one is fine."""
+def _schedule_of(signals: Signals) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the steps whose learning rate is known, and the largest of all groups at each."""
+    column = signals.recording.group.get("lr")
+    if column is None:
+        return np.zeros(0, np.int64), np.zeros(0)
+    rates = np.where(column.observed, column.values, 0.0).max(axis=1, initial=0.0)
+    known = column.observed.any(axis=1)
+    return signals.recording.steps[known], rates[known]
+
+
+def _rows(steps: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return for each step the last row that is not after it."""
+    return np.maximum(np.searchsorted(steps, at, side="right") - 1, 0)
+
+
+def _best_push(signals: Signals, rate: float) -> float:
+    """Return the update ratio for each unit of the rate where it was best: that is at the largest rate."""
+    best = _number(signals, "update_ratio_best", "")
+    largest = float(_schedule_of(signals)[1].max(initial=0.0)) or rate
+    return best / largest if best > 0 and largest > 0 else math.nan
+
+
+def _worst_push(signals: Signals, rate: float) -> float:
+    """Return the update ratio for each unit of the rate in the worst layer.
+
+    That is its early level, or its peak if the early one is fine. A ratio counts by the rate at its own step.
+    """
     ratio = signals.series.get("update_ratio")
     if ratio is None or not ratio.observed.any():
         return math.nan
-    seen = np.where(ratio.observed & np.isfinite(ratio.values), ratio.values, 0.0)
-    early = float(np.median(seen[:EARLY], axis=0).max())
-    worst = early if early > 2 * IDEAL_RATIO else float(seen.max())
+    steps, rates = _schedule_of(signals)
+    then = rates[_rows(steps, ratio.steps)] if steps.size else np.full(ratio.steps.size, rate)
+    usable = ratio.observed & np.isfinite(ratio.values) & (then > 0)[:, None]
+    push = np.where(usable, ratio.values, 0.0) / np.where(then > 0, then, 1.0)[:, None]
+    early = float(np.median(push[:EARLY], axis=0).max())
+    worst = early if early * rate > 2 * IDEAL_RATIO else float(push.max())
     return worst if worst > 0 else math.nan
 
 
@@ -195,11 +231,10 @@ def _sampled(signals: Signals, name: str) -> tuple[NDArray[np.float32], NDArray[
     return column.values[usable], signals.recording.steps[usable]
 
 
-def _optimizer(signals: Signals) -> dict[str, _Number]:
+def _optimizer(signals: Signals, rate: float) -> dict[str, _Number]:
     """Return momentum, the rate that it would stand at the usual effective step, and beta2."""
     momentum, beta1, beta2 = (_default(signals, k) for k in ("momentum", "beta1", "beta2"))
     momentum = max(momentum, beta1) if math.isfinite(momentum) else beta1
-    rate = _number(signals, "learning_rate", "its present value")
     # lr / (1 - beta) is the effective step; 0.9 is the momentum that rates are usually tuned for.
     return {
         "momentum": _Number(momentum, "its present value"),
@@ -215,11 +250,9 @@ def _default(signals: Signals, key: str) -> float:
 
 def _schedule(signals: Signals, events: Events) -> str:
     """Return what the schedule did, with its numbers, to follow the remedy; empty if nothing stands out."""
-    rates = signals.recording.group.get("lr")
-    if rates is None or not rates.observed.any():
+    steps, rate = _schedule_of(signals)
+    if not steps.size:
         return ""
-    rate = np.where(rates.observed, rates.values, 0.0).max(axis=1)
-    steps = signals.recording.steps
     if "lr_jumped" in events:
         row = int(np.searchsorted(steps, events["lr_jumped"][0].span.first))
         change = f"from {rate[max(row - 1, 0)]:.2g} to {rate[row]:.2g}"

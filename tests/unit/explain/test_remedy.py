@@ -1,9 +1,12 @@
 """What to try, with this run's numbers, and without a NaN where a number is not known."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from neuraldbg.explain.remedy import remedy_text
-from neuraldbg.records.recording import LayerInfo, Occurrence, OptimizerInfo, Topology
+from neuraldbg.records.recording import Column, LayerInfo, Occurrence, OptimizerInfo, Topology
 from tests import builders
 
 LR = "lower from {learning_rate:.3g} to {better_rate:.1g}{clip}"
@@ -81,6 +84,71 @@ class TestRates:
 
     def test_an_unknown_low_rate_is_said_in_words(self) -> None:
         assert text("{better_rate:.1g}", slug="learning_rate_too_low") == "ten times as much"
+
+
+class TestRatesInForce:
+    """With a schedule, a number is the one of its own step."""
+
+    def run(self, *rates):
+        return builders.recording(steps=len(rates), group={"lr": list(rates)})
+
+    @pytest.mark.parametrize(
+        ("rates", "step", "said"),
+        [
+            pytest.param([0.5] * 4, 2, "0.5", id="constant"),
+            pytest.param([0.1, 0.2, 0.4, 0.8], 2, "0.4", id="warm-up"),
+            pytest.param([0.8, 0.4, 0.2, 0.1], 2, "0.2", id="decay"),
+            pytest.param([0.01, 0.01, 3.0, 3.0], 2, "3", id="jump"),
+            pytest.param([0.0, 0.0, 0.2, 0.4], 0, "0.2", id="a warm-up from zero"),
+            pytest.param([0.1, 0.1, 0.0, 0.0], 3, "0", id="a decay to zero"),
+            pytest.param([0.1, None, None, 0.4], 2, "0.1", id="not read at that step"),
+            pytest.param([None, 0.3, 0.4, 0.4], 0, "0.3", id="not read before"),
+            pytest.param([0.1, 0.2], 9, "0.2", id="after the last row"),
+        ],
+    )
+    def test_the_rate_is_that_of_the_onset(self, rates, step, said) -> None:
+        first = {"learning_rate": next(rate for rate in rates if rate is not None)}
+        found = text("{learning_rate:.3g}", step=step, numbers=first, source=self.run(*rates))
+        assert found == said
+
+    def test_of_several_groups_the_largest_rate_is_quoted(self) -> None:
+        run = self.run(0.1, 0.1)
+        wide = Column(np.array([[0.1, 0.3], [0.1, 0.2]]), np.ones((2, 2), bool))
+        said = text("{learning_rate:.3g}", step=1, source=replace(run, group={"lr": wide}))
+        assert said == "0.2"
+
+    @pytest.mark.parametrize("last", [0.1, 0.8], ids=["constant", "warm-up"])
+    def test_a_ratio_counts_by_the_rate_of_its_own_step(self, last) -> None:
+        # One in five at a rate of 0.8, or of 0.1: the rate that brings it to one in a thousand is not the same.
+        early, rates = [[1e-4]] * 30, [0.1] * 30 + [last]
+        series = ratios(*early, [0.2])
+        run, numbers = self.run(*rates), {"learning_rate": 0.1}
+        said = text("{better_rate:.2g}", step=30, series=series, numbers=numbers, source=run)
+        assert said == f"{last * 1e-3 / 0.2:.2g}"
+
+    def test_so_does_one_of_before_the_rate_was_what_it_is_at_the_onset(self) -> None:
+        # One in a hundred at 0.1; at 0.8 it is eight times as much.
+        said = text(
+            "from {learning_rate:.3g} to {better_rate:.1g}",
+            step=30,
+            series=ratios(*[[0.01]] * 31),
+            source=self.run(*[0.1] * 30, 0.8),
+        )
+        assert said == "from 0.8 to 0.01"
+
+    @pytest.mark.parametrize("first", [1e-7, 1e-9], ids=["constant", "warm-up"])
+    def test_the_best_ratio_is_that_of_the_largest_rate(self, first) -> None:
+        said = text(
+            "from {learning_rate:.3g} to {better_rate:.1g}",
+            slug="learning_rate_too_low",
+            numbers={"learning_rate": first, "update_ratio_best": 1e-6},
+            source=self.run(first, *[1e-7] * 3),
+        )
+        assert said == f"from {first:.3g} to 0.0001"
+
+    def test_momentum_is_weighed_against_the_rate_in_force(self) -> None:
+        run = replace(self.run(0.1, 0.4), optimizers=(builders.sgd(0.1, momentum=0.99),))
+        assert text("{momentum_rate:.1g}", step=1, source=run) == "0.04"
 
 
 class TestClips:

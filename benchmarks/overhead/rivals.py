@@ -1,7 +1,7 @@
 """Step time and memory under the other tools and under ours, in one process: runs in the peers' environment.
 
 Every tool is told the loss as its README wants it, and so is read the loss in the plain loop. Ours is put back for
-each block as it is in a long run, every 160th step sampled; the others know no rhythm and look at every step.
+each block as it is late in a run, at its sparsest rhythm; the others know no rhythm and look at every step.
 ``naive`` is what is found in many notebooks: a forward hook on every layer that reads one number.
 """
 

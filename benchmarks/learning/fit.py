@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.learning.table import Label, Row
+from benchmarks.learning.table import Row
 from neuraldbg.records.catalogue import Catalogue, Effect
 from neuraldbg.records.learned import Learned
 
@@ -199,24 +199,18 @@ def _right(
 
 
 def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return weights that make mechanisms count alike (to the power of a half)."""
-    kinds = [_kind(row.label) for row in rows]
-    counts = Counter(kinds)
-    listed = [n for kind, n in counts.items() if kind and not kind.startswith(UNKNOWN)]
+    """Return weights that make mechanisms count alike (to the power of a half).
+
+    Causes that the catalogue does not list have one name and are many faults: they count as they are. Balanced
+    like one mechanism, whatever looks a little like a listed cause would be it.
+    """
+    first = [row.label.mechanisms[0] if row.label.mechanisms else "" for row in rows]
+    counts = Counter(first)
+    listed = [n for mechanism, n in counts.items() if mechanism not in {"", UNKNOWN}]
     typical = float(np.median(listed)) if listed else 1.0
-    weight = np.array([(typical / counts[kind]) ** 0.5 if kind else 1.0 for kind in kinds])
+    weight = np.array([1.0 if m in {"", UNKNOWN} else (typical / counts[m]) ** 0.5 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
     return (weight * harmless).astype(np.float32)
-
-
-def _kind(label: Label) -> str:
-    """Return what counts like one mechanism; empty for healthy runs.
-
-    Causes that the catalogue does not list have one name, but each of them is a fault of its own. Counted as
-    one mechanism they would be as rare as one, and whatever looks a little like a listed cause would be it.
-    """
-    first = label.mechanisms[0] if label.mechanisms else ""
-    return label.id.partition("-")[2].rpartition("-")[0] if first == UNKNOWN else first
 
 
 class Numbers:

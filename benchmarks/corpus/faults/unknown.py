@@ -114,7 +114,6 @@ def _scrambled(program: Program, _draw: Draw) -> Injection | None:
         return None
     return Injection(
         broken=program.plus(feed=_wrong_way),
-        accept=("label_noise",),
         symptom="loss_plateau",
         strength="every sample's features in another order",
     )

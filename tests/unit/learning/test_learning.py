@@ -111,17 +111,13 @@ def test_another_seed_leaves_other_families_out_together():
     assert {frozenset(g) for g in folds(rows, 3)} != {frozenset(g) for g in folds(rows, 3, 1)}
 
 
-def test_every_unlisted_cause_counts_like_a_mechanism_of_its_own():
-    def labelled(name: str, mechanism: str) -> Row:
-        one = row({}, mechanisms=(mechanism,))
-        return replace(one, label=replace(one.label, id=f"mlp-{mechanism}.{name}"))
-
-    listed = [labelled("all-0", "label_noise") for _ in range(4)]
-    unlisted = [labelled(name, "unknown_cause") for name in ("tiny-0", "leak-1", "leak-3")]
-
-    weight = encode([*listed, *unlisted], EXPERTS).importance.tolist()
-
-    assert weight == pytest.approx([1.0] * 4 + [2.0] + [2.0**0.5] * 2)
+def test_unlisted_causes_are_not_weighed_down_like_one_mechanism():
+    rows = [
+        row({}, mechanisms=(name,))
+        for name in ("label_noise", *["dead_units"] * 4, *["unknown_cause"] * 9)
+    ]
+    weight = encode(rows, EXPERTS).importance.tolist()
+    assert weight == pytest.approx([2.5**0.5, *[0.625**0.5] * 4, *[1.0] * 9])
 
 
 def test_learned_numbers_survive_json():

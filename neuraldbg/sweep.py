@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuraldbg.answers import Answers
+from neuraldbg.records.names import clause
 from neuraldbg.records.recording import Column, Recording
 
 __all__ = [
@@ -218,10 +219,7 @@ def _also(partings: list[_Parting]) -> tuple[str, ...]:
     if not partings:
         return ()
     same = [p for p in partings[1:] if p.step == partings[0].step]
-    return tuple(
-        f"{in_words(p.pair.what)}{f' in {p.pair.layer!r}' if p.pair.layer else ''}"
-        for p in same[:4]
-    )
+    return tuple(f"{in_words(p.pair.what)}{clause(p.pair.layer)}" for p in same[:4])
 
 
 def _parting(pair: _Pair) -> _Parting | None:

@@ -12,6 +12,7 @@ from neuraldbg.capture.compiled import anything_compiled, original
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.shards import rank_and_count
 from neuraldbg.capture.topology import Blueprint
+from neuraldbg.records.names import label
 from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
 __all__ = ["placed", "program_facts", "topology", "unobserved"]
@@ -144,7 +145,7 @@ def unobserved(
 
 def _names(blueprint: Blueprint, layers: list[int]) -> str:
     """Return the first few names of layers."""
-    names = [blueprint.layers[i].name for i in layers]
+    names = [label(blueprint.layers[i].name) for i in layers]
     return ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from neuraldbg.cli.saved import opened
 from neuraldbg.cli.say import EXIT_FAILURE, say, say_json
 from neuraldbg.errors import NeuralDBGError, UsageError
+from neuraldbg.records.names import clause, label
 from neuraldbg.sweep import (
     Difference,
     Verdict,
@@ -49,9 +50,8 @@ def _told(found: Difference, first: str, second: str) -> str:
 def _headline(found: Difference) -> str:
     if found.step is None:
         return "the runs do not part by more than a factor of three anywhere"
-    where = f" in '{found.layer}'" if found.layer else ""
     sizes = f"{found.first:.3g} in A and {found.second:.3g} in B"
-    return f"the runs part at step {found.step}{where}: {in_words(found.what)} is {sizes}"
+    return f"the runs part at step {found.step}{clause(found.layer)}: {in_words(found.what)} is {sizes}"
 
 
 def triage(options: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def _table(verdicts: list[Verdict], shared: dict[str, dict[str, str]]) -> str:
 def _row(found: Verdict) -> str:
     if found.mechanism == "unreadable":
         return found.sentence
-    where = found.layer or "–"
+    where = label(found.layer, "–")
     step = "–" if found.step is None else str(found.step)
     loss = "–" if found.final_loss is None else f"{found.final_loss:.4g}"
     return f"p = {found.probability:.2f}  from step {step:>5}  final loss {loss:>9}  {where}"

@@ -20,6 +20,7 @@ from neuraldbg.explain.remedy import MISMATCHES, NOT_UPDATED
 from neuraldbg.records.catalogue import Detector, Mechanism
 from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Explanation
 from neuraldbg.records.event import SemanticEvent
+from neuraldbg.records.names import label
 from neuraldbg.records.recording import Topology
 from neuraldbg.sweep import Difference, Verdict
 
@@ -146,7 +147,7 @@ def _layers(options: argparse.Namespace) -> None:
     order = sorted(topology.layers, key=lambda layer: (layer.order < 0, layer.order))
     say(
         "\n".join(
-            f"  {_place(x.order)}  {x.name or '(the model)':<40} {x.type:<20} {x.activation or ''}"
+            f"  {_place(x.order)}  {label(x.name):<40} {x.type:<20} {x.activation or ''}"
             for x in order
         )
     )

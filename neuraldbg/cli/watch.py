@@ -11,6 +11,7 @@ from neuraldbg.cli.say import say, say_json
 from neuraldbg.recording.frames import PREFIX
 from neuraldbg.records.diagnosis import CausalHypothesis, Diagnosis
 from neuraldbg.records.event import SemanticEvent
+from neuraldbg.records.names import clause
 from neuraldbg.saved import SavedRun
 
 __all__ = ["watch"]
@@ -80,14 +81,13 @@ class _Follower:
 
 
 def _line(event: SemanticEvent) -> str:
-    where = f" in '{event.layer}'" if event.layer else ""
-    return f"  step {event.span.first:>6}  {event.before} → {event.after}{where} ({event.name})"
+    what = f"{event.before} → {event.after}{clause(event.layer)}"
+    return f"  step {event.span.first:>6}  {what} ({event.name})"
 
 
 def _posterior(diagnosis: Diagnosis) -> str:
     causes = "".join(
-        f"  {h.mechanism}{f' in {h.layer}' if h.layer else ''} {h.p_mechanism:.2f}"
-        for h in _leading(diagnosis)
+        f"  {h.mechanism}{clause(h.layer)} {h.p_mechanism:.2f}" for h in _leading(diagnosis)
     )
     return f"after {diagnosis.coverage.steps} steps: healthy {diagnosis.p_healthy:.2f}{causes}"
 

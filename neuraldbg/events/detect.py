@@ -46,13 +46,9 @@ def find_events(signals: Signals, catalogue: Catalogue) -> tuple[SemanticEvent, 
         if (judged := _judge(detector, signals)) is not None
         for event in _events(detector, judged, signals)
     ]
-    order = {layer.name: layer.order for layer in signals.recording.topology.layers}
-    return tuple(
-        sorted(
-            found,
-            key=lambda e: (e.span.first, order.get(e.layer or "", -1), e.name, e.id),
-        )
-    )
+    layers = signals.recording.topology.layers
+    order: dict[str | None, int] = {layer.name: layer.order for layer in layers}
+    return tuple(sorted(found, key=lambda e: (e.span.first, order.get(e.layer, -1), e.name, e.id)))
 
 
 def gather_evidence(

@@ -9,6 +9,7 @@ from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.diagnosis import CausalHypothesis, Coupling
 from neuraldbg.records.event import SemanticEvent
 from neuraldbg.records.evidence import Evidence, Posterior
+from neuraldbg.records.names import clause
 from neuraldbg.records.signals import Signals
 
 __all__ = ["SYMPTOMS", "mechanism_couplings", "rank"]
@@ -260,8 +261,8 @@ class _Teller:
     def _clause(self, name: str, layer: str | None) -> str:
         events = self._at(name, layer)
         event, detector = events[0], self._catalogue.detector(name)
-        where = f" in '{event.layer}'" if event.layer else ""
-        if event.layer and event.layer != layer and len(events) > 1:
+        where = clause(event.layer)
+        if event.layer is not None and event.layer != layer and len(events) > 1:
             others = len(events) - 1
             where += f" and {others} other layer{'s' if others > 1 else ''}"
         return f"{detector.meaning}{where}{_measured(event, detector)}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.catalogue import Mechanism
 from neuraldbg.records.event import SemanticEvent
+from neuraldbg.records.names import label, quoted
 from neuraldbg.records.signals import Signals
 
 __all__ = ["remedy_text"]
@@ -88,11 +89,10 @@ def remedy_text(
     events
         What was seen, by event name.
     """
-    where = f"'{layer}'" if layer else "all layers"
     rate = _rate_at(signals, step)
     values = {
-        "layer": layer or "the network",
-        "where": where,
+        "layer": label(layer, "the network"),
+        "where": "all layers" if layer is None else quoted(layer),
         "step": step,
         "mismatch": _first(MISMATCHES, events, "make head and loss agree"),
         "not_updated": _not_updated(events, layer),
@@ -107,8 +107,7 @@ def remedy_text(
         "input_scale": _number(signals, "input_scale", "far from 1"),
         "target_scale": _number(signals, "target_scale", "far from 1"),
     }
-    template = mechanism.remedy if layer else mechanism.remedy.replace("'{layer}'", "{where}")
-    return template.format(**values)
+    return mechanism.remedy.replace("'{layer}'", "{where}").format(**values)
 
 
 def _first(table: dict[str, str], events: Events, default: str) -> str:
@@ -119,9 +118,9 @@ def _not_updated(events: Events, layer: str | None) -> str:
     """Return what keeps parameters from moving, with every layer that it concerns."""
     text = _first(NOT_UPDATED, events, "check which parameters the optimizer owns")
     event = next((name for name in NOT_UPDATED if name in events), "")
-    named = [e.layer for e in events.get(event, ()) if e.layer] or ([layer] if layer else [])
-    quoted = [f"'{name}'" for name in named]
-    shown = ", ".join(quoted[:3]) + (f" and {len(quoted) - 3} more" if len(quoted) > 3 else "")
+    seen = [e.layer for e in events.get(event, ()) if e.layer is not None]
+    named = [quoted(name) for name in (seen or ([] if layer is None else [layer]))]
+    shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
     return text.format(layers=shown or "the model")
 
 

@@ -12,6 +12,7 @@ from neuraldbg.records.diagnosis import (
     Diagnosis,
     Explanation,
 )
+from neuraldbg.records.names import in_words
 
 __all__ = ["about", "explanations", "healthy_reason", "tell"]
 
@@ -67,11 +68,12 @@ def about(claim: CausalHypothesis, failure: str) -> CausalHypothesis:
 
 
 def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> list[str]:
-    where = f"layer '{claim.layer}'" if claim.layer else claim.place
+    where = claim.place if claim.layer is None else in_words(claim.layer)
     kind = "calibrated" if claim.calibrated else "not calibrated"
     first, last = claim.steps.first, claim.steps.stop - 1
     between = f" (between {first} and {last})" if first < last else ""
-    joint = f", p of mechanism and place = {claim.probability:.2f}" if claim.layer else ""
+    whole = claim.layer is None
+    joint = "" if whole else f", p of mechanism and place = {claim.probability:.2f}"
     lines = [
         *_block(
             "what", (f"{claim.claim} ({claim.mechanism}), p = {claim.p_mechanism:.2f}, {kind}",)

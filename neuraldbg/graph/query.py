@@ -10,6 +10,7 @@ import networkx as nx
 
 from neuraldbg.records.diagnosis import CausalChain, CausalEdge, Coupling, EventGraph
 from neuraldbg.records.event import SemanticEvent
+from neuraldbg.records.names import label
 
 __all__ = ["event_couplings", "to_networkx", "trace"]
 
@@ -30,7 +31,7 @@ def to_networkx(graph: EventGraph) -> nx.DiGraph:
             kind=event.kind,
             before=event.before,
             after=event.after,
-            layer=event.layer or "",
+            layer=label(event.layer),
             step=event.span.first,
             last_step=event.span.stop - 1,
             strength=float(event.strength),

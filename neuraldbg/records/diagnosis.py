@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from neuraldbg.records.event import SemanticEvent, StepSpan
+from neuraldbg.records.names import clause, in_words
 from neuraldbg.records.recording import Unobserved
 
 __all__ = [
@@ -80,11 +81,10 @@ class CausalChain:
 
 
 def _event_line(event: SemanticEvent) -> str:
-    where = f" in '{event.layer}'" if event.layer else ""
     # A plateau is known when the run ends; what led to it may have begun at any step before.
     ends = event.failure == "loss_plateau" and event.span.length > 1
     when = f"until step {event.span.stop - 1}" if ends else f"step {event.span.first}"
-    return f"{when}: {event.after}{where} ({event.name})"
+    return f"{when}: {event.after}{clause(event.layer)} ({event.name})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class CausalHypothesis:
     mechanism
         Slug.
     layer
-        Dotted module name; None = whole network, data or optimizer.
+        Dotted module name, empty for the model itself; None = whole network, data or optimizer.
     step, steps
         Onset, and the interval that it lies in.
     probability
@@ -158,7 +158,7 @@ class CausalHypothesis:
     role: str = "root"
 
     def __str__(self) -> str:
-        where = f"layer '{self.layer}'" if self.layer else self.place
+        where = self.place if self.layer is None else in_words(self.layer)
         return (
             f"{self.symptom} originated in {where} at step {self.step}, "
             f"likely due to {self.claim} (confidence: {self.probability:.2f})"

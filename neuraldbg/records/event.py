@@ -69,7 +69,7 @@ class SemanticEvent:
     before, after
         Regime left and regime entered, in words; ``before`` is ``"start"`` when the run began in it.
     layer
-        Dotted module name; None for the run, the data or the optimizer.
+        Dotted module name, empty for the model itself; None for the run, the data or the optimizer.
     span
         When, in optimizer steps; ``span.first`` is the onset.
     strength

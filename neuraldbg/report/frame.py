@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neuraldbg.records.diagnosis import Diagnosis
+from neuraldbg.records.names import label
 from neuraldbg.records.recording import Column, Recording
 
 __all__ = ["events_frame", "hypotheses_frame", "layers_frame", "steps_frame"]
@@ -18,7 +19,7 @@ def events_frame(diagnosis: Diagnosis) -> pd.DataFrame:
             "event_id": e.id,
             "event": e.name,
             "kind": e.kind,
-            "layer": e.layer,
+            "layer": None if e.layer is None else label(e.layer),
             "step_onset": e.span.first,
             "step_end": e.span.stop - 1,
             "before": e.before,
@@ -40,7 +41,7 @@ def hypotheses_frame(diagnosis: Diagnosis) -> pd.DataFrame:
         {
             "rank": i,
             "mechanism": h.mechanism,
-            "origin_layer": h.layer,
+            "origin_layer": None if h.layer is None else label(h.layer),
             "origin_step": h.step,
             "probability": h.probability,
             "p_mechanism": h.p_mechanism,
@@ -71,7 +72,7 @@ def steps_frame(recording: Recording) -> pd.DataFrame:
 
 def layers_frame(recording: Recording) -> pd.DataFrame:
     """Return numbers of layers, one row per sampled step and layer at which anything was measured."""
-    names = [layer.name for layer in recording.topology.layers]
+    names = [label(layer.name) for layer in recording.topology.layers]
     index = pd.MultiIndex.from_product([recording.sampled, names], names=["step", "layer"])
     columns = {
         name: _nullable(Column(values.reshape(-1), observed.reshape(-1)))

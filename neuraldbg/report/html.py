@@ -12,12 +12,20 @@ from neuraldbg.records.diagnosis import (
     Diagnosis,
     EventGraph,
 )
+from neuraldbg.records.names import label
 from neuraldbg.report.layout import moment
 from neuraldbg.report.png import to_png
 from neuraldbg.report.svg import to_svg
 from neuraldbg.report.text import to_text
 
-__all__ = ["chain_html", "diagnosis_html", "graph_html", "graph_mimebundle", "mimebundle"]
+__all__ = [
+    "chain_html",
+    "diagnosis_html",
+    "graph_html",
+    "graph_mimebundle",
+    "layer_html",
+    "mimebundle",
+]
 
 ROWS, LISTED, BRIEF = 6, 6, 3
 # How one event leads to another, for people.
@@ -88,9 +96,15 @@ def chain_html(chain: CausalChain) -> str:
     for i, event in enumerate(chain.events):
         edge = chain.edges[i - 1] if i else None
         how = f" <i>({_arrow(edge)})</i>" if edge else ""
-        where = f" in <code>{escape(event.layer)}</code>" if event.layer else ""
+        where = layer_html(event.layer, " in ")
         items.append(f"<li>step {moment(event)}: {escape(event.after)}{where}{how}</li>")
     return f"<ol>{''.join(items)}</ol>"
+
+
+def layer_html(layer: str | None, before: str = "") -> str:
+    """Return the name of a layer after what leads to it; empty for what is in no layer."""
+    # Layer names come from the user's model.
+    return "" if layer is None else f"{before}<code>{escape(label(layer))}</code>"
 
 
 def _arrow(edge: CausalEdge) -> str:
@@ -103,8 +117,9 @@ def _arrow(edge: CausalEdge) -> str:
 def _row(hypothesis: CausalHypothesis, most: int) -> str:
     # Layer names come from the user's model, so every string is escaped.
     p = hypothesis.p_mechanism
-    where = f"in <code>{escape(hypothesis.layer)}</code>, " if hypothesis.layer else ""
-    claim = f"<b>{escape(hypothesis.mechanism)}</b><br>{where}from step {hypothesis.step}<br>"
+    where = layer_html(hypothesis.layer, "in ")
+    when = f"{', ' if where else ''}from step {hypothesis.step}"
+    claim = f"<b>{escape(hypothesis.mechanism)}</b><br>{where}{when}<br>"
     more = page_of(hypothesis.mechanism)
     read_on = f"<br><small>read on: <code>{escape(more)}</code></small>" if more else ""
     cells = (

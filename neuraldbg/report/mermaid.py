@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuraldbg.records.diagnosis import EventGraph
 from neuraldbg.records.event import SemanticEvent
+from neuraldbg.records.names import label
 
 __all__ = ["to_dot", "to_mermaid"]
 
@@ -36,7 +37,7 @@ def to_dot(graph: EventGraph) -> str:
 
 
 def _label(event: SemanticEvent) -> str:
-    return f"{event.layer or 'run'}: {event.after} @{event.span.first}"
+    return f"{label(event.layer, 'run')}: {event.after} @{event.span.first}"
 
 
 def _mermaid(text: str) -> str:

@@ -118,7 +118,7 @@
       ". Columns are the steps that were looked at closely: many at the start, fewer later.";
     draw();
   };
-  const name = (row) => data.layers[map.layers[row]] || "(the model)";
+  const name = (row) => data.layers[map.layers[row]];
   function draw() {
     if (!canvas || !map) return;
     const style = getComputedStyle(document.body);

@@ -14,9 +14,10 @@ from typing import Any
 
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Diagnosis
+from neuraldbg.records.names import label
 from neuraldbg.records.recording import Recording
 from neuraldbg.report.about import about_html
-from neuraldbg.report.html import chain_html
+from neuraldbg.report.html import chain_html, layer_html
 from neuraldbg.report.maps import curves, heat_maps
 from neuraldbg.report.plot import plot_svg
 from neuraldbg.report.svg import to_svg
@@ -108,13 +109,13 @@ def _data(diagnosis: Diagnosis, recording: Recording, catalogue: Catalogue) -> d
     place = {e.id: i for i, e in enumerate(diagnosis.events)}
     used = {e.name for e in diagnosis.events}
     return {
-        "layers": [layer.name for layer in recording.topology.layers],
+        "layers": [label(layer.name) for layer in recording.topology.layers],
         "meanings": {name: text for name, text in meanings.items() if name in used},
         "events": [
             {
                 "name": e.name,
                 "kind": e.kind,
-                "layer": e.layer,
+                "layer": None if e.layer is None else label(e.layer),
                 "first": e.span.first,
                 "last": e.span.stop - 1,
                 "before": e.before,
@@ -139,7 +140,7 @@ def _cause_data(
 ) -> dict[str, Any]:
     chain = _chain_of(hypothesis, diagnosis)
     return {
-        "layer": hypothesis.layer,
+        "layer": None if hypothesis.layer is None else label(hypothesis.layer),
         "step": hypothesis.step,
         "events": [place[i] for i in hypothesis.event_ids if i in place],
         "chain": [place[e.id] for e in chain] if chain is not None else [],
@@ -185,9 +186,8 @@ def _causes(diagnosis: Diagnosis, catalogue: Catalogue) -> str:
     seen = {e.name for e in diagnosis.events}
     rows = [_bar("healthy", diagnosis.p_healthy, "good", "nothing is wrong")]
     for i, h in enumerate(_shown(diagnosis)):
-        where = f" in <code>{escape(h.layer)}</code>" if h.layer else ""
-        both = f"; mechanism and place together {h.probability:.2f}" if h.layer else ""
-        told = f"{escape(h.claim)}{where}, from step {h.step}{both}"
+        both = "" if h.layer is None else f"; mechanism and place together {h.probability:.2f}"
+        told = f"{escape(h.claim)}{layer_html(h.layer, ' in ')}, from step {h.step}{both}"
         about = about_html(h.mechanism, catalogue, seen)
         rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i, about))
     return (
@@ -330,7 +330,7 @@ def _coverage(diagnosis: Diagnosis, recording: Recording) -> str:
 def _events(diagnosis: Diagnosis, total: int) -> str:
     rows = "".join(
         f'<tr data-row="{i}"><td>{e.span.first}</td><td>{e.span.stop - 1}</td>'
-        f"<td>{f'<code>{escape(e.layer)}</code>' if e.layer else ''}</td><td>{escape(e.after)}</td>"
+        f"<td>{layer_html(e.layer)}</td><td>{escape(e.after)}</td>"
         f"<td>{escape(e.name)}</td><td>{float(e.strength):.2f}</td></tr>"
         for i, e in enumerate(diagnosis.events)
     )

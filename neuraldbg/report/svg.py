@@ -8,6 +8,7 @@ from html import escape
 
 from neuraldbg.records.diagnosis import CausalChain, CausalEdge, EventGraph
 from neuraldbg.records.event import EventKind, SemanticEvent
+from neuraldbg.records.names import clause, label
 from neuraldbg.report.layout import LEFT, ROW, TOP, WIDTH, Layout, Place, arrange, moment
 
 __all__ = ["COLOURS", "shape", "to_svg"]
@@ -100,8 +101,7 @@ def _captions(chain: CausalChain, top: float) -> list[str]:
     out = []
     for i, event in enumerate(list(chain)[:CAPTIONS]):
         y = top + 14 + CAPTION * i
-        where = f" in '{event.layer}'" if event.layer else ""
-        told = f"step {moment(event)}: {event.after}{where} ({event.name})"
+        told = f"step {moment(event)}: {event.after}{clause(event.layer)} ({event.name})"
         out.append(
             f'<text x="14" y="{y}" font-weight="700" fill="{STRONG}">{i + 1}</text>'
             f'<text x="30" y="{y}">{_escaped(told)}</text>'
@@ -112,13 +112,13 @@ def _captions(chain: CausalChain, top: float) -> list[str]:
 def _grid(layout: Layout) -> str:
     bottom = layout.height
     out = []
-    for i, name in enumerate(layout.lanes):
-        y = TOP + ROW * i
+    for i, lane in enumerate(layout.lanes):
+        y, name = TOP + ROW * i, label(lane)
         if i % 2 == 0:
             out.append(
                 f'<rect x="0" y="{y}" width="{WIDTH}" height="{ROW}" fill="{QUIET}" fill-opacity="0.07"/>'
             )
-        weight = "" if name in layout.named else ' font-style="italic"'
+        weight = "" if lane in layout.named else ' font-style="italic"'
         out.append(
             f'<text x="{LEFT - 12}" y="{y + ROW / 2 + 4}" text-anchor="end"{weight}>'
             f"<title>{_escaped(name)}</title>{_escaped(_shortened(name))}</text>"
@@ -138,8 +138,7 @@ def _escaped(text: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    # The end of a dotted name tells more than its beginning; the model itself has an empty one.
-    name = name or "(the model)"
+    # The end of a dotted name tells more than its beginning.
     return name if len(name) <= TEXT else "…" + name[1 - TEXT :]
 
 
@@ -190,20 +189,20 @@ def shape(kind: EventKind, x: float, y: float, size: float, attributes: str = ""
 
 
 def _mark(event: SemanticEvent, place: Place, number: int | None, handle: int | None) -> str:
-    where = event.layer or "run"
+    where = label(event.layer, "run")
     told = f"{where}: {event.before} → {event.after}, step {event.span.first} ({event.name})"
     data = ""
     if handle is not None:
         data = f' data-event="{handle}" tabindex="0" role="button" aria-label="{_escaped(told)}"'
     ring = f' stroke="{STRONG}" stroke-width="2.2"' if number is not None else ""
     mark = shape(event.kind, place.x, place.y, 7.5 if number is not None else 5.2, ring)
-    label = ""
+    numeral = ""
     if number is not None:
-        label = (
+        numeral = (
             f'<text x="{place.x + 9:.1f}" y="{place.y - 6:.1f}" font-size="11" font-weight="700" '
             f'fill="{STRONG}">{number}</text>'
         )
-    return f"<g{data}><title>{_escaped(told)}</title>{mark}{label}</g>"
+    return f"<g{data}><title>{_escaped(told)}</title>{mark}{numeral}</g>"
 
 
 def _legend(layout: Layout) -> str:

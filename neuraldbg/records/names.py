@@ -1,0 +1,36 @@
+"""What a layer is called in text: the watched model has parameters of its own too, and no name but the empty one."""
+
+from __future__ import annotations
+
+__all__ = ["clause", "in_words", "label", "quoted"]
+
+MODEL = "(the model)"
+MODEL_IN_WORDS = "the model itself"
+
+
+def label(layer: str | None, outside: str = "") -> str:
+    """Return what stands in a cell of a table, in a row of a picture, in a node of a graph.
+
+    Parameters
+    ----------
+    layer
+        As records have it.
+    outside
+        What stands there for what is in no layer.
+    """
+    return outside if layer is None else layer or MODEL
+
+
+def quoted(layer: str) -> str:
+    """Return a layer within a sentence."""
+    return f"'{layer}'" if layer else MODEL_IN_WORDS
+
+
+def in_words(layer: str) -> str:
+    """Return a layer within a sentence that has not said yet that it speaks of one."""
+    return f"layer {quoted(layer)}" if layer else MODEL_IN_WORDS
+
+
+def clause(layer: str | None) -> str:
+    """Return where something is, to follow what it is; empty for what is in no layer."""
+    return "" if layer is None else f" in {quoted(layer)}"

@@ -237,7 +237,7 @@ class TestOneFailureOneExplanation:
         assert not {"learning_rate_too_high", "learning_rate_too_low"} <= likely
 
     def test_confidence_is_no_constant(self, dbg) -> None:
-        p = {round(h.p_mechanism, 3) for h in dbg.get_causal_hypotheses(0.0)}
+        p = {round(h.p_mechanism, 6) for h in dbg.get_causal_hypotheses(0.0)}
         assert len(p) > 3
 
 

@@ -35,9 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="programs whose name holds this word")
     parser.add_argument("--no-rivals", action="store_true", help="leave the other tools out")
+    parser.add_argument(
+        "--budget", type=float, default=14.0, help="seconds for either half of a program's row"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    plain, fast = _rows(eager(args.only)), _rows(compiled(args.only))
+    plain = _rows(eager(args.only), args.budget)
+    fast = _rows(compiled(args.only), args.budget)
     if args.only:
         return
     others = [] if args.no_rivals else compare()
@@ -50,10 +54,10 @@ def main() -> None:
     print(write("overhead", {"tables": [t for t in tables if t["rows"]]}))
 
 
-def _rows(programs: Iterator[Program]) -> list[dict[str, Any]]:
+def _rows(programs: Iterator[Program], budget_s: float) -> list[dict[str, Any]]:
     rows = []
     for program in programs:
-        rows.append(row(program.name, costs(program)))
+        rows.append(row(program.name, costs(program, budget_s)))
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

@@ -33,6 +33,14 @@ PASSED = {*VIEWS, "expand"}
 # Of finite numbers they make finite ones or infinities, and they keep neither their inputs nor their result.
 ARITHMETIC = {"Add", "Sub", "Rsub", "Mul"}
 SINGULAR = {"Log", "Log2", "Log10", "Log1P", "Div", "Pow", "Acos", "Asin", "Atanh", "Acosh"}
+# What an operation keeps, and the largest value of it that is singular; a divisor only at zero.
+SINGULAR_INPUTS = {
+    "Log": ("_saved_self", 0.0),
+    "Log2": ("_saved_self", 0.0),
+    "Log10": ("_saved_self", 0.0),
+    "Log1P": ("_saved_self", -1.0),
+    "Div": ("_saved_other", 0.0),
+}
 MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
 
@@ -94,19 +102,34 @@ def find_birth(loss: Tensor) -> Birth | None:
                 rows=_rows(bad),
                 half=bad.dtype == torch.float16,
             )
-    root = loss.grad_fn
+    # No saved tensor is bad. A logarithm of zero is minus infinity, which masks hold as well: it shows by its input.
+    origin = next((node for node in order if _is_at_singular_point(node)), loss.grad_fn)
     return (
         None
-        if root is None
+        if origin is None
         else Birth(
-            op=root.name(),
-            params=_params_near(root),
+            op=origin.name(),
+            params=_params_near(origin),
             target=False,
             entrance=False,
             rows=None,
             half=False,
         )
     )
+
+
+def _is_at_singular_point(node: torch.autograd.graph.Node) -> bool:
+    """Return whether an operation kept an input for which it has no finite value."""
+    name, least = SINGULAR_INPUTS.get(_kind(node), ("", 0.0))
+    try:
+        value = getattr(node, name, None)
+    except RuntimeError:
+        # Freed, or changed in place since: it cannot testify.
+        return False
+    if not isinstance(value, Tensor) or not is_readable(value):
+        return False
+    at = value == 0.0 if name == "_saved_other" else value <= least
+    return bool(at.any().item())
 
 
 def _topological(

@@ -116,6 +116,22 @@ def test_a_loss_written_by_hand_tells_a_bad_target_from_a_singular_operation(
     assert first.facts["op"] == ("LogBackward0" if loss is _logarithmic else "SubBackward0")
 
 
+@pytest.mark.parametrize("tiny", [0.0, 1e-9], ids=["a probability of zero", "its guarded twin"])
+def test_a_logarithm_of_zero_is_named_where_no_value_that_was_kept_is_bad(tiny: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+
+    def shares(output: Tensor, target: Tensor) -> Tensor:
+        wanted = F.one_hot(target, 4).float()
+        # Shares of zero where none is wanted: zero times minus infinity.
+        kept = output.softmax(1) * wanted
+        return -((kept + tiny).log() * wanted).sum(1).mean()
+
+    recording = watched(model, loss=shares, lr=0.01)
+    found = [o for o in recording.occurrences if o.kind == "nonfinite_forward"]
+    assert [o.facts["op"] for o in found] == ([] if tiny else ["LogBackward0"])
+
+
 @pytest.mark.parametrize("at", [None, 5], ids=["clean", "one bad batch"])
 def test_bad_data_of_a_second_entry_are_not_taken_for_a_layer(at: int | None) -> None:
     torch.manual_seed(0)

@@ -109,8 +109,7 @@ def program(watch):
             optimizer.zero_grad()
             logits = model(ids)
             # The last step is bad, so that the search for its origin runs as well.
-            bad = torch.tensor(float("nan") if step == 5 else 0.0)
-            loss = (F.cross_entropy(logits, ids[:, 0]) + bad).square().sqrt()
+            loss = F.cross_entropy(logits, ids[:, 0]) + (float("nan") if step == 5 else 0.0)
             if step == 2:
                 # Two shares of one loss.
                 (loss / 2).backward(retain_graph=True)
@@ -173,9 +172,9 @@ def odd_program(watch):
                 model.fc.weight.register_post_accumulate_grad_hook(
                     lambda _, inner=inner: inner.step()
                 )
-            loss = F.mse_loss(
-                model(x * float("nan") if step == 5 else x), target[:, :1] if step == 2 else target
-            )
+            loss = F.mse_loss(model(x), target[:, :1] if step == 2 else target)
+            if step == 5:
+                loss = (loss + torch.tensor(float("nan"))).square()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()

@@ -33,13 +33,13 @@ PASSED = {*VIEWS, "expand"}
 # Of finite numbers they make finite ones or infinities, and they keep neither their inputs nor their result.
 ARITHMETIC = {"Add", "Sub", "Rsub", "Mul"}
 SINGULAR = {"Log", "Log2", "Log10", "Log1P", "Div", "Pow", "Acos", "Asin", "Atanh", "Acosh"}
-# What an operation keeps, and the largest value of it that is singular; a divisor only at zero.
+# What an operation keeps of its input, and for which values of that it has no finite result.
 SINGULAR_INPUTS = {
-    "Log": ("_saved_self", 0.0),
-    "Log2": ("_saved_self", 0.0),
-    "Log10": ("_saved_self", 0.0),
-    "Log1P": ("_saved_self", -1.0),
-    "Div": ("_saved_other", 0.0),
+    "Log": ("_saved_self", torch.le, 0.0),
+    "Log2": ("_saved_self", torch.le, 0.0),
+    "Log10": ("_saved_self", torch.le, 0.0),
+    "Log1P": ("_saved_self", torch.le, -1.0),
+    "Div": ("_saved_other", torch.eq, 0.0),
 }
 MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
@@ -120,16 +120,12 @@ def find_birth(loss: Tensor) -> Birth | None:
 
 def _is_at_singular_point(node: torch.autograd.graph.Node) -> bool:
     """Return whether an operation kept an input for which it has no finite value."""
-    name, least = SINGULAR_INPUTS.get(_kind(node), ("", 0.0))
-    try:
-        value = getattr(node, name, None)
-    except RuntimeError:
-        # Freed, or changed in place since: it cannot testify.
+    known = SINGULAR_INPUTS.get(_kind(node))
+    if known is None:
         return False
-    if not isinstance(value, Tensor) or not is_readable(value):
-        return False
-    at = value == 0.0 if name == "_saved_other" else value <= least
-    return bool(at.any().item())
+    name, is_singular, point = known
+    value = _kept(node, name)
+    return value is not None and bool(is_singular(value, point).any().item())
 
 
 def _topological(
@@ -153,13 +149,19 @@ def _topological(
     return order
 
 
-def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
+def _kept(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
+    """Return the numbers that a node saved under a name; None if there are none to read."""
     try:
-        value = getattr(node, name)
+        value = getattr(node, name, None)
     except RuntimeError:
         # Freed, or changed in place since: it cannot testify.
         return None
-    if isinstance(value, Tensor) and is_readable(value):
+    return value if isinstance(value, Tensor) and is_readable(value) else None
+
+
+def _bad(node: torch.autograd.graph.Node, name: str) -> Tensor | None:
+    value = _kept(node, name)
+    if value is not None:
         # Masks filled with minus infinity are ordinary; NaN and plus infinity are not.
         clean = torch.isfinite(value) | (value == -torch.inf)
         if not bool(clean.all().item()) or (name == "_saved_result" and _all_bad(value)):
@@ -224,7 +226,7 @@ def _past_views(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
     """Return the first node above that does more than look at its input in another way."""
     for _ in range(MOST_VIEWS):
         above = [n for n, _ in node.next_functions if n is not None]
-        name = node.name().partition("Backward")[0].lower().removeprefix("unsafe")
+        name = _kind(node).lower().removeprefix("unsafe")
         if len(above) != 1 or name not in PASSED:
             return node
         node = above[0]

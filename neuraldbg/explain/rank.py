@@ -205,8 +205,10 @@ class _Teller:
         """Return the failure that opens the sentence: the one that the mechanism explains best.
 
         A consequence is preferred to what defines the mechanism ("dead units from dead units" says nothing),
-        a plateau comes last among consequences, since every failed run ends in one, and anything is preferred
-        to an anomaly of the data, which is a cause before it is a failure.
+        a plateau comes last among consequences, since every failed run ends in one, after a spike, which
+        passes while the others stay, and anything is preferred to an anomaly of the data, which is a cause
+        before it is a failure. What barely crossed its threshold counts for less: arithmetic in another order
+        may not show it.
         """
         gravity = list(SYMPTOMS)
         mine = [
@@ -214,7 +216,8 @@ class _Teller:
                 e.failure == "data_anomaly",
                 effect.local,
                 e.failure == "loss_plateau",
-                -telling(effect, self._catalogue),
+                e.failure == "loss_spike",
+                -telling(effect, self._catalogue) * min(e.strength, 1.0),
                 e.failure,
             )
             for effect in seen
@@ -222,7 +225,7 @@ class _Teller:
             if e.failure
         ]
         if mine:
-            return min(mine, key=lambda m: (*m[:4], gravity.index(m[4])))[4]
+            return min(mine, key=lambda m: (*m[:-1], gravity.index(m[-1])))[-1]
         others = {e.failure for events in self._by_name.values() for e in events if e.failure}
         return min(others, key=gravity.index, default="")
 

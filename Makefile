@@ -13,8 +13,8 @@ help: ## say what the words do
 demo: $(STAMP) ## train a small real model with a fault and diagnose it
 	@$(BIN)/neuraldbg demo
 
-test: $(STAMP) ## run every test, with coverage
-	@$(BIN)/pytest --cov --cov-report=term
+test: $(STAMP) ## run every test on all cores, with coverage
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term
 
 check: $(STAMP) ## format, lint, types, import contracts; changes nothing
 	@$(BIN)/ruff format --check .

@@ -74,10 +74,21 @@ def trace(graph: EventGraph, failure: str, *, roots: Sequence[str] = ()) -> Caus
         attributes["cost"] = -math.log(attributes["probability"])
     by_id = {e.id: e for e in graph.events}
     best = min(
-        (_path(net, symptom, by_id, roots) for symptom in _leading(symptoms)),
+        (_path(net, s, by_id, roots) for s in _leading(_following(symptoms, roots, net))),
         key=lambda found: found[0],
     )
     return _chain(failure, best[1], graph, by_id)
+
+
+def _following(
+    symptoms: list[SemanticEvent], roots: Sequence[str], net: nx.DiGraph
+) -> list[SemanticEvent]:
+    """Return the symptoms that the roots lead to; all of them where the roots lead to none.
+
+    What was there before the hypothesis began is not its consequence, however early it is.
+    """
+    reached = {i for root in roots for i in (root, *nx.descendants(net, root))}
+    return [e for e in symptoms if e.id in reached] or symptoms
 
 
 def _leading(symptoms: list[SemanticEvent]) -> list[SemanticEvent]:

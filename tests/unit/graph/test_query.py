@@ -60,6 +60,14 @@ class TestTrace:
         found = trace(graph(*arrows, events=events), "vanishing_gradients", roots=[ROOT.id])
         assert [e.name for e in found] == ["jump", "gone"]
 
+    def test_a_symptom_before_the_hypothesis_began_is_not_its_consequence(self) -> None:
+        before = builders.event("before", layer="up", first=-40, failure="vanishing_gradients")
+        events = (before, ROOT, LEAF)
+        found = trace(
+            graph(edge(ROOT, LEAF), events=events), "vanishing_gradients", roots=[ROOT.id]
+        )
+        assert [e.name for e in found] == ["jump", "gone"]
+
     def test_a_root_may_have_parents_of_its_own(self) -> None:
         arrows = (edge(SIDE, ROOT), edge(ROOT, LEAF))
         found = trace(graph(*arrows), "vanishing_gradients", roots=[ROOT.id])

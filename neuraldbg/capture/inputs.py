@@ -44,8 +44,10 @@ class InputLog:
         """Take the batch of a step: everything that the model was called with, outermost first."""
         if len(args) == 1 and not kwargs and not tick.sampled and self._is_as_before(args[0]):
             tick.inputs_seen = True
-            self._slots[len(self._ticks)].copy_(args[0], non_blocking=True)
+            self._copy(args[0])
             self._ticks.append(tick)
+            if not self._whole:
+                self._take_exactly(tick, args)
             return
         plain = [t for t in map(local, float_tensors((args, kwargs), 3)) if _is_plain(t)]
         if not plain:
@@ -61,8 +63,7 @@ class InputLog:
             self._resize(x)
         if len(self._ticks) == SLOTS:
             self.settle()
-        slot = self._slots[len(self._ticks)]
-        slot.copy_(x if self._whole else flat_view(x, ENTRIES), non_blocking=True)
+        slot = self._copy(x)
         self._ticks.append(tick)
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
@@ -72,10 +73,9 @@ class InputLog:
             tick.run["input_feature_spread"] = _feature_spread(x)
 
     def _is_as_before(self, x: Any) -> bool:
-        """Return whether a batch is one tensor, taken whole, of the kind that the one before was."""
+        """Return whether a batch is one tensor, and of the kind that the one before was."""
         return (
             type(x) is Tensor
-            and self._whole
             and x.shape == self._shape
             and x.dtype == self._dtype
             and x.layout == torch.strided
@@ -90,6 +90,11 @@ class InputLog:
         shape = x.shape if self._whole else flat_view(x, ENTRIES).shape
         self._bank = torch.empty((SLOTS, *shape), device=x.device)
         self._slots = list(self._bank.unbind())
+
+    def _copy(self, x: Tensor) -> Tensor:
+        """Copy a batch, or a sample of it, into the next slot and return that."""
+        slot = self._slots[len(self._ticks)]
+        return slot.copy_(x if self._whole else flat_view(x, ENTRIES), non_blocking=True)
 
     def _take_exactly(self, tick: Tick, plain: Sequence[Tensor]) -> None:
         """Look at every entry of every input: a sum is finite only if all of its terms are."""

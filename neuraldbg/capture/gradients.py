@@ -118,10 +118,11 @@ class Gradients:
         place
             Layer to its place in the order of execution.
         """
-        gradient = self._probed()
+        gradient = (
+            local_gradient(self._blueprint.tensors[self._probe]) if self._probe >= 0 else None
+        )
         if gradient is None or gradient.is_sparse:
-            self._probe = self._choose(place)
-            gradient = self._probed()
+            gradient = self._choose(place)
             if gradient is None:
                 return -1, 0.0
         if gradient.dtype == torch.float32 and not gradient.requires_grad:
@@ -129,16 +130,15 @@ class Gradients:
             return self._probe, torch._foreach_norm((gradient,))[0].item()  # noqa: SLF001 - as in norms
         return self._probe, norms([gradient.detach()])[0].item()
 
-    def _probed(self) -> Tensor | None:
-        return local_gradient(self._blueprint.tensors[self._probe]) if self._probe >= 0 else None
-
-    def _choose(self, place: Mapping[int, int]) -> int:
+    def _choose(self, place: Mapping[int, int]) -> Tensor | None:
+        """Choose the parameter to probe and return its gradient, None if no parameter holds one."""
         held = [
             (p.numel() > PROBE_ENTRIES, place.get(self._blueprint.params[i].layer, len(place)), i)
             for i, p in enumerate(self._blueprint.tensors)
             if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2 and local(p).numel()
         ]
-        return min(held)[2] if held else -1
+        self._probe = min(held)[2] if held else -1
+        return local_gradient(self._blueprint.tensors[self._probe]) if held else None
 
     def similarities(self, step: int) -> list[Rows]:
         """Return how alike the rows of every weight matrix and of its gradient are, at a few early steps."""

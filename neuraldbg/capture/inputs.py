@@ -68,9 +68,7 @@ class InputLog:
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
         if tick.sampled and self._float:
-            tick.run["input_zero_share"] = _zero_share(slot)
-        if tick.sampled and self._float and x.dim() == 2 and x.shape[0] >= 8 and x.shape[1] >= 2:
-            tick.run["input_feature_spread"] = _feature_spread(x)
+            tick.run |= _shape_of(slot, x)
 
     def _is_as_before(self, x: Any) -> bool:
         """Return whether a batch is one tensor, and of the kind that the one before was."""
@@ -152,6 +150,14 @@ def _is_plain(tensor: Tensor) -> bool:
     """Return whether a tensor has moments: not sparse, nested, complex, without storage or empty."""
     plain = tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_meta
     return plain and tensor.numel() > 0
+
+
+def _shape_of(sample: Tensor, x: Tensor) -> dict[str, Tensor | float]:
+    """Return the share of zeros, and of a table how far the scales of its columns are apart."""
+    found = {"input_zero_share": _zero_share(sample)}
+    if x.dim() == 2 and x.shape[0] >= 8 and x.shape[1] >= 2:
+        found["input_feature_spread"] = _feature_spread(x)
+    return found
 
 
 def _zero_share(sample: Tensor) -> Tensor | float:

@@ -71,6 +71,8 @@ class OptimizerBook:
         self._entries: dict[int, Entry] = {}
         self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
         self._infos: list[OptimizerInfo] = []
+        # Whether any optimizer of ours has stepped.
+        self.any_seen = False
         self._inside: set[int] = set()
         self._leader: int | None = None
         self._since_leader: dict[int, int] = {}
@@ -78,11 +80,6 @@ class OptimizerBook:
         # ``id`` of everything that any optimizer steps, ours or not.
         self.stepped: set[int] = set()
         self._peak = 0.0
-
-    @property
-    def any_seen(self) -> bool:
-        """Whether any optimizer of ours has stepped."""
-        return bool(self._infos)
 
     def infos(self) -> tuple[OptimizerInfo, ...]:
         """Return the optimizers in order of first sight."""
@@ -146,6 +143,7 @@ class OptimizerBook:
         serial = len(self._infos) if before is None else before.serial
         info = self._describe(optimizer, before)
         self._infos[serial : serial + 1] = [info]
+        self.any_seen = True
         entry = Entry(
             key=id(optimizer),
             ref=ref,

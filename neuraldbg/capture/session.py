@@ -182,7 +182,8 @@ class Session:
         (self._book if self._book.any_seen else self._hand).look_at_residue()
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
-        self.shares.look(root, self._tick.backwards)
+        if self._tick.backwards == 1:
+            self.shares.look(root)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
             return
@@ -225,7 +226,8 @@ class Session:
             self._stepped_inside = False
             self._close()
             return
-        self._arm_if(self._step.backward_ended(tick, self.amp.scale))
+        if self._step.backward_ended(tick, self.amp.scale):
+            self._rhythm.arm(self.steps)
         if not self._book.any_seen:
             self._hand.mark()
         elif tick.backwards > self._usual * LONG_SILENCE:
@@ -263,7 +265,8 @@ class Session:
             self._side = None
         if tick.sampled:
             self.parts.replay.run()
-        self._arm_if(self._step.begins(tick, mine, grad_scale(optimizer)))
+        if self._step.begins(tick, mine, grad_scale(optimizer)):
+            self._rhythm.arm(self.steps)
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
@@ -315,7 +318,7 @@ class Session:
         tick = self._tick
         if tick.sampled:
             tick.layer = tuple(self._watch.finish())
-        tick.shares = self.shares.add_up(tick.backwards)
+        tick.shares = tick.backwards > 1 and self.shares.add_up(tick.backwards)
         self.rows.waiting.append(tick)
         if self.amp.scale is not None:
             self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")

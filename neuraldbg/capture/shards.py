@@ -31,9 +31,14 @@ PLACES = (
     ("LOCAL_RANK", "WORLD_SIZE"),
 )
 
+PLAIN = frozenset({Tensor, nn.Parameter})
+
 
 def local(tensor: Tensor) -> Tensor:
     """Return the part of a distributed tensor that lies in this process; a plain tensor as it is."""
+    if type(tensor) in PLAIN:
+        # A look for an attribute that is not there costs more than all else here.
+        return tensor
     # Its public reading goes through autograd, and may wait for an operation of others.
     found: Tensor = getattr(tensor, "_local_tensor", tensor)
     return found
@@ -42,7 +47,7 @@ def local(tensor: Tensor) -> Tensor:
 def local_gradient(parameter: Tensor) -> Tensor | None:
     """Return the gradient of a parameter, or of the part of it that lies in this process."""
     gradient = parameter.grad
-    return None if gradient is None else local(gradient)
+    return gradient if gradient is None or type(gradient) is Tensor else local(gradient)
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -26,10 +26,12 @@ class Shares:
         self._told = told
         self._divisors: list[float] = []
 
-    def look(self, root: Tensor | None, before: int) -> None:
-        """Take what a backward pass starts from; ``before`` passes of the same step came earlier."""
-        # A step with one pass needs no answer, and all passes of a step are divided alike.
-        if before == 1 and root is not None:
+    def look(self, root: Tensor | None) -> None:
+        """Take what the second backward pass of a step starts from.
+
+        A step with one pass needs no answer, and all passes of a step are divided alike.
+        """
+        if root is not None:
             self._divisors = divisors(root)
 
     def add_up(self, backwards: int) -> bool:

@@ -9,11 +9,13 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import initial_loss
 from neuraldbg.signals.robust import any_row
-from neuraldbg.signals.view import column, run_series, scalar_series
+from neuraldbg.signals.view import column, run_series, scalar_series, table_params
 
 __all__ = ["optimizer_signals"]
 
 Array = NDArray[np.float64]
+# PyTorch's optimizers that add the decay to the gradient and divide the sum; AdamW and its like do not.
+DIVIDE_DECAY = frozenset({"Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta"})
 # Backward passes before the first optimizer step that may be its accumulation.
 LONGEST_ACCUMULATION = 64
 
@@ -96,22 +98,30 @@ def _momentum(recording: Recording) -> dict[str, Series]:
 
 
 def _decay(recording: Recording) -> dict[str, Series]:
-    """Return the share of the update that is weight decay: ``lr * wd * |w| / |dw|``, median over layers."""
+    """Return the share of the update that is weight decay, median over layers.
+
+    Decoupled from the gradient it moves a weight by ``lr * wd * |w|``, and the share is that over ``|dw|``. Of an
+    optimizer that adds the decay to the gradient before it divides by its second moment, the step is as long
+    whatever it is made of: there the share is ``wd * |w|`` over that and ``|g|`` (Loshchilov & Hutter 2019).
+    """
     rates, seen = _group(recording, "lr")
     decays, decays_seen = _group(recording, "weight_decay")
     params = recording.topology.params
-    chosen = [i for i, p in enumerate(params) if p.kind == "matrix" and p.group >= 0]
-    shape = (recording.sampled.size, len(params))
-    ratio, ratio_seen = column(recording.param, "update_ratio", shape)
+    # A factorization is nothing but tables: they are its weights.
+    weights = [i for i, p in enumerate(params) if p.kind == "matrix"]
+    chosen = [i for i in weights or table_params(recording.topology) if params[i].group >= 0]
     if rates.size == 0 or decays.size == 0 or not chosen or recording.sampled.size == 0:
         return {}
     rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, rates.shape[0] - 1)
-    groups = np.array([params[i].group for i in chosen])
-    groups = np.minimum(groups, rates.shape[1] - 1)
-    pull = rates[rows][:, groups] * np.where(decays_seen, decays, 0.0)[rows][:, groups]
-    moved = ratio[:, chosen].astype(np.float64)
-    judged = ratio_seen[:, chosen] & (moved > 0) & seen[rows][:, groups]
-    share = np.where(judged, pull / np.where(judged, moved, 1.0), 0.0)
+    groups = np.minimum([params[i].group for i in chosen], rates.shape[1] - 1)
+    decay = np.where(decays_seen, decays, 0.0)[rows][:, groups]
+    pull, whole, judged = _pull(recording, chosen, decay, rates[rows][:, groups])
+    into, size, known = _into_gradient(recording, chosen, decay, rows)
+    divided = np.isin([params[i].group for i in chosen], list(_dividing(recording)))
+    judged = np.where(divided, known, judged) & seen[rows][:, groups]
+    share = np.where(
+        divided, into / np.where(known, size, 1.0), pull / np.where(whole > 0, whole, 1.0)
+    )
     masked = np.ma.masked_array(share, ~judged)
     return {
         "decay_share": Series(
@@ -120,6 +130,35 @@ def _decay(recording: Recording) -> dict[str, Series]:
             any_row(judged),
         )
     }
+
+
+def _dividing(recording: Recording) -> set[int]:
+    """Return the groups of optimizers that divide the decay, with the gradient, by their second moment."""
+    return {g for o in recording.optimizers if o.type in DIVIDE_DECAY for g in o.groups}
+
+
+def _pull(
+    recording: Recording, chosen: list[int], decay: Array, rates: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the part of every update, relative to its weights, that is decay, the whole, and what is known."""
+    shape = (recording.sampled.size, len(recording.topology.params))
+    ratio, seen = column(recording.param, "update_ratio", shape)
+    moved = ratio[:, chosen].astype(np.float64)
+    return rates * decay, moved, seen[:, chosen] & (moved > 0)
+
+
+def _into_gradient(
+    recording: Recording, chosen: list[int], decay: Array, rows: NDArray[np.intp]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return what decay adds to every gradient, the size of both together, and what is known."""
+    count = len(recording.topology.params)
+    weights, seen = column(recording.param, "weight_norm", (recording.sampled.size, count))
+    slopes, slopes_seen = column(recording.grad, "grad_norm", (recording.steps.size, count))
+    added = decay * weights[:, chosen].astype(np.float64)
+    slope = slopes[rows][:, chosen].astype(np.float64)
+    known = seen[:, chosen] & slopes_seen[rows][:, chosen] & np.isfinite(added) & np.isfinite(slope)
+    known &= added + slope > 0
+    return added, added + slope, known
 
 
 def _predicted(recording: Recording) -> dict[str, Series]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row
-from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series
+from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series, table_params
 
 __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
 
@@ -36,8 +36,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     if not topology.params or recording.sampled.size == 0:
         return {}
     if not matrices:
-        # Nothing is trained; that much can be told.
-        found = _stillness(recording)
+        found = {**_stillness(recording), **_fading(recording)}
         return {name: series for name, series in found.items() if series.observed.any()}
     get = _Reader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
@@ -127,6 +126,16 @@ def _norms(recording: Recording, get: _Reader) -> dict[str, Series]:
         "weight_shrink": Series(recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen),
         "update_toward_zero": _median(recording.sampled, cosine, cosine_seen),
     }
+
+
+def _fading(recording: Recording) -> dict[str, Series]:
+    """Return how far embeddings shrink, of a model that has no other weights: a factorization.
+
+    That they grow is how they learn, and a batch that touches few of their rows makes a small update.
+    """
+    tables = table_params(recording.topology)
+    found = _norms(recording, _Reader(recording, tables)) if tables else {}
+    return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
 def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:

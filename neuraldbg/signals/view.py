@@ -19,6 +19,7 @@ __all__ = [
     "owners",
     "run_series",
     "scalar_series",
+    "table_params",
 ]
 
 
@@ -71,6 +72,15 @@ def owners(topology: Topology) -> NDArray[np.int64]:
 def matrix_params(topology: Topology) -> list[int]:
     """Return the indices of trainable weight matrices (two or more axes, not embeddings)."""
     return [i for i, p in enumerate(topology.params) if p.kind == "matrix" and p.trainable]
+
+
+def table_params(topology: Topology) -> list[int]:
+    """Return the indices of trainable embeddings of more than one column; those of one column are biases."""
+    return [
+        i
+        for i, p in enumerate(topology.params)
+        if p.kind == "embedding" and p.trainable and p.shape[-1] > 1
+    ]
 
 
 def layer_max(

@@ -102,6 +102,43 @@ class TestDecay:
         assert self.share(0.0, 0.1)["decay_share"].values.tolist() == [0.0, 0.0]
 
 
+class TestDecayInsideTheGradient:
+    def share(self, optimizer, *, slope=2.0, decay=0.1, norm=20.0, kind="matrix"):
+        topology = builders.chain("a", "b")
+        params = tuple(replace(p, kind=kind) for p in topology.params)
+        run = builders.recording(
+            replace(topology, params=params),
+            steps=4,
+            sampled=[0, 2],
+            group={"lr": 0.001, "weight_decay": decay},
+            param={
+                "update_ratio": {"a.weight": [0.01] * 2},
+                "weight_norm": {"a.weight": [norm] * 2},
+            },
+            grad={"a.weight": slope},
+            optimizers=(OptimizerInfo(type=optimizer, family="adam", groups=(0,), defaults={}),),
+        )
+        return optimizer_signals(run)["decay_share"].values.tolist()
+
+    def test_what_is_divided_together_is_shared_as_it_was_added(self) -> None:
+        # 0.1 times 20 beside a gradient of 2: half, whatever the rate and the length of the step
+        assert self.share("Adam") == pytest.approx([0.5, 0.5])
+
+    def test_decay_beside_the_gradient_is_a_part_of_the_step(self) -> None:
+        # 0.001 times 0.1 over a ratio of 0.01
+        assert self.share("AdamW") == pytest.approx([0.01, 0.01])
+
+    def test_without_decay_nothing_is_added(self) -> None:
+        assert self.share("Adam", decay=0.0) == [0.0, 0.0]
+
+    def test_tables_are_weights_where_there_is_nothing_else(self) -> None:
+        assert self.share("Adam", kind="embedding") == pytest.approx([0.5, 0.5])
+
+    def test_a_weight_and_a_gradient_of_zero_have_no_share(self) -> None:
+        with pytest.raises(KeyError):
+            self.share("Adam", slope=0.0, norm=0.0)
+
+
 class TestPredicted:
     def predicted(
         self, *, cosine=1.0, ratio=0.01, norm=10.0, gradient=2.0, loss=4.0, sampled=(0, 1, 2, 3)

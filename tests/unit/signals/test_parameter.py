@@ -187,6 +187,29 @@ class TestInitialScale:
         assert found.observed[0].tolist() == [False, True]
 
 
+class TestTables:
+    def tables(self, **kinds):
+        topology = builders.chain("a", "b")
+        params = tuple(replace(p, kind=kinds.get(p.name[0], "embedding")) for p in topology.params)
+        names = ("a.weight", "b.weight")
+        columns = {"weight_norm": [8.0, 1.0], "update_cos_weight": [0.9, 0.9]}
+        return derived(
+            {key: dict.fromkeys(names, values) for key, values in columns.items()},
+            topology=replace(topology, params=params),
+        )
+
+    def test_tables_that_fade_show_where_there_are_no_other_weights(self) -> None:
+        found = self.tables()
+        assert found["weight_shrink"].values.tolist() == pytest.approx([1.0, 8.0])
+        assert found["update_toward_zero"].values.tolist() == pytest.approx([0.9, 0.9])
+
+    def test_that_they_grow_and_how_fast_they_move_says_nothing(self) -> None:
+        assert not {"weight_growth", "update_ratio", "update_ratio_median"} & self.tables().keys()
+
+    def test_beside_matrices_they_do_not_count(self) -> None:
+        assert "weight_growth" in self.tables(a="matrix")
+
+
 class TestSymmetry:
     def similar(self, weights, gradients, sampled):
         return derived(

@@ -45,7 +45,8 @@ class Options:
     Attributes
     ----------
     pull_links, pull_leaks, pull_priors, pull_factors
-        Weight of the squared distance from the experts' value (logit or log), a run.
+        Weight of the squared distance from the experts' value (logit or log), a run. How often a mechanism is
+        in the table says how often it was injected, not how often it happens: priors are held more tightly.
     pull_new
         Pull towards none of links and factors that the experts did not declare.
     weight_prior
@@ -58,7 +59,7 @@ class Options:
 
     pull_links: float = 0.3
     pull_leaks: float = 0.3
-    pull_priors: float = 0.1
+    pull_priors: float = 1.0
     pull_factors: float = 0.3
     pull_new: float = 1.0
     weight_prior: float = 0.6

@@ -290,8 +290,9 @@ class LayerWatch:
             if self.reached is not None:
                 self.reached.append(tensor)
         tensor = local(tensor)
-        # A cell called for every time step is read at its powers of two: the last one counts.
-        if count & (count - 1):
+        # A cell called for every time step is read at its powers of two: the last one counts. A single number,
+        # the loss of a model that works it out itself, has no units and no batch.
+        if count & (count - 1) or tensor.dim() == 0:
             return
         if not weighted:
             self._read_regime(layer, kind, module, tensor)

@@ -35,6 +35,8 @@ LOSS_FUNCTIONS = frozenset(
         "difference",
     }
 )
+# Autograd nodes that choose entries of a prediction, as the value of the action that was taken.
+CHOICES = frozenset({"gather", "index", "indexselect", "split", "unbind", "narrow", "diagonal"})
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 ROWS = 512
 
@@ -79,13 +81,17 @@ def loss_facts(
 
 
 def made_by(prediction: Tensor) -> str:
-    """Return the operation that made a prediction, views left out: ``sigmoid``, ``addmm`` …; empty if unknown."""
+    """Return the operation that made a prediction: ``sigmoid``, ``addmm`` …; empty if unknown.
+
+    Views of it and choices among its entries are left out.
+    """
     node = prediction.grad_fn
     for _ in range(MOST_VIEWS):
         if node is None:
             return ""
         name = node.name().partition("Backward")[0].lower()
-        if name.removeprefix("unsafe").removesuffix("_") not in VIEWS:
+        plain = name.removeprefix("unsafe").removesuffix("_")
+        if plain not in VIEWS and plain not in CHOICES:
             return name
         node = node.next_functions[0][0] if node.next_functions else None
     return ""

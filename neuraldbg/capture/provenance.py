@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,8 @@ SINGULAR_INPUTS = {
     "Log1P": ("_saved_self", torch.le, -1.0),
     "Div": ("_saved_other", torch.eq, 0.0),
 }
+# Products of two matrices, the first of which mixes the rows of the second.
+MIXES = {"Mm", "Bmm"}
 MAPS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 
 
@@ -50,11 +53,13 @@ class Birth(NamedTuple):
     Attributes
     ----------
     op
-        Name of its autograd node, for example ``"LogBackward0"``.
+        Name of its autograd node, for example ``"LogBackward0"``; empty where it was outside of the graph.
     params
         ``id`` of the parameters that feed it, nearest first.
     target
-        Whether a tensor that needs no gradient (a target, a mask) was non-finite already.
+        Whether a tensor that needs no gradient (a target, a mask) was non-finite already, and met the model's
+        output: one that the model itself made, or took, on the way to its output is none, nor are
+        weights of a loss that the loop itself divided by zero.
     entrance
         Whether such a tensor met nothing but parameters: it was on its way into the first layer.
     rows
@@ -93,9 +98,12 @@ def find_birth(loss: Tensor) -> Birth | None:
             if bad is None:
                 continue
             culprit = _earlier(_producer(node, name, bad))
-            target = "target" in name or culprit is None or _met_data(culprit, bad)
+            outside = culprit is None or _met_data(culprit, bad)
+            made = _is_inside(node, name, order) or _is_weight(culprit or node, bad)
+            target = "target" in name or (outside and not made)
             return Birth(
-                op=(culprit or node).name(),
+                # What was made outside of the graph left no trace of how.
+                op="" if outside and not target else (culprit or node).name(),
                 params=_params_near(culprit or node),
                 target=target,
                 entrance="target" not in name and _is_entrance(node),
@@ -214,6 +222,37 @@ def _met_data(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
     """Return whether arithmetic made a NaN with a number from outside the graph: finite ones cannot make any."""
     outside = any(n is None for n, _ in node.next_functions)
     return outside and _kind(node) in ARITHMETIC and bool(torch.isnan(bad).any().item())
+
+
+def _is_weight(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
+    """Return whether a node multiplies by numbers none of which is left: weights that the loop worked out itself.
+
+    A bad sample spoils a few of them; a division by a deviation of zero spoils all.
+    """
+    return _kind(node) == "Mul" and bad.numel() > 1 and bool(torch.isnan(bad).all().item())
+
+
+def _is_inside(
+    node: torch.autograd.graph.Node, name: str, order: Sequence[torch.autograd.graph.Node]
+) -> bool:
+    """Return whether a node that kept a tensor from outside under a name is part of the model.
+
+    It is if a parameter is used after it, or if the tensor is the matrix that mixes its rows, as the neighbours
+    in a graph: a target meets a prediction in arithmetic or in a loss function, and after that no weight is used.
+    """
+    if _kind(node) in MIXES and name == "_saved_self":
+        return not _is_entrance(node)
+    after = {node}
+    for later in order[order.index(node) + 1 :]:
+        above = [n for n, _ in later.next_functions if n is not None]
+        if after.isdisjoint(above):
+            continue
+        after.add(later)
+        if _kind(later).startswith(MAPS) and any(
+            hasattr(_past_views(n), "variable") for n in above if n not in after
+        ):
+            return True
+    return False
 
 
 def _is_entrance(node: torch.autograd.graph.Node) -> bool:

@@ -222,11 +222,16 @@ def _param_kind(name: str, axes: int, module: nn.Module) -> str:
 
 
 def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
-    """Return the inputs of one unit of a weight matrix; 0 for vectors and scalars."""
+    """Return the inputs of one unit of a weight matrix; 0 for vectors and scalars.
+
+    A transposed convolution spreads its kernel over the output: with stride s a unit sees one in s of its taps
+    along every axis.
+    """
     if parameter.dim() < 2:
         return 0
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
-        return math.prod((parameter.shape[0], *parameter.shape[2:]))
+        taps = math.prod((parameter.shape[0] // module.groups, *parameter.shape[2:]))
+        return max(1, taps // math.prod(module.stride))
     return math.prod(parameter.shape[1:])
 
 

@@ -151,7 +151,8 @@ class Tracer(TorchFunctionMode):
         if self.resting:
             return result
         name = getattr(func, "__name__", "")
-        if self.leaf_depth == 0 or name in LOSS_FUNCTIONS:
+        # A softmax may be a module of its own and have attention logits for its input.
+        if self.leaf_depth == 0 or name in LOSS_FUNCTIONS or name == "softmax":
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
         return result
 

@@ -99,7 +99,7 @@ MECHANISMS = (
             source="Chowdhery et al. 2022, PaLM section 5.1",
         ),
         input=(0.75, effects(input_anomaly=0.97, input_anomaly_extreme=0.7)),
-        labels=(0.25, effects(label_anomaly=0.95)),
+        labels=(0.25, effects(label_anomaly=0.95), ("labelled",)),
     ),
     *variants(
         Mechanism(
@@ -122,6 +122,7 @@ MECHANISMS = (
                 dropout_heavy=0.3,
                 output_constant=0.5,
             ),
+            requires=("labelled",),
             remedy="check the pairing of inputs and labels on a few samples; train on a small clean subset",
             look_alikes=(
                 "depth_attenuation",
@@ -150,6 +151,7 @@ MECHANISMS = (
             layered=True,
             several=True,
             p_whole=0.01,
+            requires=("labelled",),
             remedy="{mismatch}",
             look_alikes=("learning_rate_too_low", "label_noise"),
             source="Schoop et al. 2021, UMLAUT; Karpathy 2019",

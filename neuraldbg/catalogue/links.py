@@ -15,7 +15,10 @@ def effects(local: dict[str, float] | None = None, /, **links: float) -> tuple[E
     return here + tuple(Effect(event=e, link=p) for e, p in links.items())
 
 
-def variants(base: Mechanism, **ways: tuple[float, tuple[Effect, ...]]) -> tuple[Mechanism, ...]:
+Way = tuple[float, tuple[Effect, ...]] | tuple[float, tuple[Effect, ...], tuple[str, ...]]
+
+
+def variants(base: Mechanism, **ways: Way) -> tuple[Mechanism, ...]:
     """Return one mechanism per way in which ``base`` comes about.
 
     Parameters
@@ -23,9 +26,15 @@ def variants(base: Mechanism, **ways: tuple[float, tuple[Effect, ...]]) -> tuple
     base
         What the ways share: words, prior of all ways together, common effects.
     ways
-        ``name=(share of the prior, effects of its own)``.
+        ``name=(share of the prior, effects of its own)``, and flags that it requires, if there are any.
     """
     return tuple(
-        replace(base, variant=name, prior=base.prior * share, effects=(*own, *base.effects))
-        for name, (share, own) in ways.items()
+        replace(
+            base,
+            variant=name,
+            prior=base.prior * share,
+            effects=(*own, *base.effects),
+            requires=(*base.requires, *(flag for flags in more for flag in flags)),
+        )
+        for name, (share, own, *more) in ways.items()
     )

@@ -74,10 +74,11 @@ DETECTORS = (
         reads="momentum_gain",
         threshold=30.0,
         after="momentum close to one",
-        leak=0.01,
+        leak=0.1,
         reliability=1.0,
+        deliberate=True,
         meaning="the optimizer averages its steps over more than the last 30",
-        source="mechanisms.md 2.18: beta of at least 0.97; 1/(1-beta) steps are remembered",
+        source="mechanisms.md 2.18: beta of at least 0.97; Isensee et al. 2021 (nnU-Net) train with 0.99 on purpose",
     ),
     Detector(
         name="decay_dominates",

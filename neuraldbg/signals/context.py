@@ -57,6 +57,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
         "regression": any(c.function in REGRESSION for c in recording.losses),
         "adversarial": is_adversarial(recording),
+        "labelled": bool(recording.losses),
         "float_input": "input_std" in recording.step,
         "deep": len(chain_layers(topology)) >= 5,
         "weight_decay": _decays(recording),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -154,7 +156,7 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
         recording.topology.params[i].name.rpartition(".")[2]
         for i in matrix_params(recording.topology)
     ]
-    weight = [n.lower() in {"w", "kernel"} or "weight" in n.lower() for n in names]
+    weight = [_is_weight(n) for n in names]
     kinds = np.array(
         [layers[i].kind in {"linear", "conv"} and w for i, w in zip(owner, weight, strict=True)]
     )
@@ -266,7 +268,7 @@ def _stillness(recording: Recording) -> dict[str, Series]:
     used = (gradient_seen & (gradient != 0)).any(axis=0)
     start = recording.steps[:1] if recording.steps.size else np.array([0])
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
-    frozen = (~trainable & matrix)[None, :]
+    frozen = (~trainable & matrix & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     return {
         "rounded_away": layer_max(
@@ -287,6 +289,43 @@ def _stillness(recording: Recording) -> dict[str, Series]:
             owner,
         ),
     }
+
+
+def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
+    """Return which parameters, if frozen, are so by design: constants of a container, and all beside adapters.
+
+    A container holds tables (positions, codes) under names of their own. An adapter is two trainable matrices
+    beside a frozen weight, by way of a rank below that of the weight (Hu et al. 2022): who trains adapters
+    freezes the rest.
+    """
+    names = {layer.name for layer in topology.layers}
+    holders = {name.rpartition(".")[0] for name in names if name}
+    constants, adapted = [], False
+    for param in topology.params:
+        path, _, own = param.name.rpartition(".")
+        constants.append(path in holders and not _is_weight(own))
+        scopes = {scope + "." for scope in (path, path.rpartition(".")[0]) if scope}
+        beside = [
+            p.shape
+            for p in topology.params
+            if p.trainable and len(p.shape) == 2 and any(p.name.startswith(s) for s in scopes)
+        ]
+        adapted = adapted or (not param.trainable and _has_adapter(param.shape, beside))
+    return np.array(constants, bool) | adapted
+
+
+def _has_adapter(shape: tuple[int, ...], beside: Sequence[tuple[int, ...]]) -> bool:
+    """Return whether two matrices among these lead by way of a lower rank from the inputs of a weight to its outputs."""
+    if len(shape) != 2:
+        return False
+    into = {min(s) for s in beside if shape[1] in s and min(s) < min(shape)}
+    out_of = {min(s) for s in beside if shape[0] in s and min(s) < min(shape)}
+    enough = len(beside) > 1
+    return enough and bool(into & out_of)
+
+
+def _is_weight(name: str) -> bool:
+    return name.lower() in {"w", "kernel"} or "weight" in name.lower()
 
 
 def _strangers(recording: Recording, start: int) -> dict[str, Series]:

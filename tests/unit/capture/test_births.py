@@ -172,3 +172,57 @@ def test_initial_biases_are_measured_before_the_first_step() -> None:
     assert column.values[0, held["0.bias"]] == pytest.approx(20.0)
     assert column.values[0, held["2.bias"]] == 0.0
     assert not column.observed[0, held["0.weight"]]
+
+
+class Neighbours(nn.Module):
+    """Mixes samples by the inverse of their number of neighbours: infinite for one that has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.alone = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = (torch.cdist(x, x) < 3.0).float()
+        if self.alone:
+            near[0] = 0.0
+        weights = near / near.sum(1, keepdim=True)
+        return weights @ self.two(torch.relu(weights @ self.one(x)))
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["nobody near", "its healthy twin"])
+def test_a_constant_that_the_model_makes_is_no_target(alone: bool) -> None:
+    model = Neighbours()
+
+    def batch(step: int) -> Batch:
+        model.alone = alone and step == 5
+        return clusters(step)
+
+    recording = watched(model, batch=batch, lr=0.01)
+    found = [o for o in recording.occurrences if o.kind.startswith("nonfinite")]
+    assert [(o.step, o.kind) for o in found[:1]] == ([(5, "nonfinite_forward")] if alone else [])
+    # How it was made was not seen: nothing is said of the operation.
+    assert [o.facts["op"] for o in found[:1]] == ([""] if alone else [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [(slice(None), "nonfinite_forward"), (slice(0, 1), "nonfinite_target")],
+    ids=["all weights: a division in the loop", "one of them: a bad sample"],
+)
+def test_weights_of_a_loss_that_are_all_nan_were_divided_by_zero(rows: slice, kind: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(8):
+            x, y = clusters(step)
+            advantage = torch.randn(len(x))
+            if step == 5:
+                advantage[rows] = float("nan")
+            optimizer.zero_grad()
+            chosen = model(x).log_softmax(1).gather(1, y[:, None]).squeeze(1)
+            (-chosen * advantage).mean().backward()
+            optimizer.step()
+    found = [o for o in dbg.recording.occurrences if o.kind.startswith("nonfinite")]
+    assert [(o.step, o.kind) for o in found[:1]] == [(5, kind)]

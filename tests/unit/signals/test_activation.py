@@ -97,11 +97,16 @@ class TestAttention:
 
     def test_sharp_heads_before_anything_is_learnt_are_collapsed(self) -> None:
         found = self.entropy([0.02, 0.02], [4.0] * 20)["attention_collapsed"]
-        assert found.values[:, 0].tolist() == pytest.approx([0.98, 0.98], abs=1e-6)
+        assert found.values[:, 0].tolist() == pytest.approx([0.99, 0.99], abs=1e-6)
 
     def test_sharp_heads_of_a_trained_model_are_healthy(self) -> None:
         found = self.entropy([0.02, 0.02], [4.0] * 8 + [1.0] * 12)["attention_collapsed"]
-        assert found.values[:, 0].tolist() == pytest.approx([0.98, 0.0], abs=1e-6)
+        assert found.values[:, 0].tolist() == pytest.approx([0.99, 0.0], abs=1e-6)
+
+    def test_a_typical_row_that_is_sharp_enough_makes_the_sharpest_so(self) -> None:
+        found = derived({"attn_entropy_min": {"a": [0.15]}, "attn_entropy_median": {"a": [0.2]}})
+        assert found["attention_collapsed"].values[0, 0] == pytest.approx(0.9)
+        assert found["attention_uniformly_sharp"].values[0, 0] == pytest.approx(0.8)
 
     def test_without_a_loss_the_heads_are_judged_as_they_are(self) -> None:
         found = derived({"attn_entropy_min": {"a": [0.1]}})["attention_collapsed"]

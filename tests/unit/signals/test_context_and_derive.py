@@ -57,6 +57,11 @@ def kinds(*names: str) -> Topology:
             id="regression",
         ),
         pytest.param(
+            builders.recording(losses=(LossCall(step=0, function="cross_entropy"),)),
+            "labelled",
+            id="a target",
+        ),
+        pytest.param(
             builders.recording(step={"input_std": [1.0] * 40}), "float_input", id="float input"
         ),
         pytest.param(builders.recording(builders.chain(*"abcdef")), "deep", id="deep"),

@@ -341,3 +341,58 @@ def test_matrices_of_one_layer_fold_into_it() -> None:
     )
     assert found["update_ratio"].layers == (0,)
     assert found["update_ratio"].values[0, 0] == pytest.approx(np.float32(0.3))
+
+
+class TestFrozenOnPurpose:
+    def frozen(self, *params: ParamInfo) -> list[str]:
+        names = sorted({p.name.rpartition(".")[0] for p in params} | {""})
+        layers = tuple(
+            LayerInfo(name=n, type="Linear", kind="linear", order=i) for i, n in enumerate(names)
+        )
+        placed = tuple(replace(p, layer=names.index(p.name.rpartition(".")[0])) for p in params)
+        run = builders.recording(
+            Topology(layers=layers, params=placed),
+            steps=8,
+            sampled=[0, 4],
+            param={"unchanged_share": {p.name: [0.0, 0.0] for p in params}},
+        )
+        found = parameter_signals(run).get("frozen")
+        if found is None or found.layers is None:
+            return []
+        on = (found.values > 0).any(axis=0)
+        return [names[layer] for layer, is_on in zip(found.layers, on, strict=True) if is_on]
+
+    def weight(self, name: str, *shape: int, trainable: bool = False) -> ParamInfo:
+        return ParamInfo(name=name, layer=0, shape=shape, trainable=trainable, group=0)
+
+    def test_a_frozen_layer_among_others_is_told(self) -> None:
+        other = self.weight("head.weight", 4, 16, trainable=True)
+        assert self.frozen(self.weight("body.weight", 16, 8), other) == ["body"]
+
+    @pytest.mark.parametrize(
+        ("base", "down", "up"),
+        [
+            ("fc.base.weight", "fc.a", "fc.b"),
+            ("fc.weight", "fc.lora_a.weight", "fc.lora_b.weight"),
+        ],
+        ids=["a layer beside its adapter", "a layer that holds its adapter"],
+    )
+    def test_who_trains_adapters_freezes_the_rest(self, base: str, down: str, up: str) -> None:
+        adapter = (
+            self.weight(down, 2, 8, trainable=True),
+            self.weight(up, 16, 2, trainable=True),
+        )
+        assert (
+            self.frozen(self.weight(base, 16, 8), self.weight("out.weight", 4, 16), *adapter) == []
+        )
+
+    def test_two_matrices_of_full_rank_are_no_adapter(self) -> None:
+        others = (
+            self.weight("fc.a", 8, 8, trainable=True),
+            self.weight("fc.b", 16, 8, trainable=True),
+        )
+        assert self.frozen(self.weight("fc.base.weight", 16, 8), *others) == ["fc.base"]
+
+    def test_a_table_of_a_container_is_a_constant(self) -> None:
+        other = self.weight("head.weight", 4, 16, trainable=True)
+        assert self.frozen(self.weight("positions", 32, 16), other) == []

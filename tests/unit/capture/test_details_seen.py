@@ -1,0 +1,99 @@
+"""Details of a program that are seen although something stands before them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuraldbg import NeuralDbg
+from neuraldbg.capture.topology import fan_in
+from tests.loops import clusters, train
+
+
+class Attending(nn.Module):
+    """Attention by hand, with the softmax in a module of its own."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.queries, self.keys, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.softmax, self.scale = nn.Softmax(dim=-1), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, None] * torch.ones(6, 1)
+        logits = self.queries(x) @ self.keys(x).transpose(1, 2) * self.scale
+        return self.head((self.softmax(logits) @ x).mean(1))
+
+
+def test_attention_with_a_softmax_module_is_read() -> None:
+    model = Attending(8**-0.5)
+    with NeuralDbg(model) as dbg:
+        train(model, steps=4)
+    assert dbg.recording.layer["attn_entropy_min"].observed.any()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["a rectified output", "its twin"])
+def test_what_made_a_prediction_is_seen_behind_the_choice_of_an_action(ends: bool) -> None:
+    torch.manual_seed(0)
+    body = [nn.Linear(8, 4), *([nn.ReLU()] if ends else [])]
+    model = nn.Sequential(*body)
+
+    def value(output: Tensor, action: Tensor) -> Tensor:
+        return F.smooth_l1_loss(
+            output.gather(1, action[:, None]).squeeze(1), -torch.ones(len(action))
+        )
+
+    with NeuralDbg(model) as dbg:
+        train(model, steps=4, loss=value, batch=clusters)
+    makers = {call.facts.get("made_by") for call in dbg.recording.losses}
+    assert makers == ({"relu"} if ends else {"addmm"})
+
+
+class Scoring(nn.Module):
+    """A model that works out its own loss, and owns a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.body = nn.Parameter(torch.randn(4, 8)), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(self.body(x) @ self.table.T).logsumexp(1).mean() + self.table.square().sum()
+
+
+def test_a_single_number_has_no_spread_over_the_batch() -> None:
+    torch.manual_seed(0)
+    model = Scoring()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(6):
+            optimizer.zero_grad()
+            model(clusters(step)[0]).backward()
+            optimizer.step()
+    root = [layer.name for layer in dbg.recording.topology.layers].index("")
+    assert not dbg.recording.layer["act_std"].observed[:, root].any()
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs"),
+    [
+        (nn.Conv2d(6, 4, 3), 54),
+        (nn.ConvTranspose2d(16, 1, 4, 2, 1), 64),
+        (nn.ConvTranspose2d(6, 4, 3), 54),
+        (nn.ConvTranspose1d(8, 8, 4, 2, groups=4), 4),
+        (nn.Linear(7, 3), 7),
+    ],
+    ids=["a convolution", "spread by stride", "not spread", "in groups", "a linear layer"],
+)
+def test_the_fan_in_of_a_unit_keeps_the_variance(module: nn.Module, inputs: int) -> None:
+    assert fan_in(module.weight, module) == inputs
+    # The oracle: with weights of variance 1/fan_in and inputs of variance 1 so are the outputs.
+    torch.manual_seed(0)
+    with torch.no_grad():
+        module.weight.normal_(std=inputs**-0.5)
+        module.bias.zero_()
+        size = {nn.Linear: (4096, 7)}.get(type(module))
+        channels = getattr(module, "in_channels", 0)
+        shape = size or (64, channels, *([33] * (module.weight.dim() - 2)))
+        outputs = module(torch.randn(shape))
+    assert outputs.var().item() == pytest.approx(1.0, rel=0.35)

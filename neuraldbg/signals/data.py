@@ -16,7 +16,8 @@ from neuraldbg.signals.view import owners, run_series, scalar_series
 __all__ = ["REGRESSION", "data_signals"]
 
 Array = NDArray[np.float64]
-REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
+# ``difference`` is what a loss written by hand begins with.
+REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
 
 
 def data_signals(recording: Recording) -> dict[str, Series]:
@@ -204,7 +205,7 @@ def _is_bounded(call: LossCall) -> bool:
         return False
     if call.function == "cross_entropy":
         return maker in {"tanh", "hardtanh", "sigmoid"}
-    if call.function not in REGRESSION and call.function != "difference":
+    if call.function not in REGRESSION:
         return False
     low, high = _RANGES[maker]
     least, most = call.facts.get("target_min"), call.facts.get("target_max")

@@ -57,6 +57,11 @@ def kinds(*names: str) -> Topology:
             id="regression",
         ),
         pytest.param(
+            builders.recording(losses=(LossCall(step=0, function="difference"),)),
+            "regression",
+            id="a difference by hand",
+        ),
+        pytest.param(
             builders.recording(losses=(LossCall(step=0, function="cross_entropy"),)),
             "labelled",
             id="a target",

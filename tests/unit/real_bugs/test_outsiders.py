@@ -1,0 +1,24 @@
+"""The programs of outsiders can be loaded, and their truths name mechanisms that exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.cases import find_cases
+from neuraldbg.catalogue import EXPERTS
+
+CASES = find_cases("benchmarks/outsiders")
+KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
+
+
+def test_there_are_faults_and_healthy_oddities() -> None:
+    healthy = [name for name, case in CASES.items() if not case.truth["mechanisms"]]
+    assert (len(CASES), len(healthy)) == (51, 9)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_truth_names_known_mechanisms_and_a_step(name: str) -> None:
+    truth = CASES[name].truth
+    assert set(truth["mechanisms"]) <= KNOWN
+    onset = truth.get("onset")
+    assert onset is None or isinstance(onset, int) or onset[0] <= onset[1]

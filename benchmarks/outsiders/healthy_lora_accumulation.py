@@ -3,7 +3,9 @@
 import torch, importlib.util, pathlib
 from torch import nn
 
-_s = importlib.util.spec_from_file_location("c10", pathlib.Path(__file__).with_name("lora_full_finetune_learning_rate.py"))
+_s = importlib.util.spec_from_file_location(
+    "c10", pathlib.Path(__file__).with_name("lora_full_finetune_learning_rate.py")
+)
 _m = importlib.util.module_from_spec(_s)
 _s.loader.exec_module(_m)
 ID = "healthy-lora-accumulation"

@@ -119,9 +119,8 @@ class Session:
         """Let go of the model."""
         self._watch.begin()
         self.parts.release()
-        self._model = None
+        self._model = self._pending = None
         self._blueprint.tensors = []
-        self._pending = None
         self._book.release()
         self._hand.release()
 
@@ -241,6 +240,7 @@ class Session:
     def grad_called(self, tensors: Any) -> None:
         """``autograd.grad`` was called: its output may be the loss of a loop without ``backward``."""
         self.parts.look(tensors, self._blueprint.param_of)
+        self._facts["differentiates"] = True
         if (loss := scalar(tensors)) is not None:
             self._side = loss.detach() if loss.is_cuda else loss.item()
 

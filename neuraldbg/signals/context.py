@@ -6,7 +6,7 @@ import numpy as np
 
 from neuraldbg.records.recording import Fact, Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.data import REGRESSION
+from neuraldbg.signals.data import regressions
 from neuraldbg.signals.loss import initial_loss, label_entropy
 from neuraldbg.signals.view import chain_layers, run_series
 
@@ -55,7 +55,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "half_parameters": bool(dtypes & _HALF),
         "fp16": computes_in_float16(recording),
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
-        "regression": any(c.function in REGRESSION for c in recording.losses),
+        "regression": bool(regressions(recording)),
         "adversarial": is_adversarial(recording),
         "labelled": bool(recording.losses),
         "float_input": "input_std" in recording.step,

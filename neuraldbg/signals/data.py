@@ -13,16 +13,15 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
 from neuraldbg.signals.view import owners, run_series, scalar_series
 
-__all__ = ["REGRESSION", "data_signals"]
+__all__ = ["data_signals", "regressions"]
 
 Array = NDArray[np.float64]
-# ``difference`` is what a loss written by hand begins with.
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
 
 
 def data_signals(recording: Recording) -> dict[str, Series]:
     """Return signals of inputs, targets and of how the loss was called."""
-    out = {**_inputs(recording), **_anomaly(recording), **_targets(recording.losses)}
+    out = {**_inputs(recording), **_anomaly(recording), **_targets(recording)}
     out |= _fingerprint(recording)
     return {name: series for name, series in out.items() if series.observed.any()}
 
@@ -95,8 +94,23 @@ def _numbers(losses: tuple[LossCall, ...], key: str) -> tuple[NDArray[np.int64],
     return steps, np.array([v for _, v in found], np.float64)
 
 
-def _targets(losses: tuple[LossCall, ...]) -> dict[str, Series]:
-    regression = tuple(c for c in losses if c.function in REGRESSION)
+def regressions(recording: Recording) -> tuple[LossCall, ...]:
+    """Return the calls of regression losses, and the differences that a loss written by hand begins with.
+
+    In a program that differentiates its output (an equation of physics) a difference is a residual, and what is
+    taken off is no target.
+    """
+    by_hand = not recording.facts.get("differentiates")
+    return tuple(
+        c
+        for c in recording.losses
+        if c.function in REGRESSION and (by_hand or c.function != "difference")
+    )
+
+
+def _targets(recording: Recording) -> dict[str, Series]:
+    losses = recording.losses
+    regression = regressions(recording)
     out: dict[str, Series] = {}
     steps, mean = _numbers(regression, "target_mean")
     _, std = _numbers(regression, "target_std")

@@ -32,7 +32,9 @@ def row(present: dict[str, float], *, mechanisms: tuple[str, ...] = (), family: 
         for d in EXPERTS.detectors
     }
     evidence = Evidence(
-        findings=findings, context=frozenset({"momentum", "has_norm"}), layers=("x",)
+        findings=findings,
+        context=frozenset({"momentum", "has_norm", "labelled"}),
+        layers=("x",),
     )
     label = Label(
         id="r", family=family, seed=0, mechanisms=mechanisms, hurts=bool(mechanisms) or None

@@ -225,8 +225,7 @@ class Session:
             self._stepped_inside = False
             self._close()
             return
-        if self._step.backward_ended(tick, self.amp.scale):
-            self._rhythm.arm(self.steps)
+        self._arm_if(self._step.backward_ended(tick, self.amp.scale))
         if not self._book.any_seen:
             self._hand.mark()
         elif tick.backwards > self._usual * LONG_SILENCE:
@@ -265,8 +264,7 @@ class Session:
             self._side = None
         if tick.sampled:
             self.parts.replay.run()
-        if self._step.begins(tick, mine, grad_scale(optimizer)):
-            self._rhythm.arm(self.steps)
+        self._arm_if(self._step.begins(tick, mine, grad_scale(optimizer)))
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""

@@ -87,7 +87,7 @@ def _following(
 
     What was there before the hypothesis began is not its consequence, however early it is.
     """
-    reached = {i for root in roots for i in (root, *nx.descendants(net, root))}
+    reached = {i for root in roots if root in net for i in (root, *nx.descendants(net, root))}
     return [e for e in symptoms if e.id in reached] or symptoms
 
 

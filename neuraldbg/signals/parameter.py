@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neuraldbg.records.recording import Recording, Topology
+from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series, table_params
@@ -300,28 +300,28 @@ def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
     """
     names = {layer.name for layer in topology.layers}
     holders = {name.rpartition(".")[0] for name in names if name}
-    constants, adapted = [], False
-    for param in topology.params:
-        path, _, own = param.name.rpartition(".")
-        constants.append(path in holders and not _is_weight(own))
-        scopes = {scope + "." for scope in (path, path.rpartition(".")[0]) if scope}
-        beside = [
-            p.shape
-            for p in topology.params
-            if p.trainable and len(p.shape) == 2 and any(p.name.startswith(s) for s in scopes)
-        ]
-        adapted = adapted or (not param.trainable and _has_adapter(param.shape, beside))
-    return np.array(constants, bool) | adapted
+    constant = [
+        path in holders and not _is_weight(own)
+        for path, _, own in (p.name.rpartition(".") for p in topology.params)
+    ]
+    trained = [p for p in topology.params if p.trainable and len(p.shape) == 2]
+    frozen = [p for p in topology.params if not p.trainable and len(p.shape) == 2]
+    adapted = any(_has_adapter(p.shape, _beside(p.name, trained)) for p in frozen)
+    return np.array(constant, bool) | adapted
+
+
+def _beside(name: str, params: Sequence[ParamInfo]) -> list[tuple[int, ...]]:
+    """Return the shapes of those parameters that the module of a parameter, or the one around it, holds."""
+    path = name.rpartition(".")[0]
+    scopes = tuple(scope + "." for scope in (path, path.rpartition(".")[0]) if scope)
+    return [p.shape for p in params if p.name.startswith(scopes)]
 
 
 def _has_adapter(shape: tuple[int, ...], beside: Sequence[tuple[int, ...]]) -> bool:
     """Return whether two matrices among these lead by way of a lower rank from the inputs of a weight to its outputs."""
-    if len(shape) != 2:
-        return False
     into = {min(s) for s in beside if shape[1] in s and min(s) < min(shape)}
     out_of = {min(s) for s in beside if shape[0] in s and min(s) < min(shape)}
-    enough = len(beside) > 1
-    return enough and bool(into & out_of)
+    return len(beside) > 1 and not into.isdisjoint(out_of)
 
 
 def _is_weight(name: str) -> bool:

@@ -7,19 +7,17 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import UnknownNameError
-from neuraldbg.extending import check_catalogue
-from neuraldbg.records.catalogue import Catalogue
-from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Coupling, Explanation
 from neuraldbg.records.event import FAILURE_KINDS, SemanticEvent
-from neuraldbg.views import DiagnosisView, chain_view, diagnosis_view
 
 if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
+    from neuraldbg.records.catalogue import Catalogue
+    from neuraldbg.records.diagnosis import CausalChain, CausalHypothesis, Coupling, Explanation
     from neuraldbg.records.recording import Recording
+    from neuraldbg.views import DiagnosisView
 
 __all__ = ["Answers"]
 
@@ -32,23 +30,33 @@ class Answers(ABC):
     Parameters
     ----------
     catalogue
-        Detectors and mechanisms.
+        Detectors and mechanisms; None for the shipped ones.
     priors
         Replaces the prior probability of some mechanisms.
     """
 
     def __init__(
-        self, *, catalogue: Catalogue = DEFAULT, priors: Mapping[str, float] | None = None
+        self, *, catalogue: Catalogue | None = None, priors: Mapping[str, float] | None = None
     ) -> None:
-        check_catalogue(catalogue)
-        self._catalogue = catalogue
+        if catalogue is not None:
+            from neuraldbg.extending import check_catalogue  # noqa: PLC0415
+
+            check_catalogue(catalogue)
+        self._own_catalogue = catalogue
         self._priors = dict(priors or {})
         if self._priors:
             # A wrong name must be told now, and not after a night of training.
             from neuraldbg.inference.noisyor import prior_table  # noqa: PLC0415
 
-            prior_table(catalogue, self._priors)
+            prior_table(self._catalogue, self._priors)
         self._answer: tuple[Hashable, DiagnosisView] | None = None
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        # The shipped one loads with the first question: a run that nobody asks about does not wait for it.
+        from neuraldbg.catalogue import DEFAULT  # noqa: PLC0415
+
+        return DEFAULT if self._own_catalogue is None else self._own_catalogue
 
     @property
     @abstractmethod
@@ -63,6 +71,7 @@ class Answers(ABC):
         """Return the whole diagnosis; computed once per state of the run."""
         # scipy, networkx and pandas load with the first question, not with the first import.
         from neuraldbg.pipeline import diagnose  # noqa: PLC0415
+        from neuraldbg.views import diagnosis_view  # noqa: PLC0415
 
         state = self._state_of_run()
         if self._answer is None or self._answer[0] != state:
@@ -106,6 +115,7 @@ class Answers(ABC):
         """
         kind = _failure_kind(failure)
         from neuraldbg.pipeline import chain_to  # noqa: PLC0415
+        from neuraldbg.views import chain_view  # noqa: PLC0415
 
         return chain_view(chain_to(self.diagnose(), kind))
 

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from neuraldbg.answers import Answers
 from neuraldbg.capture import Capture, Schedule
-from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import UsageError
 from neuraldbg.keeper import Keeper
-from neuraldbg.live import Live, OnEvent, StopWhen
-from neuraldbg.records.catalogue import Catalogue
-from neuraldbg.views import DiagnosisView
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from neuraldbg.live import Live, OnEvent, StopWhen
+    from neuraldbg.records.catalogue import Catalogue
     from neuraldbg.records.recording import Recording
+    from neuraldbg.views import DiagnosisView
 
 __all__ = ["NeuralDbg"]
 
@@ -43,7 +42,7 @@ class NeuralDbg(Answers):
     schedule
         When to look closely; None for the default rhythm.
     catalogue
-        Detectors and mechanisms; extend with ``DEFAULT.with_(…)``.
+        Detectors and mechanisms, None for the shipped ones; extend those with ``DEFAULT.with_(…)``.
     priors
         Replaces the prior probability of some mechanisms.
     first_step
@@ -82,7 +81,7 @@ class NeuralDbg(Answers):
         *,
         save: str | Path | None = None,
         schedule: Schedule | None = None,
-        catalogue: Catalogue = DEFAULT,
+        catalogue: Catalogue | None = None,
         priors: Mapping[str, float] | None = None,
         on_event: OnEvent | None = None,
         stop_when: StopWhen | None = None,
@@ -94,6 +93,8 @@ class NeuralDbg(Answers):
         self._capture = Capture(model, schedule=schedule, summed=summed, first_step=first_step)
         self._live: Live | None = None
         if on_event is not None or stop_when is not None:
+            from neuraldbg.live import Live  # noqa: PLC0415 - and the records of a diagnosis with it
+
             self._live = Live(
                 self._capture,
                 self.diagnose,
@@ -136,7 +137,7 @@ class NeuralDbg(Answers):
             raise UsageError(msg)
         self._capture.start()
         try:
-            self._keeper = Keeper(self._capture, self._save, catalogue=self._catalogue)
+            self._keeper = Keeper(self._capture, self._save, catalogue=self._own_catalogue)
         except BaseException:
             self._capture.stop()
             raise

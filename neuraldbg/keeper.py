@@ -6,13 +6,15 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuraldbg.capture import Capture, rank_and_count
-from neuraldbg.catalogue import DEFAULT
 from neuraldbg.errors import CaptureWarning
 from neuraldbg.recording import RecordingLog, RecordingWriter, most_steps, thinned
-from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.recording import Recording
+
+if TYPE_CHECKING:
+    from neuraldbg.records.catalogue import Catalogue
 
 __all__ = ["LIMIT", "Keeper"]
 
@@ -37,7 +39,7 @@ class Keeper:
     limit
         Bytes after which the recording is thinned.
     catalogue
-        Says which moments of the run matter when it is thinned.
+        Says which moments of the run matter when it is thinned; None for the shipped one.
 
     Raises
     ------
@@ -51,7 +53,7 @@ class Keeper:
         save: str | Path | None,
         *,
         limit: int = LIMIT,
-        catalogue: Catalogue = DEFAULT,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._capture = capture
         self._log = RecordingLog()
@@ -101,7 +103,8 @@ class Keeper:
         half = max(most_steps(whole) // 2, 1)
         steps = min(whole.steps.size, half)
         sampled = whole.sampled.size // 2 if self._log.size > self._limit else whole.sampled.size
-        found = thinned(whole, moments(whole, self._catalogue), steps=steps, sampled=sampled)
+        kept = moments(whole) if self._catalogue is None else moments(whole, self._catalogue)
+        found = thinned(whole, kept, steps=steps, sampled=sampled)
         self._log.replace(found)
         self._steps = found.steps.size
         if self._writer is not None:

@@ -256,8 +256,8 @@ DETECTORS = (
         after="second moment far too large",
         failure="optimizer_instability",
         leak=0.01,
-        meaning="the optimizer's second moment expects gradients ten times larger than they are",
-        source="mechanisms.md P11: below 0.1 sustained, the second moment over-estimates",
+        meaning="the optimizer's second moment expects gradients ten times larger than they are, the loss does not say why",
+        source="mechanisms.md P11: below 0.1 sustained, over and above the fall of a loss that is learned",
     ),
     Detector(
         name="epsilon_dominates",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from neuraldbg.records.recording import LossCall, Recording
@@ -12,11 +13,14 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z, trailing_median
 from neuraldbg.signals.view import run_series, scalar_series
 
-__all__ = ["initial_loss", "label_entropy", "loss_signals"]
+__all__ = ["gradual_fall", "initial_loss", "label_entropy", "loss_signals"]
 
 Array = NDArray[np.float64]
 # Fewer steps than this cannot show progress or its absence.
 SHORTEST_CURVE = 16
+# A loss that falls by this much from one step to the next, and stays there, was scaled and not learned.
+SUDDEN_FALL = 10.0
+STROKE = 4
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -53,6 +57,40 @@ def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
     values = [call.facts.get("label_entropy") for call in losses]
     found = [float(v) for v in values if isinstance(v, (int, float))]
     return float(np.mean(found)) if found else None
+
+
+def gradual_fall(recording: Recording, at: NDArray[np.int64]) -> Array:
+    """Return how many times lower the loss is than it was, by learning and not at one stroke, shape ``(len(at),)``.
+
+    A gradient falls with the loss that is solved; what is left over of a fall came about in another way. The count
+    begins anew where the loss of four steps lies ten times below that of the four before. 1 where no loss was seen,
+    or one that is not positive.
+
+    Parameters
+    ----------
+    recording
+        The run.
+    at
+        Steps for which the fall is wanted.
+    """
+    loss = run_series(recording, "loss")
+    steps, values = loss.steps[loss.observed], loss.values[loss.observed]
+    if values.size < SHORTEST_CURVE or not (values[np.isfinite(values)] > 0).all():
+        return np.ones(at.size)
+    cuts = _strokes(values)
+    level = np.concatenate([trailing_median(part, 8) for part in np.split(values, cuts)])
+    highest = np.concatenate([np.fmax.accumulate(part) for part in np.split(level, cuts)])
+    fall: Array = np.nan_to_num(highest / np.maximum(level, 1e-12), nan=1.0)
+    return fall[np.clip(np.searchsorted(steps, at, side="right") - 1, 0, None)]
+
+
+def _strokes(values: Array) -> NDArray[np.int64]:
+    """Return where the loss falls at one stroke and stays low: ten times below, four steps on both sides."""
+    clean = np.where(np.isfinite(values), values, np.nan)
+    # A run may begin right before the stroke.
+    windows = sliding_window_view(np.concatenate([np.full(STROKE - 1, np.inf), clean]), 2 * STROKE)
+    lowest, highest = windows[:, :STROKE].min(axis=1), windows[:, STROKE:].max(axis=1)
+    return np.flatnonzero(lowest > SUDDEN_FALL * highest) + 1
 
 
 def _series(steps: NDArray[np.int64], values: Array) -> Series:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.loss import gradual_fall
 from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series, table_params
 
@@ -217,6 +218,7 @@ def _similarity(recording: Recording, get: _Reader, owner: NDArray[np.int64]) ->
 
 def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
     surprise, seen = get("grad_rms_over_v")
+    learned = gradual_fall(recording, recording.sampled)[:, None]
     settled = seen & (recording.sampled >= 10)[:, None]
     tiny, tiny_seen = get("eps_share")
     late = tiny_seen & _settled(recording.sampled, tiny, tiny_seen)[:, None]
@@ -225,7 +227,7 @@ def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> d
     return {
         "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
         "second_moment_excess": _median(
-            recording.sampled, 1.0 / np.maximum(surprise, 1e-9), settled & (surprise > 0)
+            recording.sampled, 1.0 / np.maximum(surprise, 1e-9) / learned, settled & (surprise > 0)
         ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuraldbg.records.recording import LossCall
-from neuraldbg.signals.loss import initial_loss, label_entropy, loss_signals
+from neuraldbg.signals.loss import gradual_fall, initial_loss, label_entropy, loss_signals
 from tests import builders
 
 NAN, INF = float("nan"), float("inf")
@@ -34,6 +34,37 @@ class TestInitialLoss:
 
     def test_a_run_that_begins_with_nan_has_none(self) -> None:
         assert math.isnan(initial_loss(np.array([NAN, 2.0, 2.0])))
+
+
+class TestGradualFall:
+    def fall(self, loss, at=None):
+        run = builders.recording(steps=len(loss), step={"loss": loss})
+        return gradual_fall(run, np.array([len(loss) - 1] if at is None else at))
+
+    def test_what_is_learned_counts(self) -> None:
+        assert self.fall([8.0 * 0.9**k for k in range(60)])[0] == pytest.approx(
+            0.9**-55.5, rel=0.01
+        )
+
+    @pytest.mark.parametrize("stroke", [1, 2, 10])
+    def test_what_falls_at_one_stroke_does_not(self, stroke) -> None:
+        assert self.fall([900.0] * stroke + [2.0] * 40)[0] == 1.0
+
+    def test_after_the_stroke_the_count_begins_anew(self) -> None:
+        assert self.fall([900.0] * 5 + [2.0] * 20 + [1.0] * 20)[0] == 2.0
+
+    def test_one_lucky_batch_is_no_stroke(self) -> None:
+        assert self.fall([8.0] * 20 + [0.1] + [8.0] * 3 + [1.0] * 20)[0] == 8.0
+
+    def test_each_step_has_its_own(self) -> None:
+        assert self.fall([4.0] * 20 + [1.0] * 20, [0, 19, 39]).tolist() == [1.0, 1.0, 4.0]
+
+    @pytest.mark.parametrize("loss", [[2.0] * 40 + [-1.0] * 40, [2.0, 0.1]])
+    def test_a_loss_without_a_scale_and_a_short_run_tell_nothing(self, loss) -> None:
+        assert self.fall(loss)[0] == 1.0
+
+    def test_values_that_are_not_finite_are_passed_over(self) -> None:
+        assert self.fall([4.0] * 20 + [NAN, INF] + [1.0] * 20)[0] == 4.0
 
 
 class TestNotMeasured:

@@ -239,6 +239,17 @@ class TestAdaptive:
         found = derived({"grad_rms_over_v": {"a.weight": [9.0, 9.0]}}, sampled=[9, 10])
         assert found["second_moment_surprise"].observed[:, 0].tolist() == [False, True]
 
+    @pytest.mark.parametrize(
+        ("loss", "excess"),
+        [([8.0] * 10 + [2.0] * 15 + [0.5] * 15, 20.0 / 16), ([800.0] * 20 + [0.5] * 20, 20.0)],
+        ids=["a solved loss explains small gradients", "a loss scaled down does not"],
+    )
+    def test_a_second_moment_is_too_large_beyond_what_was_learned(self, loss, excess) -> None:
+        found = derived(
+            {"grad_rms_over_v": {"a.weight": [0.05]}}, sampled=[39], step={"loss": loss}, steps=40
+        )
+        assert found["second_moment_excess"].values.tolist() == pytest.approx([excess])
+
     def test_steps_against_the_gradient_are_a_share_of_the_layers(self) -> None:
         found = derived({"update_cos_grad": {"a.weight": [-0.5, 0.5], "b.weight": [-0.1, 0.1]}})
         assert found["update_against_gradient"].values.tolist() == [1.0, 0.0]

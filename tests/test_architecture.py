@@ -84,7 +84,9 @@ class TestImportCost:
     def test_a_run_that_nobody_asks_about_loads_no_later_stage_of_ours(self) -> None:
         later = ("catalogue", "pipeline", "views", "live", "signals", "inference", "explain")
         code = "from neuraldbg import NeuralDbg\nfrom torch import nn\nNeuralDbg(nn.Linear(1, 1))"
-        program = f"{code}\nimport sys\nprint(*(m for m in {later!r} if 'neuraldbg.' + m in sys.modules))"
+        program = (
+            f"{code}\nimport sys\nprint(*(m for m in {later!r} if 'neuraldbg.' + m in sys.modules))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         )

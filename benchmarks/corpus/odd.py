@@ -22,6 +22,6 @@ class Oddity:
 
 ODDITIES: tuple[Oddity, ...] = tuple(
     Oddity(name=name, change=change)
-    for table in (rates.ODDITIES, habits.ODDITIES, models.ODDITIES)
+    for table in (rates.ODDITIES, habits.ODDITIES, models.ODDITIES, rates.LATER)
     for name, change in table.items()
 )

@@ -131,6 +131,7 @@ RARE = frozenset(
         "linear-probe",
         "long-decay",
         "momentum-0.95",
+        "momentum-0.99",
         "padding",
         "pretrained",
         "sharp-heads",

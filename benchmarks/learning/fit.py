@@ -228,9 +228,9 @@ class Numbers:
             for effect in mechanism.forbids:
                 factor[i, column[effect.event]] = effect.link
         for detector in catalogue.detectors:
-            if detector.failure is not None:
-                share = 1.0 if detector.kind == "loss_dynamics" else 0.25
-                link[-1, column[detector.name]] = catalogue.unknown_link * share
+            unlisted = catalogue.unlisted_link(detector)
+            if unlisted is not None:
+                link[-1, column[detector.name]] = unlisted
         self.declared = torch.tensor(~np.isnan(link))
         self.refuted = torch.tensor(~np.isnan(factor))
         # An unlisted cause is what is left over: it may not learn the look of the few that the corpus holds.

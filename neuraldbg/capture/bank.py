@@ -24,12 +24,14 @@ __all__ = [
     "memory_sample",
     "reduce_gradients",
     "reduce_outputs",
+    "unit_axis",
     "unit_sample",
 ]
 
 # Entries of a tensor that stand for it: each is a cache miss, and the error of a norm is 1/sqrt(2 n), 3 %.
 ENTRIES = 512
 MIN_OBSERVATIONS = 16
+UNITS_LAST = frozenset({"linear", "embedding", "recurrent", "attention"})
 
 
 class Rows(NamedTuple):
@@ -75,6 +77,13 @@ def memory_sample(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     if tensor.is_contiguous():
         return flat_view(tensor, entries).clone()
     return unit_sample(tensor, -1, entries).reshape(-1)
+
+
+def unit_axis(kind: str, tensor: Tensor) -> int:
+    """Return the axis of the units: 1 for images and convolutions, otherwise the last."""
+    if kind in UNITS_LAST:
+        return -1
+    return 1 if tensor.dim() >= 4 or (tensor.dim() == 3 and kind == "conv") else -1
 
 
 def unit_sample(tensor: Tensor, axis: int, limit: int) -> Tensor:

@@ -21,8 +21,10 @@ from neuraldbg.capture.bank import (
     memory_sample,
     reduce_gradients,
     reduce_outputs,
+    unit_axis,
     unit_sample,
 )
+from neuraldbg.capture.fed import Feeds
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
@@ -43,7 +45,6 @@ OUTPUT_ENTRIES = 2048
 MAX_TIME_STEPS = 64
 # Kinds whose outputs and output gradients are measured; others only tell their regime.
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention", "embedding", "norm"})
-UNITS_LAST = frozenset({"linear", "embedding", "recurrent", "attention"})
 
 Guard = Callable[..., None]
 
@@ -81,6 +82,7 @@ class LayerWatch:
         # Data type of automatic mixed precision, where layers ran under it.
         self.autocast = ""
         self.regimes = Regimes()
+        self._feeds = Feeds()
         self._blueprint = blueprint
         self._tracer = tracer
         self._guard = guard
@@ -143,6 +145,7 @@ class LayerWatch:
         self._kept: dict[int, Tensor] = {}
         self._cells: list[tuple[int, Numbers]] = []
         self.regimes.begin()
+        self._feeds.begin()
 
     def finish(self) -> list[Rows]:
         """Return the numbers of the step, slopes over time included."""
@@ -154,6 +157,7 @@ class LayerWatch:
             last = self._pass_start
             rows += _time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
+        rows += self._feeds.finish(self.edges)
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
         for layer, numbers in self._cells:
@@ -261,7 +265,7 @@ class LayerWatch:
     def _drop_doubtful(self) -> None:
         """Forget what ran without gradients and was not computed again: a fixed part, a teacher."""
         gone = self._doubtful
-        for numbers in (self._outputs, self._norms, self._kept):
+        for numbers in (self._outputs, self._norms, self._kept, self._feeds.samples):
             for layer in gone & numbers.keys():
                 del numbers[layer]
         self._cells = [cell for cell in self._cells if cell[0] not in gone]
@@ -301,6 +305,12 @@ class LayerWatch:
         self._outputs[layer] = unit_sample(tensor, axis, OUTPUT_ENTRIES)
         if layer in self.functional:
             self.regimes.take(layer, tensor, axis, self.functional[layer], is_input=True)
+        self._read_input(layer, kind, module, args)
+
+    def _read_input(self, layer: int, kind: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Read what the input of a layer tells: data, what a norm divides by, how attention is spread."""
+        if self.calls[layer] == 1:
+            self._feeds.take(layer, kind, args, leaves=self.reached is None)
         if kind == "norm" and args and isinstance(args[0], Tensor):
             self._read_norm(layer, module, local(args[0]))
         elif (
@@ -309,7 +319,7 @@ class LayerWatch:
             and len(args) >= 2
             and not any(map(is_sharded, module.parameters()))
         ):
-            with torch.no_grad(), in_full_precision(tensor.device):
+            with torch.no_grad(), in_full_precision(args[0].device):
                 self.add(layer, module_attention(module, args[0], args[1]))
 
     def _read_norm(self, layer: int, module: nn.Module, x: Tensor) -> None:
@@ -377,10 +387,3 @@ def _tensors(value: object) -> list[Tensor]:
     if isinstance(value, dict):
         return [t for v in value.values() for t in _tensors(v)]
     return []
-
-
-def unit_axis(kind: str, tensor: Tensor) -> int:
-    """Return the axis of the units: 1 for images and convolutions, otherwise the last."""
-    if kind in UNITS_LAST:
-        return -1
-    return 1 if tensor.dim() >= 4 or (tensor.dim() == 3 and kind == "conv") else -1

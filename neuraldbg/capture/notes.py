@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from neuraldbg.capture.bank import unit_axis
 from neuraldbg.capture.incidents import Incidents
-from neuraldbg.capture.layers import LayerWatch, unit_axis
+from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import loss_facts
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
@@ -68,11 +69,14 @@ class Notes:
         reduction: str,
         *,
         maker: str = "",
+        value: Tensor | None = None,
     ) -> None:
         """Take the call of a loss function."""
         # What a rank holds of a distributed prediction need not be whole rows.
         if len(self.losses) < MOST_LOSSES and local(prediction) is prediction:
             facts = loss_facts(name, prediction, target, reduction, maker)
+            if value is not None:
+                facts["value"] = value.detach().item()
             self.losses.append(LossCall(step=self.step, function=name, layer=layer, facts=facts))
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:

@@ -183,6 +183,7 @@ def _config(module: nn.Module) -> dict[str, Fact]:
         "momentum",
         "in_features",
         "out_features",
+        "hidden_size",
         "num_heads",
         "num_groups",
     )

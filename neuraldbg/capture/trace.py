@@ -72,8 +72,12 @@ class Listener(Protocol):
         reduction: str,
         *,
         maker: str = "",
+        value: Tensor | None = None,
     ) -> None:
-        """Take the call of a loss function; ``maker`` is what made the prediction, if its graph does not tell."""
+        """Take the call of a loss function.
+
+        ``maker`` is what made the prediction, if its graph does not tell; ``value`` the result, if it is one number.
+        """
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
@@ -273,7 +277,7 @@ class Tracer(TorchFunctionMode):
         last = listener.latest(layers)
         nonlinearity = activation_name(name)
         if name in LOSS_FUNCTIONS:
-            self._loss(name, args, kw, last)
+            self._loss(name, args, kw, last, out)
         elif name == "scaled_dot_product_attention":
             self._fused_attention(args, kw)
         elif nonlinearity == "softmax" and found[0].logits and _is_attention(args, kw, out):
@@ -288,7 +292,9 @@ class Tracer(TorchFunctionMode):
         elif name in DIFFERENCES and not listener.inside:
             self._difference(args, last)
 
-    def _loss(self, name: str, args: Sequence[Any], kw: Mapping[str, Any], last: int) -> None:
+    def _loss(
+        self, name: str, args: Sequence[Any], kw: Mapping[str, Any], last: int, out: Any
+    ) -> None:
         pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
         if len(pair) < 2:
             return
@@ -297,7 +303,8 @@ class Tracer(TorchFunctionMode):
         reduction = str(kw.get("reduction", "mean"))
         layer = self._listener.latest(layers) if layers else last
         maker = self.origin_of(prediction).maker
-        self._listener.on_loss(name, layer, prediction, target, reduction, maker=maker)
+        value = out if isinstance(out, Tensor) and out.numel() == 1 else None
+        self._listener.on_loss(name, layer, prediction, target, reduction, maker=maker, value=value)
 
     def _difference(self, args: Sequence[Any], last: int) -> None:
         """Take ``prediction - target`` in a hand-written loss."""

@@ -8,6 +8,20 @@ __all__ = ["DETECTORS"]
 
 DETECTORS = (
     Detector(
+        name="passage_narrow",
+        kind="activation_regime",
+        reads="narrowest_passage",
+        threshold=2.0,
+        side="below",
+        scale="linear",
+        after="everything passes a few units",
+        leak=0.02,
+        unlisted=0.1,
+        reliability=0.8,
+        meaning="everything that reaches the output passes a layer of one or two units",
+        source="judgement: a code of two numbers is chosen to be drawn, not to work",
+    ),
+    Detector(
         name="dead_units_initial",
         kind="activation_regime",
         reads="dead_share",

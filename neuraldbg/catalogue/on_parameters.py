@@ -305,7 +305,7 @@ DETECTORS = (
         scale="linear",
         after="no gradient arrives",
         leak=0.02,
-        meaning="trainable weights never get a gradient",
+        meaning="trainable weights of a layer that runs never get a gradient",
         source="mechanisms.md G14, exact",
     ),
     Detector(

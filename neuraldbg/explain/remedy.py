@@ -104,6 +104,7 @@ def remedy_text(
         "gradient_loss": _gradient_loss(signals),
         "gain": _gain(signals, layer),
         "dropout": _Number(_config(signals, layer, "p"), "its present value"),
+        "input_of": _input_of(signals),
         "input_scale": _number(signals, "input_scale", "far from 1"),
         "target_scale": _number(signals, "target_scale", "far from 1"),
     }
@@ -112,6 +113,12 @@ def remedy_text(
 
 def _first(table: dict[str, str], events: Events, default: str) -> str:
     return next((text for event, text in table.items() if event in events), default)
+
+
+def _input_of(signals: Signals) -> str:
+    """Return whose input is meant, where data is fed to several layers."""
+    layer = signals.numbers.get("input_layer")
+    return f" of {quoted(layer)}" if isinstance(layer, str) else ""
 
 
 def _not_updated(events: Events, layer: str | None) -> str:

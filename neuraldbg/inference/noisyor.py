@@ -111,17 +111,10 @@ def build(evidence: Evidence, catalogue: Catalogue, priors: Mapping[str, float] 
 
 
 def _unknown_link(detector: Detector, catalogue: Catalogue) -> float:
-    """Return how likely a cause outside the catalogue shows as this event.
-
-    It is known by what it does to the loss; it predicts no particular state of the network.
-    """
+    """Return how likely a cause outside the catalogue shows as this event."""
     if catalogue.unknown_links:
         return catalogue.unknown_links.get(detector.name, 0.0)
-    if detector.failure is None:
-        return 0.0
-    return (
-        catalogue.unknown_link if detector.kind == "loss_dynamics" else catalogue.unknown_link / 4
-    )
+    return catalogue.unlisted_link(detector) or 0.0
 
 
 def prior_table(catalogue: Catalogue, overrides: Mapping[str, float]) -> dict[str, float]:

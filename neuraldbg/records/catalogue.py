@@ -55,6 +55,9 @@ class Detector:
         stays the expert's.
     cumulative
         Whether it builds up over many steps: it says that something is so, not since when.
+    unlisted
+        Link of a cause that the catalogue does not list; None for what such a cause does to the loss and to the
+        network in general.
     fatal
         Whether no healthy run shows it: what no listed cause explains is then unknown, and not healthy.
     meaning
@@ -78,6 +81,7 @@ class Detector:
     leak: float = 0.02
     limit: float | None = None
     reliability: float = 0.9
+    unlisted: float | None = None
     deliberate: bool = False
     cumulative: bool = False
     fatal: bool = False
@@ -236,6 +240,17 @@ class Catalogue:
         by_name = {d.name: d for d in (*self.detectors, *detectors)}
         by_slug = {m.key: m for m in (*self.mechanisms, *mechanisms)}
         return replace(self, detectors=tuple(by_name.values()), mechanisms=tuple(by_slug.values()))
+
+    def unlisted_link(self, detector: Detector) -> float | None:
+        """Return how likely, by the experts, a cause that is not listed shows as an event; None if it does not.
+
+        It is known by what it does to the loss; it predicts no particular state of the network.
+        """
+        if detector.unlisted is not None:
+            return detector.unlisted
+        if detector.failure is None:
+            return None
+        return self.unknown_link if detector.kind == "loss_dynamics" else self.unknown_link / 4
 
     def fingerprint(self) -> str:
         """Return a hash of everything that decides when a detector fires."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from neuraldbg.records.recording import Fact, Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.data import regressions
+from neuraldbg.signals.data import fed_layers, regressions
 from neuraldbg.signals.loss import initial_loss, label_entropy
 from neuraldbg.signals.view import chain_layers, run_series
 
@@ -58,7 +58,7 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "regression": bool(regressions(recording)),
         "adversarial": is_adversarial(recording),
         "labelled": bool(recording.losses),
-        "float_input": "input_std" in recording.step,
+        "float_input": "input_std" in recording.step or "fed_std" in recording.layer,
         "deep": len(chain_layers(topology)) >= 5,
         "weight_decay": _decays(recording),
     }
@@ -94,5 +94,8 @@ def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str
         found = series.get(name)
         if found is not None and found.observed.any():
             numbers[name] = float(found.values[found.observed][0])
+    fed = [x for x in fed_layers(recording) if x.kind != "norm"]
+    if len(fed) > 1:
+        numbers["input_layer"] = max(fed, key=lambda x: x.rms).layer
     numbers["steps"] = int(recording.steps.size)
     return numbers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,9 @@ from scipy.stats import median_abs_deviation
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
-from neuraldbg.signals.view import owners, run_series, scalar_series
+from neuraldbg.signals.view import layer_series, owners, run_series, scalar_series
 
-__all__ = ["data_signals", "regressions"]
+__all__ = ["Fed", "data_signals", "fed_layers", "regressions"]
 
 Array = NDArray[np.float64]
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
@@ -27,24 +29,93 @@ def data_signals(recording: Recording) -> dict[str, Series]:
 
 
 def _inputs(recording: Recording) -> dict[str, Series]:
+    out = {"input_nonfinite": run_series(recording, "input_nonfinite")}
+    fed = fed_layers(recording)
+    if not fed:
+        return out | _called_with(recording)
+    first = int(recording.sampled[0])
+    multiplied = [x for x in fed if x.kind != "norm"]
+    for name, measure in _FED.items():
+        values = [v for x in multiplied if (v := measure(x)) is not None]
+        if values:
+            out[name] = scalar_series(first, max(values))
+    return out
+
+
+class Fed(NamedTuple):
+    """What a layer is fed that no parameter has touched; medians over the first sampled steps.
+
+    ``spread`` is the largest deviation of a feature over the smallest, None where there are too few to tell.
+    """
+
+    layer: str
+    kind: str
+    mean: float
+    std: float
+    spread: float | None
+
+    @property
+    def rms(self) -> float:
+        """Root mean square."""
+        return float(np.hypot(self.mean, self.std))
+
+
+# What is judged of the data; the worst layer counts.
+_FED: dict[str, Callable[[Fed], float | None]] = {
+    "input_scale": lambda x: x.rms,
+    "input_scale_small": lambda x: 1.0 / max(x.rms, 1e-12),
+    "input_offset": lambda x: abs(x.mean) / x.std if x.std > 0 else 0.0,
+    "input_feature_spread": lambda x: x.spread,
+}
+
+
+def fed_layers(recording: Recording) -> tuple[Fed, ...]:
+    """Return the layers that data is fed to; what a model does to its inputs before does not count.
+
+    Parameters
+    ----------
+    recording
+        The run. Layers that are also fed by other layers are left out: what comes from there is no data.
+    """
+    inner = {target for _, target in recording.topology.edges}
+    mean, std, spread = (
+        layer_series(recording, name) for name in ("fed_mean", "fed_std", "fed_spread")
+    )
+    found = []
+    for index, layer in enumerate(recording.topology.layers):
+        seen = mean.observed[:, index] & std.observed[:, index]
+        if index in inner or not seen.any():
+            continue
+        wide = spread.values[spread.observed[:, index], index]
+        found.append(
+            Fed(
+                layer=layer.name,
+                kind=layer.kind,
+                mean=float(np.median(mean.values[seen, index])),
+                std=float(np.median(std.values[seen, index])),
+                spread=float(np.median(wide)) if wide.size else None,
+            )
+        )
+    return tuple(found)
+
+
+def _called_with(recording: Recording) -> dict[str, Series]:
+    """Return the same of the first input of the model, for programs in which no layer was seen to be fed it."""
     mean, std = run_series(recording, "input_mean"), run_series(recording, "input_std")
     seen = mean.observed & std.observed & np.isfinite(mean.values) & np.isfinite(std.values)
-    nonfinite = run_series(recording, "input_nonfinite")
-    out = {"input_nonfinite": nonfinite}
     if not seen.any():
-        return out
+        return {}
     rms = float(np.median(np.hypot(mean.values[seen], std.values[seen])))
     spread = float(np.median(std.values[seen]))
     offset = float(np.median(np.abs(mean.values[seen])) / max(spread, 1e-12))
     first = int(mean.steps[seen][0])
-    feature = run_series(recording, "input_feature_spread")
-    widest = feature.values[feature.observed]
-    out |= {
+    out = {
         "input_scale": scalar_series(first, rms),
         "input_scale_small": scalar_series(first, 1.0 / max(rms, 1e-12)),
         "input_offset": scalar_series(first, offset if spread > 0 else 0.0),
     }
-    if widest.size:
+    feature = run_series(recording, "input_feature_spread")
+    if (widest := feature.values[feature.observed]).size:
         out["input_feature_spread"] = scalar_series(first, float(np.median(widest)))
     return out
 

@@ -12,6 +12,7 @@ from neuraldbg.signals.loss import loss_signals
 from neuraldbg.signals.numerics import numeric_signals
 from neuraldbg.signals.optimizer import optimizer_signals
 from neuraldbg.signals.parameter import parameter_signals
+from neuraldbg.signals.structure import structure_signals
 
 __all__ = ["derive"]
 
@@ -40,6 +41,7 @@ def derive(recording: Recording) -> Signals:
             **optimizer_signals(recording),
             **data_signals(recording),
             **numeric_signals(recording),
+            **structure_signals(recording),
         }
     return Signals(
         series=series,

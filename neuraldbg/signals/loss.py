@@ -21,6 +21,8 @@ SHORTEST_CURVE = 16
 # A loss that falls by this much from one step to the next, and stays there, was scaled and not learned.
 SUDDEN_FALL = 10.0
 STROKE = 4
+# Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
+FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -41,6 +43,7 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
     if not adversarial:
         out |= _curve(steps, values)
         out |= _against_labels(recording, values)
+        out |= _other_terms(recording)
     return out
 
 
@@ -159,6 +162,30 @@ def _against_labels(recording: Recording, values: Array) -> dict[str, Series]:
         level = trailing_median(values, 16)[-1]
         out["loss_above_prior"] = scalar_series(0, abs(level / entropy - 1.0))
     return out
+
+
+def _other_terms(recording: Recording) -> dict[str, Series]:
+    """Return the share of the loss that does not come from the functions that compare outputs with targets.
+
+    A loss that is a multiple of theirs is only scaled: nothing else is in it.
+    """
+    calls: dict[int, float] = {}
+    for call in recording.losses:
+        value = call.facts.get("value")
+        if isinstance(value, (int, float)):
+            calls[call.step] = calls.get(call.step, 0.0) + float(value)
+    loss = run_series(recording, "loss")
+    usable = loss.observed & np.isfinite(loss.values) & np.isin(loss.steps, list(calls))
+    total = loss.values[usable]
+    part = np.array([calls[int(step)] for step in loss.steps[usable]])
+    both = (total > 0) & (part > 0) if part.size else np.zeros(0, bool)
+    total, part = total[both], part[both]
+    if total.size < FEWEST_CALLS:
+        return {}
+    multiple = float(total @ part / (part @ part))
+    scaled = float(np.linalg.norm(total - multiple * part) / np.linalg.norm(total)) < SAME_SHAPE
+    share = 0.0 if scaled else float(np.median(1.0 - part / total))
+    return {"loss_other_share": scalar_series(int(loss.steps[usable][0]), max(share, 0.0))}
 
 
 _CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})

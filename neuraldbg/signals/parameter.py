@@ -270,6 +270,8 @@ def _stillness(recording: Recording) -> dict[str, Series]:
     used = (gradient_seen & (gradient != 0)).any(axis=0)
     start = recording.steps[:1] if recording.steps.size else np.array([0])
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
+    # A part that never ran is kept from an older version, or for later: it does no harm.
+    ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
     frozen = (~trainable & matrix & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     return {
@@ -279,7 +281,7 @@ def _stillness(recording: Recording) -> dict[str, Series]:
         "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
         "no_gradient": layer_max(
-            start, silent.astype(float), always & matrix[None, :] & gradient_seen.any(), owner
+            start, silent.astype(float), always & (matrix & ran) & gradient_seen.any(), owner
         ),
         "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
         "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),

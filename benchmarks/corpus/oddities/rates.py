@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from benchmarks.corpus.draw import Draw
 from benchmarks.corpus.program import Program, layer_of
 from benchmarks.corpus.schedules import SCHEDULES
 
-__all__ = ["ODDITIES"]
+__all__ = ["LATER", "ODDITIES"]
 
 GAME = {"gan"}
 
@@ -171,6 +172,17 @@ def momentum_095(program: Program, _draw: Draw) -> Program | None:
     return program.but(lr=program.lr / 2).with_options(momentum=0.95)
 
 
+def momentum_099(program: Program, _draw: Draw) -> Program | None:
+    """Use Nesterov's momentum of 0.99 with a rate that fits it, as nnU-Net does (Isensee et al. 2021)."""
+    if program.optimizer not in {"sgd", "momentum", "nesterov"} or len(program.turns) > 1:
+        return None
+    memory = 1.0 if program.optimizer == "sgd" else 10.0
+    slower = program.but(
+        optimizer="nesterov", lr=program.lr * memory / 200.0, steps=3 * program.steps
+    )
+    return slower.with_options(momentum=0.99)
+
+
 def layered_rates(program: Program, draw: Draw) -> Program | None:
     """Give early layers smaller rates and spare biases and norms the decay, as fine-tuners do."""
     usual = len(program.turns) == 1 and program.owns is None and program.family != "finetune"
@@ -222,7 +234,7 @@ def half_cosine_warm(program: Program, _draw: Draw) -> Program | None:
     return program.but(schedule=make, schedule_name="warm-high")
 
 
-ODDITIES = {
+ODDITIES: dict[str, Callable[[Program, Draw], Program | None]] = {
     "warm-up": warm_up,
     "cosine-to-zero": cosine_to_zero,
     "restarts": restarts,
@@ -241,3 +253,5 @@ ODDITIES = {
     "spared-norms": spared_norms,
     "warm-high": half_cosine_warm,
 }
+# Added later, and drawn last: what was drawn before stays what it was.
+LATER: dict[str, Callable[[Program, Draw], Program | None]] = {"momentum-0.99": momentum_099}

@@ -97,3 +97,18 @@ def test_the_fan_in_of_a_unit_keeps_the_variance(module: nn.Module, inputs: int)
         shape = size or (64, channels, *([33] * (module.weight.dim() - 2)))
         outputs = module(torch.randn(shape))
     assert outputs.var().item() == pytest.approx(1.0, rel=0.35)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_value_of_a_loss_is_known_where_it_is_one_number(reduction: str) -> None:
+    seen: list[float] = []
+
+    def loss(output: Tensor, labels: Tensor) -> Tensor:
+        value = F.cross_entropy(output, labels, reduction=reduction)
+        seen.append(value.mean().item())
+        return value.mean()
+
+    with NeuralDbg(model := nn.Linear(8, 4)) as dbg:
+        train(model, steps=2, loss=loss)
+    found = [call.facts.get("value") for call in dbg.recording.losses]
+    assert found == ([None] * len(found) if reduction == "none" else pytest.approx(seen))

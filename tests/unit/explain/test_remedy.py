@@ -331,4 +331,6 @@ class TestRest:
 
     def test_scales_are_quoted(self) -> None:
         assert text("{input_scale:.3g}", numbers={"input_scale": 150.0}) == "150"
+        assert text("input{input_of}", numbers={}) == "input"
+        assert text("input{input_of}", numbers={"input_layer": "side"}) == "input of 'side'"
         assert text("{target_scale:.3g}") == "far from 1"

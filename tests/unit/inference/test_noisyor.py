@@ -77,6 +77,12 @@ class TestBuild:
         seen = builders.evidence(*(builders.finding(n, True) for n in "abc"))
         assert build(seen, catalogue, None).links[-1].tolist() == pytest.approx([0.4, 0.0, 0.1])
 
+    def test_some_events_speak_for_an_unlisted_cause_above_all(self) -> None:
+        c = builders.detector("c", unlisted=0.3)
+        catalogue = builders.catalogue([A, B, c], [FIRE], unknown_link=0.4)
+        seen = builders.evidence(builders.finding("c", True))
+        assert build(seen, catalogue, None).links[-1].tolist() == pytest.approx([0.3])
+
     def test_learned_links_of_the_unknown_cause_replace_the_rule(self) -> None:
         catalogue = builders.catalogue([A, B], [FIRE], unknown_links={"b": 0.33})
         assert build(SEEN, catalogue, None).links[-1].tolist() == pytest.approx([0.0, 0.33])

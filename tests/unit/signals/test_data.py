@@ -1,5 +1,7 @@
 """Inputs, targets, odd batches, and how the loss was called."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from neuraldbg.signals.data import data_signals
 from tests import builders
 
 NAN = float("nan")
+APART = replace(builders.chain("a", "b"), edges=())
 
 
 def inputs(**columns):
@@ -55,6 +58,37 @@ class TestScale:
     def test_non_finite_inputs_are_exact(self) -> None:
         found = inputs(nonfinite=[0.0, 0.25])
         assert found["input_nonfinite"].values.tolist() == [0.0, 0.25]
+
+
+class TestFed:
+    """What layers are fed counts before what the model is called with."""
+
+    def found(self, topology=None, **layers):
+        names = ("fed_mean", "fed_std", "fed_spread")
+        layer = {
+            name: {k: v[i] for k, v in layers.items() if len(v) > i} for i, name in enumerate(names)
+        }
+        raw = {"input_mean": [99.0] * 4, "input_std": [30.0] * 4}
+        return data_signals(
+            builders.recording(topology or APART, steps=4, sampled=[0, 1], step=raw, layer=layer)
+        )
+
+    def test_the_worst_layer_is_judged(self) -> None:
+        found = self.found(a=(0.0, 2.0, 5.0), b=(3.0, 4.0))
+        assert found["input_scale"].values[0] == pytest.approx(5.0)
+        assert found["input_offset"].values[0] == pytest.approx(0.75)
+        assert found["input_feature_spread"].values[0] == pytest.approx(5.0)
+
+    def test_a_normalization_takes_any_scale(self) -> None:
+        norm = replace(APART, layers=(replace(APART.layers[0], kind="norm"), *APART.layers[1:]))
+        assert not {"input_scale", "input_offset"} & self.found(norm, a=(99.0, 30.0)).keys()
+
+    def test_layers_that_others_feed_are_left_out(self) -> None:
+        found = self.found(builders.chain("a", "b"), a=(0.0, 1.0), b=(0.0, 50.0))
+        assert found["input_scale"].values[0] == pytest.approx(1.0)
+
+    def test_where_none_was_seen_the_call_is_judged(self) -> None:
+        assert self.found()["input_scale"].values[0] > 99.0
 
 
 class TestAnomaly:

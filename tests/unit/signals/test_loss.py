@@ -67,6 +67,44 @@ class TestGradualFall:
         assert self.fall([4.0] * 20 + [NAN, INF] + [1.0] * 20)[0] == 4.0
 
 
+class TestOtherTerms:
+    def share(self, total, part, *, missing=()):
+        losses = tuple(call(step=i, value=v) for i, v in enumerate(part) if i not in missing)
+        found = derived(total, losses=losses)
+        return float(found["loss_other_share"].values[0]) if "loss_other_share" in found else None
+
+    FALLING = (2.0, 1.6, 1.3, 1.1, 1.0, 0.9)
+
+    def test_a_penalty_is_what_no_loss_function_gave(self) -> None:
+        assert self.share([v + 9.0 for v in self.FALLING], self.FALLING) == pytest.approx(
+            1 - 1.2 / 10.2, abs=0.01
+        )
+
+    @pytest.mark.parametrize("scale", [1.0, 784.0], ids=["as it is", "scaled"])
+    def test_a_multiple_holds_no_other_term(self, scale) -> None:
+        assert self.share([scale * v for v in self.FALLING], self.FALLING) == 0.0
+
+    def test_shares_of_accumulated_batches_are_none_either(self) -> None:
+        assert self.share([v / 4 for v in self.FALLING], self.FALLING) == 0.0
+
+    def test_terms_that_lower_the_loss_do_not_count(self) -> None:
+        assert self.share([v - 0.5 for v in self.FALLING], self.FALLING) == 0.0
+
+    def test_several_loss_functions_of_a_step_are_summed(self) -> None:
+        losses = tuple(call(step=i, value=v / 2) for i, v in enumerate(self.FALLING) for _ in "ab")
+        assert derived(self.FALLING, losses=losses)["loss_other_share"].values[0] == 0.0
+
+    def test_a_few_calls_say_nothing(self) -> None:
+        assert self.share([9.0] * 6, self.FALLING, missing=(0, 2, 4)) is None
+
+    def test_losses_without_a_single_number_say_nothing(self) -> None:
+        found = derived([2.0] * 20, losses=tuple(call(step=i) for i in range(20)))
+        assert "loss_other_share" not in found
+
+    def test_a_loss_at_zero_or_below_says_nothing(self) -> None:
+        assert self.share([-v for v in self.FALLING], self.FALLING) is None
+
+
 class TestNotMeasured:
     def test_without_a_loss_there_is_no_signal(self) -> None:
         assert loss_signals(builders.recording(steps=20), adversarial=False) == {}

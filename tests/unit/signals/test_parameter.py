@@ -257,7 +257,15 @@ class TestAdaptive:
 
 class TestStillness:
     def still(
-        self, *, trainable=True, group=0, dtype="float32", gradient=1.0, unchanged=1.0, steps=8
+        self,
+        *,
+        trainable=True,
+        group=0,
+        dtype="float32",
+        gradient=1.0,
+        unchanged=1.0,
+        steps=8,
+        order=0,
     ):
         param = ParamInfo(
             name="a.weight",
@@ -268,7 +276,8 @@ class TestStillness:
             dtype=dtype,
         )
         other = ParamInfo(name="b.weight", layer=1, shape=(2, 2), group=0)
-        topology = replace(TWO, params=(param, other))
+        first = replace(TWO.layers[0], order=order)
+        topology = replace(TWO, params=(param, other), layers=(first, *TWO.layers[1:]))
         run = builders.recording(
             topology,
             steps=steps,
@@ -294,6 +303,9 @@ class TestStillness:
         assert self.still(gradient=0.0)["no_gradient"] == 1.0
         assert self.still(gradient=None)["no_gradient"] == 1.0
         assert self.still(gradient=0.5)["no_gradient"] == 0.0
+
+    def test_a_part_that_never_ran_lacks_no_gradient(self) -> None:
+        assert self.still(gradient=0.0, order=-1).get("no_gradient") is None
 
     def test_a_few_steps_do_not_show_that_a_gradient_is_missing(self) -> None:
         assert self.still(gradient=0.0, steps=3)["no_gradient"] == 0.0

@@ -1,0 +1,53 @@
+"""Signals of the module graph itself: places that everything has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from neuraldbg.records.recording import LayerInfo, Recording
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.view import scalar_series
+
+__all__ = ["structure_signals"]
+
+WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
+Follows = dict[int, set[int]]
+
+
+def structure_signals(recording: Recording) -> dict[str, Series]:
+    """Return the width of the narrowest layer that everything passes on its way to the output.
+
+    The last layers are left out, whose width is the task's, and so are convolutions: an image passes them at every
+    position. Absent where no such layer is known.
+    """
+    topology = recording.topology
+    follows: Follows = {}
+    for source, target in topology.edges:
+        follows.setdefault(source, set()).add(target)
+    weighted = {i for i, x in enumerate(topology.layers) if x.kind in WEIGHTED and x.order >= 0}
+    fed = set().union(*follows.values()) if follows else set()
+    first = {i for i, x in enumerate(topology.layers) if x.order >= 0 and i not in fed}
+    last = {i for i in weighted if not (_beyond(follows, [i]) & weighted)}
+    passed = [
+        width
+        for i in weighted - last
+        if (width := _width(topology.layers[i])) and not _beyond(follows, first, without=i) & last
+    ]
+    return {"narrowest_passage": scalar_series(0, float(min(passed)))} if passed else {}
+
+
+def _width(layer: LayerInfo) -> int:
+    """Return the units of a layer, 0 where it is not known."""
+    width = layer.config.get("out_features", layer.config.get("hidden_size"))
+    return width if isinstance(width, int) else 0
+
+
+def _beyond(follows: Follows, start: Iterable[int], *, without: int = -1) -> set[int]:
+    """Return the layers that can be reached from some without passing one."""
+    ahead = [i for i in start if i != without]
+    seen: set[int] = set()
+    while ahead:
+        new = follows.get(ahead.pop(), set()) - seen - {without}
+        seen |= new
+        ahead += new
+    return seen

@@ -1,0 +1,54 @@
+"""Places of a network that everything passes."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuraldbg.records.recording import LayerInfo, Topology
+from neuraldbg.signals.structure import structure_signals
+from tests import builders
+
+Edges = tuple[tuple[int, int], ...]
+STACK: Edges = ((0, 1), (1, 2), (2, 3))
+
+
+def narrowest(widths: tuple[int, ...], edges: Edges, kinds: str = "") -> float | None:
+    kind = {"l": "linear", "c": "conv", "r": "recurrent", "a": "activation"}
+    layers = tuple(
+        LayerInfo(
+            name=f"l{i}",
+            type="X",
+            kind=kind[k],
+            order=i,
+            config={} if k in "ac" else {"hidden_size" if k == "r" else "out_features": width},
+        )
+        for i, (width, k) in enumerate(zip(widths, kinds or "l" * len(widths), strict=True))
+    )
+    found = structure_signals(builders.recording(Topology(layers=layers, edges=edges)))
+    return float(found["narrowest_passage"].values[0]) if found else None
+
+
+@pytest.mark.parametrize(
+    ("widths", "edges", "kinds", "expected"),
+    [
+        pytest.param((32, 2, 16, 10), STACK, "", 2, id="a bottleneck in a stack"),
+        pytest.param((2, 32, 16, 10), STACK, "", 2, id="the first layer is one"),
+        pytest.param((32, 16, 16, 1), STACK, "", 16, id="the output is as wide as the task"),
+        pytest.param((32, 2, 0, 10), STACK, "lrcl", 2, id="a recurrent layer has hidden units"),
+        pytest.param((8, 0, 9, 10), STACK, "lcll", 8, id="a convolution has positions"),
+        pytest.param((32, 1, 16, 10), (*STACK, (0, 2)), "", 16, id="a gate has a way around it"),
+        pytest.param(
+            (32, 1, 16, 10), ((0, 3), (1, 3), (2, 3)), "", None, id="side branches are no passage"
+        ),
+        pytest.param((32, 2, 0, 10), STACK, "llal", 2, id="an activation is passed through"),
+        pytest.param((32, 1, 0, 0), STACK, "llaa", 32, id="activations after the output count not"),
+        pytest.param((32, 2), (), "", None, id="no dataflow was seen"),
+        pytest.param((), (), "", None, id="no layers"),
+    ],
+)
+def test_the_narrowest_passage(widths, edges, kinds, expected) -> None:
+    assert narrowest(widths, edges, kinds) == expected
+
+
+def test_a_loop_in_the_dataflow_ends() -> None:
+    assert narrowest((32, 2, 16, 10), (*STACK, (2, 1))) == 2

@@ -20,7 +20,7 @@ def check_catalogue(catalogue: Catalogue) -> None:
     UnknownNameError
         If a mechanism names an event that no detector finds, or a detector a kind or failure that does not exist.
     PriorError
-        If a prior or a leak lies outside (0, 1).
+        If a prior, a leak or an unlisted link lies outside (0, 1).
     UsageError
         If a link is no probability, or a remedy asks for a number that no run has.
     """
@@ -42,6 +42,8 @@ def _check_detector(detector: Detector) -> None:
     if detector.failure is not None and detector.failure not in FAILURE_KINDS:
         raise UnknownNameError(detector.failure, "failure", FAILURE_KINDS)
     _check_probability("leak", detector.leak, detector.name)
+    if detector.unlisted is not None:
+        _check_probability("unlisted link", detector.unlisted, detector.name)
 
 
 def _check_mechanism(mechanism: Mechanism, names: list[str]) -> None:

@@ -97,6 +97,7 @@ WRONG = [
     (replace(TINY, kind="data_anomoly"), UnknownNameError, "data_anomaly"),
     (replace(TINY, failure="loss_divergance"), UnknownNameError, "loss_divergence"),
     (replace(TINY, leak=1.0), PriorError, "leak of 'input_scale_tiny' is 1"),
+    (replace(TINY, unlisted=2.0), PriorError, "unlisted link of 'input_scale_tiny' is 2"),
 ]
 
 

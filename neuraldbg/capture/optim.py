@@ -52,6 +52,7 @@ class Entry:
     cleared: bool = True
     backwards: int = 0
     gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
+    residues: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class OptimizerBook:
@@ -103,13 +104,13 @@ class OptimizerBook:
         """Return the entry of an optimizer that steps, None if it owns no parameter of the model.
 
         An address is used again once its owner is gone, and groups may be added at any time: that is looked
-        at in every step. Parameters added to a group are looked for ``closely``.
+        at in every step. Parameters added to a group or replaced are looked for ``closely``.
         """
         key, groups = id(optimizer), optimizer.param_groups
         entry = self._entries.get(key)
         if entry is None or entry.groups != len(groups) or entry.ref() is not optimizer:
             return self._find(optimizer)
-        if closely and entry.owns != _size(optimizer):
+        if closely and entry.owns != _owned(optimizer):
             return self._introduce(optimizer)
         return entry
 
@@ -123,7 +124,7 @@ class OptimizerBook:
 
     def _find(self, optimizer: torch.optim.Optimizer) -> Entry | None:
         known = self._foreign.get(id(optimizer))
-        if known is not None and known[1] == _size(optimizer) and known[0]() is optimizer:
+        if known is not None and known[1] == _owned(optimizer) and known[0]() is optimizer:
             return None
         return self._introduce(optimizer)
 
@@ -133,7 +134,7 @@ class OptimizerBook:
         if any(id(p) not in self._param_of for p in owned):
             self._refresh()
         params = [p for p in owned if id(p) in self._param_of]
-        ref, owns = weakref.ref(optimizer), _size(optimizer)
+        ref, owns = weakref.ref(optimizer), _owned(optimizer)
         if not params:
             self._foreign[id(optimizer)] = (ref, owns)
             self._entries.pop(id(optimizer), None)
@@ -241,7 +242,7 @@ class OptimizerBook:
         for entry in self._entries.values():
             entry.backwards += 1
             if not entry.cleared:
-                entry.cleared = are_cleared(entry.params)
+                entry.cleared = are_cleared(entry.params, entry.residues)
 
     def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
@@ -267,8 +268,9 @@ class OptimizerBook:
         self._entries.clear()
 
 
-def _size(optimizer: torch.optim.Optimizer) -> int:
-    return sum(len(group["params"]) for group in optimizer.param_groups)
+def _owned(optimizer: torch.optim.Optimizer) -> int:
+    """Return a number that tells which parameters an optimizer owns: one may be put in the place of another."""
+    return hash(tuple(id(p) for group in optimizer.param_groups for p in group["params"]))
 
 
 def _put_by_hand(entry: Entry) -> float | None:

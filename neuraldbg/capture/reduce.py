@@ -87,12 +87,26 @@ def autocast_dtype(device: str) -> str:
     return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
 
 
-def are_cleared(params: Sequence[Tensor]) -> bool:
-    """Return whether the first trainable parameters hold no gradient, or zeros."""
+def are_cleared(params: Sequence[Tensor], before: dict[int, tuple[int, int]] | None = None) -> bool:
+    """Return whether the first trainable parameters hold no gradient, or zeros.
+
+    Parameters
+    ----------
+    params
+        Parameters of an optimizer.
+    before
+        What the gradients were at the last look, by ``id`` of their parameter, and kept for the next: one that no
+        backward pass has touched since is that of a parameter out of use, and nothing is added to it.
+    """
     looked = 0
     for parameter in params:
         if parameter.requires_grad:
             gradient = local_gradient(parameter)
+            if before is not None and gradient is not None:
+                state = id(gradient), gradient._version  # noqa: SLF001 - there is no public way to ask
+                if before.get(id(parameter)) == state:
+                    continue
+                before[id(parameter)] = state
             if gradient is not None and not _is_zero(gradient):
                 return False
             looked += 1

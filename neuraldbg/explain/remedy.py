@@ -32,7 +32,7 @@ GAINS = {
 }
 MISMATCHES = {
     "loss_softmax_twice": "remove the softmax: cross_entropy takes logits",
-    "loss_nll_on_raw": "pass log_softmax(output) to nll_loss, or use cross_entropy",
+    "loss_nll_on_raw": "pass log_softmax(output) to the loss (nll_loss, ctc_loss), or use cross_entropy",
     "loss_sigmoid_twice": "remove the sigmoid: binary_cross_entropy_with_logits takes logits",
     "loss_broadcast": "give prediction and target the same shape (squeeze or view one of them)",
     "loss_rectified": "remove the ReLU before the loss: logits must be free to be negative",

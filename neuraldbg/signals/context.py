@@ -12,6 +12,9 @@ from neuraldbg.signals.view import chain_layers, run_series
 
 __all__ = ["context_flags", "context_numbers", "is_adversarial"]
 
+# Entropy, in nats, below which the labels of a batch are one.
+CONSTANT = 1e-3
+
 _RECTIFIERS = frozenset({"relu", "relu6"})
 _BOUNDED = frozenset({"tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign"})
 _HALF = frozenset({"float16", "bfloat16"})
@@ -57,12 +60,23 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "half_precision": bool(dtypes & _HALF) or bool(autocast),
         "regression": bool(regressions(recording)),
         "adversarial": is_adversarial(recording),
-        "labelled": bool(recording.losses),
+        "labelled": _is_labelled(recording),
         "float_input": "input_std" in recording.step or "fed_std" in recording.layer,
         "deep": len(chain_layers(topology)) >= 5,
         "weight_decay": _decays(recording),
     }
     return frozenset(name for name, holds in flags.items() if holds)
+
+
+def _is_labelled(recording: Recording) -> bool:
+    """Return whether something is predicted: a label that is always the same (the first of all pairs) is none."""
+    values: set[Fact] = set()
+    for call in recording.losses:
+        entropy, lowest = call.facts.get("label_entropy"), call.facts.get("target_min")
+        if not isinstance(entropy, (int, float)) or entropy > CONSTANT or lowest is None:
+            return True
+        values.add(lowest)
+    return len(values) > 1
 
 
 def _decays(recording: Recording) -> bool:

@@ -250,6 +250,9 @@ def _is_softmax_twice(call: LossCall) -> bool:
 
 
 def _is_nll_on_raw(call: LossCall) -> bool:
+    if call.function == "ctc_loss":
+        # No logarithm of a probability is above zero.
+        return "input_max" in call.facts and _high(call) > 1e-3
     return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
 
 

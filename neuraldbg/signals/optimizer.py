@@ -30,12 +30,22 @@ def optimizer_signals(recording: Recording) -> dict[str, Series]:
     }
     stepped = run_series(recording, "stepped")
     if stepped.observed.any():
-        # Before the first step ever, several backward passes may belong to one step that accumulates.
-        missing = stepped.values < 0.5
-        first = int(np.argmax(~missing)) if not missing.all() else missing.size
-        missing[: first if first < missing.size and first <= LONGEST_ACCUMULATION else 0] = False
+        missing = _lasting(stepped.values < 0.5)
         out["step_missing"] = stepped._replace(values=missing.astype(float))
     return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _lasting(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which backward passes no step follows.
+
+    Several may belong to one step that accumulates, or to the closure of an optimizer that takes over from another.
+    """
+    out = missing.copy()
+    edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop < missing.size and stop - start <= LONGEST_ACCUMULATION:
+            out[start:stop] = False
+    return out
 
 
 def _group(recording: Recording, name: str) -> tuple[Array, NDArray[np.bool_]]:
@@ -53,15 +63,26 @@ def _schedule(recording: Recording) -> dict[str, Series]:
         return {}
     rate = np.where(seen, rates, 0.0).max(axis=1)
     known = any_row(seen)
-    before = np.concatenate([rate[:1], rate[:-1]])
-    peak_before = np.maximum.accumulate(before)
-    ratio = np.where(before > 0, rate / np.where(before > 0, before, 1.0), 1.0)
-    # A restart or a warm-up does not pass the largest rate seen so far; a bug in the schedule does.
-    jump = np.where(rate > 1.5 * peak_before, ratio, 1.0)
+    jumps = [_jumps(rates[:, g], seen[:, g]) for g in range(rates.shape[1])]
     return {
-        "lr_jump": Series(recording.steps, jump, known),
+        "lr_jump": Series(recording.steps, np.max(jumps, axis=0), known),
         **_collapse(recording.steps, rate, known),
     }
+
+
+def _jumps(rates: Array, seen: NDArray[np.bool_]) -> Array:
+    """Return how many times a group's rate grew at each step where it passed all that the group had before.
+
+    A restart or a warm-up does not pass the largest rate seen so far; a bug in the schedule does. Another optimizer
+    that takes over has a rate of its own.
+    """
+    jump = np.ones(rates.size)
+    rate = rates[seen]
+    if rate.size:
+        before = np.concatenate([rate[:1], rate[:-1]])
+        ratio = np.where(before > 0, rate / np.where(before > 0, before, 1.0), 1.0)
+        jump[seen] = np.where(rate > 1.5 * np.maximum.accumulate(before), ratio, 1.0)
+    return jump
 
 
 def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -> dict[str, Series]:

@@ -311,7 +311,35 @@ def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
     trained = [p for p in topology.params if p.trainable and len(p.shape) == 2]
     frozen = [p for p in topology.params if not p.trainable and len(p.shape) == 2]
     adapted = any(_has_adapter(p.shape, _beside(p.name, trained)) for p in frozen)
-    return np.array(constant, bool) | adapted
+    return np.array(constant, bool) | adapted | _averages(topology.params)
+
+
+def _averages(params: Sequence[ParamInfo]) -> NDArray[np.bool_]:
+    """Return which parameters belong to a frozen network that stands, under another name, beside its trained double.
+
+    Such are the averages of a trained network that contrast, self-distillation and value learning need. A single
+    frozen layer, or one of a numbered list, is none.
+    """
+    nets: dict[tuple[str, str], dict[str, ParamInfo]] = {}
+    for p in params:
+        parts = p.name.split(".")
+        for depth in range(len(parts) - 1):
+            where, name = ".".join(parts[:depth]), parts[depth]
+            nets.setdefault((where, name), {})[".".join(parts[depth + 1 :])] = p
+    found: set[str] = set()
+    for (where, name), net in nets.items():
+        matrices = sum(len(p.shape) >= 2 for p in net.values())
+        if name.isdigit() or matrices < 2 or any(p.trainable for p in net.values()):
+            continue
+        shapes = {key: p.shape for key, p in net.items()}
+        doubles = (other for (at, own), other in nets.items() if at == where and own != name)
+        if any(
+            {key: p.shape for key, p in other.items()} == shapes
+            and any(p.trainable for p in other.values())
+            for other in doubles
+        ):
+            found |= {p.name for p in net.values()}
+    return np.array([p.name in found for p in params], bool)
 
 
 def _beside(name: str, params: Sequence[ParamInfo]) -> list[tuple[int, ...]]:

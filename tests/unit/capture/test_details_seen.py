@@ -50,6 +50,50 @@ def test_what_made_a_prediction_is_seen_behind_the_choice_of_an_action(ends: boo
     assert makers == ({"relu"} if ends else {"addmm"})
 
 
+@pytest.mark.parametrize("clears", [True, False], ids=["cleared", "never cleared"])
+def test_a_parameter_out_of_use_is_no_gradient_that_was_not_cleared(clears: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(24):
+            if step == 12:
+                model[0].weight = nn.Parameter(model[0].weight.detach().clone())
+            x, y = clusters(step)
+            loss = F.cross_entropy(model(x), y)
+            if clears:
+                # The old weight keeps the gradient of its last step for good.
+                model.zero_grad()
+            loss.backward()
+            optimizer.step()
+    uncleared = dbg.recording.step["residual"]
+    late = uncleared.values[14:][uncleared.observed[14:]]
+    assert late.size
+    assert (late == (0.0 if clears else 1.0)).all()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the optimizer is told", "it is not"])
+def test_a_parameter_put_in_the_place_of_another_is_known_with_its_optimizer(told: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(40):
+            if step == 12:
+                model[0].weight = nn.Parameter(torch.randn(8, 8))
+                if told:
+                    optimizer.param_groups[0]["params"] = list(model.parameters())
+            optimizer.zero_grad()
+            x, y = clusters(step)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    ratio = dbg.recording.param["update_ratio"]
+    at = dbg.recording.sampled >= 30
+    index = [p.name for p in dbg.recording.topology.params].index("0.weight")
+    moved = ratio.values[at, index][ratio.observed[at, index]]
+    assert bool((moved > 0).any()) is told
+
+
 class Scoring(nn.Module):
     """A model that works out its own loss, and owns a table."""
 

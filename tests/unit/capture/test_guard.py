@@ -219,6 +219,11 @@ def _plain(train):
 
 @pytest.fixture(autouse=True)
 def _clean():
+    # What is remembered from the test before would not be reached.
+    for name in MODULES:
+        for _, value in inspect.getmembers(importlib.import_module(f"{package.__name__}.{name}")):
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
     yield
     wipe()
     torch._dynamo.reset()

@@ -7,13 +7,17 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-CASES = find_cases("benchmarks/outsiders")
+OUTSIDERS, NEWCOMERS = find_cases("benchmarks/outsiders"), find_cases("benchmarks/newcomers")
+CASES = OUTSIDERS | NEWCOMERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
-def test_there_are_faults_and_healthy_oddities() -> None:
-    healthy = [name for name, case in CASES.items() if not case.truth["mechanisms"]]
-    assert (len(CASES), len(healthy)) == (51, 9)
+@pytest.mark.parametrize(
+    ("cases", "count", "healthy"), [(OUTSIDERS, 51, 9), (NEWCOMERS, 42, 6)], ids=["first", "second"]
+)
+def test_there_are_faults_and_healthy_oddities(cases, count, healthy) -> None:
+    found = [name for name, case in cases.items() if not case.truth["mechanisms"]]
+    assert (len(cases), len(found)) == (count, healthy)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

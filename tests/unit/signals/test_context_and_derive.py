@@ -77,6 +77,24 @@ def test_a_flag_holds_where_its_program_has_the_thing_and_not_in_a_bare_one(run,
     assert flag not in context_flags(builders.recording(builders.chain("a", activation=None)))
 
 
+@pytest.mark.parametrize(
+    ("labels", "entropy", "labelled"),
+    [
+        pytest.param([0.0, 0.0, 0.0], 0.0, False, id="always the first of all pairs"),
+        pytest.param([0.0, 3.0, 1.0], 0.0, True, id="batches of one"),
+        pytest.param([0.0, 0.0, 0.0], 1.6, True, id="labels that differ in a batch"),
+    ],
+)
+def test_a_label_that_is_always_the_same_is_none(labels, entropy, labelled) -> None:
+    losses = tuple(
+        LossCall(
+            step=i, function="cross_entropy", facts={"label_entropy": entropy, "target_min": y}
+        )
+        for i, y in enumerate(labels)
+    )
+    assert ("labelled" in context_flags(builders.recording(losses=losses))) is labelled
+
+
 def test_bfloat16_is_half_precision_but_not_fp16() -> None:
     flags = context_flags(builders.recording(builders.chain("a", dtype="bfloat16")))
     assert {"half_parameters", "half_precision"} <= flags

@@ -165,6 +165,10 @@ class TestFingerprint:
                 "nll_loss", {"input_log_probabilities": True}, set(), id="log probabilities"
             ),
             pytest.param(
+                "ctc_loss", {"input_max": 0.97}, {"loss_nll_on_raw"}, id="probabilities into ctc"
+            ),
+            pytest.param("ctc_loss", {"input_max": -0.01}, set(), id="log probabilities into ctc"),
+            pytest.param(
                 "binary_cross_entropy_with_logits",
                 {"input_min": 0.1, "input_max": 0.9},
                 {"loss_sigmoid_twice"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import OptimizerInfo
+from neuraldbg.records.recording import Column, OptimizerInfo
 from neuraldbg.signals.optimizer import optimizer_signals
 from tests import builders
 
@@ -23,6 +23,13 @@ class TestSchedule:
     def test_a_jump_beyond_the_peak_is_a_ratio(self) -> None:
         found = rates(0.1, 0.1, 30.0, 30.0)["lr_jump"]
         assert found.values.tolist() == pytest.approx([1.0, 1.0, 300.0, 1.0])
+
+    def test_an_optimizer_that_takes_over_has_a_rate_of_its_own(self) -> None:
+        two = (builders.sgd(), replace(builders.sgd(), groups=(1,)))
+        run = builders.recording(steps=4, optimizers=two)
+        values = np.array([[0.001, 0], [0.001, 0], [0, 1.0], [0, 1.0]], np.float32)
+        run = replace(run, group={"lr": Column(values, values > 0)})
+        assert optimizer_signals(run)["lr_jump"].values.tolist() == [1.0] * 4
 
     def test_a_restart_does_not_pass_the_peak(self) -> None:
         assert rates(0.1, 0.01, 0.001, 0.1)["lr_jump"].values.tolist() == [1.0] * 4
@@ -77,6 +84,20 @@ def test_a_missing_step_is_exact_and_an_unseen_one_is_not_judged() -> None:
     found = optimizer_signals(run)["step_missing"]
     assert found.values[:2].tolist() == [0.0, 1.0]
     assert found.observed.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("stepped", "missing"),
+    [
+        pytest.param("1110001111", "0000000000", id="one step accumulates"),
+        pytest.param("0001111111", "0000000000", id="before the first step"),
+        pytest.param("1110000000", "0001111111", id="no step ever again"),
+        pytest.param("0" * 70 + "1", "1" * 70 + "0", id="longer than anybody accumulates"),
+    ],
+)
+def test_a_step_is_missing_where_none_follows_for_long(stepped: str, missing: str) -> None:
+    run = builders.recording(steps=len(stepped), step={"stepped": [float(c) for c in stepped]})
+    assert optimizer_signals(run)["step_missing"].values.tolist() == [float(c) for c in missing]
 
 
 class TestDecay:

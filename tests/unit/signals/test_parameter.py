@@ -409,6 +409,32 @@ class TestFrozenOnPurpose:
             self.frozen(self.weight(base, 16, 8), self.weight("out.weight", 4, 16), *adapter) == []
         )
 
+    @pytest.mark.parametrize(
+        ("copy", "told"),
+        [("target", False), ("1", True)],
+        ids=["a named double is an average", "a block of a list is none"],
+    )
+    def test_a_frozen_double_of_a_trained_network(self, copy: str, told: bool) -> None:
+        own = "online" if copy == "target" else "0"
+        shapes = {"fc1.weight": (16, 8), "fc2.weight": (4, 16)}
+        params = [self.weight(f"net.{copy}.{n}", *shape) for n, shape in shapes.items()]
+        params += [
+            self.weight(f"net.{own}.{n}", *shape, trainable=True) for n, shape in shapes.items()
+        ]
+        assert bool(self.frozen(*params)) is told
+
+    def test_a_frozen_network_without_a_double_is_told(self) -> None:
+        params = [self.weight("k.a.weight", 16, 8), self.weight("k.b.weight", 4, 16)]
+        trained = [
+            self.weight("q.a.weight", 16, 8, trainable=True),
+            self.weight("q.b.weight", 4, 12, trainable=True),
+        ]
+        assert self.frozen(*params, *trained) == ["k.a", "k.b"]
+
+    def test_a_single_frozen_layer_beside_its_like_is_told(self) -> None:
+        one, two = self.weight("q.weight", 8, 8), self.weight("k.weight", 8, 8, trainable=True)
+        assert self.frozen(one, two) == ["q"]
+
     def test_two_matrices_of_full_rank_are_no_adapter(self) -> None:
         others = (
             self.weight("fc.a", 8, 8, trainable=True),

@@ -93,9 +93,10 @@ def _best_chain(claim: CausalHypothesis, graph: EventGraph) -> CausalChain:
 
 
 def _roots(claim: CausalHypothesis, graph: EventGraph) -> tuple[str, ...]:
-    """Return the claim's events at its onset, the most telling first: where its story begins."""
+    """Return the claim's events at its onset, or else before it, the most telling first: where its story begins."""
     onset = {e.id: e.span.first for e in graph.events}
-    return tuple(i for i in claim.event_ids if onset[i] <= claim.step)
+    begin = tuple(i for i in claim.event_ids if onset[i] == claim.step)
+    return begin or tuple(i for i in claim.event_ids if onset[i] < claim.step)
 
 
 def _coverage(recording: Recording, judged: int) -> Coverage:

@@ -150,6 +150,7 @@ def test_every_failure_kind_can_be_seen_and_has_words() -> None:
 
 def test_a_refutation_names_something_another_cause_shows() -> None:
     shown = {e.event for m in DEFAULT.mechanisms for e in m.effects} | {"loss_solved"}
+    shown |= {d.name for d in DEFAULT.detectors if d.unlisted is not None}
     for mechanism in DEFAULT.mechanisms:
         assert {e.event for e in mechanism.forbids} <= shown, mechanism.key
 

@@ -36,7 +36,9 @@ class Utterances:
 class Recogniser(nn.Module):
     def __init__(self, hidden=32):
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(N_MELS, 48, 3, padding=1), nn.BatchNorm1d(48), nn.ReLU())
+        self.conv = nn.Sequential(
+            nn.Conv1d(N_MELS, 48, 3, padding=1), nn.BatchNorm1d(48), nn.ReLU()
+        )
         self.rnn = nn.GRU(48, hidden, bidirectional=True, batch_first=True)
         self.classifier = nn.Linear(2 * hidden, N_PHONES + 1)
 

@@ -20,7 +20,9 @@ def clip_action(a):
 
 
 def mlp(i, o, *end):
-    return nn.Sequential(nn.Linear(i, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, o), *end)
+    return nn.Sequential(
+        nn.Linear(i, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, o), *end
+    )
 
 
 class Agent(nn.Module):

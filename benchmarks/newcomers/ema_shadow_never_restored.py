@@ -57,7 +57,9 @@ class Translator(nn.Module):
     def forward(self, src, dec_in):
         S, T = src.shape[1], dec_in.shape[1]
         causal = torch.ones(T, T, dtype=torch.bool).triu(1)
-        memory = self.encoder(self.src(src) + self.src_pos.weight[:S], src_key_padding_mask=src == 0)
+        memory = self.encoder(
+            self.src(src) + self.src_pos.weight[:S], src_key_padding_mask=src == 0
+        )
         x = self.tgt(dec_in) + self.tgt_pos.weight[:T]
         return self.out(self.decoder(x, memory, tgt_mask=causal, memory_key_padding_mask=src == 0))
 

@@ -15,7 +15,11 @@ class ShiftMix(nn.Module):
     def __init__(self, d):
         super().__init__()
         self.norm = nn.LayerNorm(d)
-        self.key, self.shift, self.value = nn.Linear(d, d), nn.Linear(d, d, bias=False), nn.Linear(d, d)
+        self.key, self.shift, self.value = (
+            nn.Linear(d, d),
+            nn.Linear(d, d, bias=False),
+            nn.Linear(d, d),
+        )
 
     def forward(self, x):
         h = self.norm(x)

@@ -35,7 +35,9 @@ def adapt(model, params, x, y, lr, steps):
 
 def train(observe, seed=0, fixed=False, inner_lr=0.1, inner_steps=2, tasks=5):
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1))
+    model = nn.Sequential(
+        nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1)
+    )
     meta = torch.optim.Adam(model.parameters(), lr=3e-3)
     waves, curve = Waves(seed), []
     with observe(model, meta):

@@ -22,7 +22,9 @@ class RMSNorm(nn.Module):
 def rope(x):
     T, d = x.shape[-2:]
     ang = torch.arange(T)[:, None] * 100.0 ** (-torch.arange(0, d, 2) / d)
-    z = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(torch.ones_like(ang), ang)
+    z = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
+        torch.ones_like(ang), ang
+    )
     return torch.view_as_real(z).flatten(-2)
 
 
@@ -77,7 +79,12 @@ def train(observe, seed=0, fixed=False):
                 opt.zero_grad(set_to_none=True)
                 for _ in range(2):
                     idx, labels = problems(16, length, g)
-                    loss = F.cross_entropy(model(idx).flatten(0, 1), labels.flatten(), ignore_index=-100) / 2
+                    loss = (
+                        F.cross_entropy(
+                            model(idx).flatten(0, 1), labels.flatten(), ignore_index=-100
+                        )
+                        / 2
+                    )
                     loss.backward()
                     total += loss.item()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -23,7 +23,11 @@ class MoE(nn.Module):
     def __init__(self, d, hidden, clones=True):
         super().__init__()
         make = lambda: nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
-        self.experts = _get_clones(make(), N_EXPERTS) if clones else nn.ModuleList(make() for _ in range(N_EXPERTS))
+        self.experts = (
+            _get_clones(make(), N_EXPERTS)
+            if clones
+            else nn.ModuleList(make() for _ in range(N_EXPERTS))
+        )
         self.router = nn.Linear(d, N_EXPERTS, bias=False)
         nn.init.zeros_(self.router.weight)  # balanced routing at the start
 

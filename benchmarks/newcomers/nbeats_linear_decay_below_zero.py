@@ -25,7 +25,11 @@ class NBeatsBlock(nn.Module):
     def __init__(self, width=64, theta=16):
         super().__init__()
         self.fc = nn.Sequential(
-            nn.Linear(LOOKBACK, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, theta)
+            nn.Linear(LOOKBACK, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, theta),
         )
         self.backcast, self.forecast = nn.Linear(theta, LOOKBACK), nn.Linear(theta, HORIZON)
 
@@ -61,7 +65,9 @@ def train(observe, seed=0, fixed=False):
     gen = torch.Generator().manual_seed(seed)
     x, y = make_series(1152, gen)
     xv, yv = make_series(512, gen)
-    loader = DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True, generator=gen, drop_last=True)
+    loader = DataLoader(
+        TensorDataset(x, y), batch_size=32, shuffle=True, generator=gen, drop_last=True
+    )
     # 1152 / 32 = 36 steps an epoch; with the former batch size of 64 there were 18
     total = len(loader) * EPOCHS if fixed else len(x) // 64 * EPOCHS
     model = NBeats()

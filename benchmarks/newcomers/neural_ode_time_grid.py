@@ -42,7 +42,9 @@ def simulate(n, steps, g):
 class ODEFunc(nn.Module):
     def __init__(self, h=40):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2, h), nn.Tanh(), nn.Linear(h, h), nn.Tanh(), nn.Linear(h, 2))
+        self.net = nn.Sequential(
+            nn.Linear(2, h), nn.Tanh(), nn.Linear(h, h), nn.Tanh(), nn.Linear(h, 2)
+        )
         nn.init.normal_(self.net[-1].weight, std=0.05)
         nn.init.zeros_(self.net[-1].bias)
 

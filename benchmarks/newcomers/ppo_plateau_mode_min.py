@@ -29,7 +29,9 @@ class Craft:
 
 
 def mlp(n_out):
-    return nn.Sequential(nn.Linear(6, 48), nn.Tanh(), nn.Linear(48, 48), nn.Tanh(), nn.Linear(48, n_out))
+    return nn.Sequential(
+        nn.Linear(6, 48), nn.Tanh(), nn.Linear(48, 48), nn.Tanh(), nn.Linear(48, n_out)
+    )
 
 
 class Agent(nn.Module):

@@ -44,7 +44,9 @@ def sensors(seed):
     g = torch.Generator().manual_seed(seed)
     t = torch.arange(STEPS * STRIDE + 800).float()
     r = lambda: torch.rand(SENSORS, 1, generator=g)
-    x = (0.5 + r()) * torch.sin(2 * math.pi * (t / 24 + r())) + 0.5 * torch.sin(2 * math.pi * (t / 10 + r()))
+    x = (0.5 + r()) * torch.sin(2 * math.pi * (t / 24 + r())) + 0.5 * torch.sin(
+        2 * math.pi * (t / 10 + r())
+    )
     x = x + torch.cumsum(0.02 * torch.randn(x.shape, generator=g), 1)
     x = x + 0.1 * torch.randn(x.shape, generator=g)
     x[5, OUTAGE[0] : OUTAGE[1]] = 0.0
@@ -58,8 +60,12 @@ def train(observe, seed=0, fixed=False):
     opt = torch.optim.Adam(model.parameters(), lr=1e-3)
     curve = []
     with observe(model, opt):
-        for k in range(STEPS):  # walk forward: each step sees the next hours, 16 sensors at two offsets
-            w = torch.cat([data[:, s : s + CONTEXT + HORIZON] for s in (k * STRIDE, k * STRIDE + 3)])
+        for k in range(
+            STEPS
+        ):  # walk forward: each step sees the next hours, 16 sensors at two offsets
+            w = torch.cat(
+                [data[:, s : s + CONTEXT + HORIZON] for s in (k * STRIDE, k * STRIDE + 3)]
+            )
             loss = nn.functional.smooth_l1_loss(model(w[:, :CONTEXT]), w[:, CONTEXT:])
             opt.zero_grad()
             loss.backward()

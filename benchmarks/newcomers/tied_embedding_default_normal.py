@@ -40,7 +40,9 @@ class Layer(nn.Module):
 
     def forward(self, x):
         B, T, _ = x.shape
-        q, k, v = self.wqkv(self.attention_norm(x)).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.wqkv(self.attention_norm(x)).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         a = F.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
         x = x + self.wo(a.transpose(1, 2).reshape(B, T, D))
         h = self.ffn_norm(x)

@@ -59,7 +59,9 @@ def train(observe, seed=0, fixed=False):
     y = torch.tensor(digits.target)
     x = x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(7))
     tr, te = slice(0, 1200), slice(1200, None)
-    net = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 16))
+    net = nn.Sequential(
+        nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 16)
+    )
     opt = torch.optim.Adam(net.parameters(), lr=5e-4)
     sampler, log = Sampler(y[tr], seed), []
     with observe(net, opt):
@@ -74,4 +76,8 @@ def train(observe, seed=0, fixed=False):
             loss.backward()
             opt.step()
             log.append(loss.item())
-    return {"metric": recall_at_1(net, x[te], y[te], x[tr], y[tr]), "better": "higher", "curve": log}
+    return {
+        "metric": recall_at_1(net, x[te], y[te], x[tr], y[tr]),
+        "better": "higher",
+        "curve": log,
+    }

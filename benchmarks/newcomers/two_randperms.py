@@ -7,7 +7,13 @@ from torch import nn
 ID = "two-randperms"
 TRUTH = {"mechanisms": ["label_noise"], "layers": [], "onset": (110, 112)}
 WIN, BATCH, STEPS_PER_EPOCH = 48, 24, 110
-CLASSES = {tokenize.NAME: 1, tokenize.NUMBER: 2, tokenize.STRING: 3, tokenize.OP: 4, tokenize.COMMENT: 5}
+CLASSES = {
+    tokenize.NAME: 1,
+    tokenize.NUMBER: 2,
+    tokenize.STRING: 3,
+    tokenize.OP: 4,
+    tokenize.COMMENT: 5,
+}
 
 
 def tagged(source):

@@ -27,7 +27,9 @@ class Classifier(nn.Module):
     def __init__(self, encoder, d=48, classes=4):
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, classes))
+        self.head = nn.Sequential(
+            nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, classes)
+        )
 
     def forward(self, x):
         return self.head(self.encoder(x).mean(1))

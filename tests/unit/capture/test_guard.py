@@ -187,6 +187,11 @@ PROGRAMS = (program, odd_program)
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 
 
+def _is_function(value):
+    """Return whether it is a function, or one that remembers its answers."""
+    return inspect.isfunction(value) or hasattr(value, "cache_clear")
+
+
 def _defined():
     """Yield owner, name and dotted name of every function and method of the package."""
     for name in MODULES:
@@ -197,7 +202,7 @@ def _defined():
             if getattr(m[1], "__module__", "") == module.__name__
         ]
         for title, owner in own:
-            if inspect.isfunction(owner):
+            if _is_function(owner):
                 yield module, title, f"{name}.{title}"
             elif inspect.isclass(owner) and not getattr(owner, "_is_protocol", False):
                 for method, value in vars(owner).items():
@@ -334,5 +339,5 @@ def _importers(name):
     """Return the modules of capture that imported a function under its own name."""
     for other in MODULES:
         module = importlib.import_module(f"{package.__name__}.{other}")
-        if inspect.isfunction(getattr(module, name, None)):
+        if _is_function(getattr(module, name, None)):
             yield module

@@ -1,7 +1,7 @@
 """NeuralDBG: why did this training run fail? One sentence, with an honest probability.
 
-Importing this package loads the standard library only. Touching ``NeuralDbg`` loads torch; pgmpy, scipy,
-networkx and pandas load when a diagnosis or a frame is asked for.
+Importing this package, and ``NeuralDbg`` from it, loads the standard library and numpy only. The first watcher loads
+torch; pgmpy, scipy, networkx and pandas load when a diagnosis or a frame is asked for.
 """
 
 from __future__ import annotations

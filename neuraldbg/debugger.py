@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from neuraldbg.answers import Answers
-from neuraldbg.capture import Capture, Schedule
 from neuraldbg.errors import UsageError
-from neuraldbg.keeper import Keeper
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from neuraldbg.capture import Schedule
+    from neuraldbg.keeper import Keeper
     from neuraldbg.live import Live, OnEvent, StopWhen
     from neuraldbg.records.catalogue import Catalogue
     from neuraldbg.records.recording import Recording
@@ -90,6 +90,9 @@ class NeuralDbg(Answers):
         summed: bool | None = None,
     ) -> None:
         super().__init__(catalogue=catalogue, priors=priors)
+        # Torch and capture load with the first watcher, and an import of the class costs a script nothing.
+        from neuraldbg.capture import Capture  # noqa: PLC0415
+
         self._capture = Capture(model, schedule=schedule, summed=summed, first_step=first_step)
         self._live: Live | None = None
         if on_event is not None or stop_when is not None:
@@ -135,6 +138,8 @@ class NeuralDbg(Answers):
                 "Create a new one: NeuralDbg(model)."
             )
             raise UsageError(msg)
+        from neuraldbg.keeper import Keeper  # noqa: PLC0415 - needs capture
+
         self._capture.start()
         try:
             self._keeper = Keeper(self._capture, self._save, catalogue=self._own_catalogue)

@@ -75,9 +75,13 @@ class TestImportCost:
     def test_importing_the_package_loads_the_standard_library_only(self) -> None:
         assert loaded_after("import neuraldbg") == set()
 
-    def test_touching_the_debugger_loads_torch_and_no_library_of_a_later_stage(self) -> None:
+    def test_the_name_of_the_debugger_costs_a_script_nothing_heavy(self) -> None:
+        assert loaded_after("from neuraldbg import NeuralDbg") <= {"numpy"}
+
+    def test_the_first_watcher_loads_torch_and_no_library_of_a_later_stage(self) -> None:
         # torch itself is what the user has loaded anyway.
-        after = loaded_after("from neuraldbg import NeuralDbg")
+        code = "from neuraldbg import NeuralDbg; from torch import nn; NeuralDbg(nn.Linear(1, 1))"
+        after = loaded_after(code)
         assert after - loaded_after("import torch") == set()
         assert "torch" in after
 

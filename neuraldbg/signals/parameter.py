@@ -11,6 +11,7 @@ from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import gradual_fall
 from neuraldbg.signals.robust import any_row
+from neuraldbg.signals.structure import last_layers
 from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series, table_params
 
 __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
@@ -162,15 +163,15 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
         [layers[i].kind in {"linear", "conv"} and w for i, w in zip(owner, weight, strict=True)]
     )
     judged = first & kinds
-    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), judged & (gain[:1] > 0), owner)
+    # What a last layer gives is scaled by its loss: policies and residual heads begin near zero on purpose.
+    inner = judged & (gain[:1] > 0) & ~np.isin(owner, list(last_layers(recording.topology)))
+    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
     small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)
     return {
         "init_gain": layer_max(start, kappa, judged, owner),
         "init_gain_small": inverse._replace(values=inverse.values * small),
         "init_outlier_large": layer_max(start, outlier, judged, owner),
-        "init_outlier_small": layer_max(
-            start, 1.0 / np.maximum(outlier, 1e-12), judged & (gain[:1] > 0), owner
-        ),
+        "init_outlier_small": layer_max(start, 1.0 / np.maximum(outlier, 1e-12), inner, owner),
     }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from neuraldbg.records.recording import LayerInfo, Recording
+from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.view import scalar_series
 
-__all__ = ["structure_signals"]
+__all__ = ["last_layers", "structure_signals"]
 
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
 Follows = dict[int, set[int]]
@@ -21,19 +21,37 @@ def structure_signals(recording: Recording) -> dict[str, Series]:
     position. Absent where no such layer is known.
     """
     topology = recording.topology
-    follows: Follows = {}
-    for source, target in topology.edges:
-        follows.setdefault(source, set()).add(target)
-    weighted = {i for i, x in enumerate(topology.layers) if x.kind in WEIGHTED and x.order >= 0}
+    follows, weighted = _follows(topology), _weighted(topology)
     fed = set().union(*follows.values()) if follows else set()
     first = {i for i, x in enumerate(topology.layers) if x.order >= 0 and i not in fed}
-    last = {i for i in weighted if not (_beyond(follows, [i]) & weighted)}
+    last = _last(follows, weighted)
     passed = [
         width
         for i in weighted - last
         if (width := _width(topology.layers[i])) and not _beyond(follows, first, without=i) & last
     ]
     return {"narrowest_passage": scalar_series(0, float(min(passed)))} if passed else {}
+
+
+def last_layers(topology: Topology) -> frozenset[int]:
+    """Return the layers with weights that no other such layer follows; none where it is not known what follows what."""
+    follows = _follows(topology)
+    return frozenset(_last(follows, _weighted(topology)) if follows else ())
+
+
+def _follows(topology: Topology) -> Follows:
+    follows: Follows = {}
+    for source, target in topology.edges:
+        follows.setdefault(source, set()).add(target)
+    return follows
+
+
+def _weighted(topology: Topology) -> set[int]:
+    return {i for i, x in enumerate(topology.layers) if x.kind in WEIGHTED and x.order >= 0}
+
+
+def _last(follows: Follows, weighted: set[int]) -> set[int]:
+    return {i for i in weighted if not (_beyond(follows, [i]) & weighted)}
 
 
 def _width(layer: LayerInfo) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmarks.corpus.store import CACHE, Store
 from benchmarks.learning.table import Label
 
 __all__ = ["Job", "Ran", "find_cases", "label_of", "run_all", "run_one"]
@@ -24,12 +25,13 @@ CLEARLY = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run to make: where its case comes from, its id, seed, and whether it is the fixed twin."""
+    """One run to make: where its case comes from, its id, seed, whether it is the fixed twin, or may be a kept run."""
 
     source: str
     case: str
     seed: int
     fixed: bool
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +155,42 @@ class _Told:
 
 def _work(job: Job) -> Ran:
     case = find_cases(job.source)[job.case]
-    outcome, recording, error = run_one(case, seed=job.seed, fixed=job.fixed)
+    store, name = _kept(job)
+    if job.again and store.has(name):
+        body = store.read(name)
+        outcome, error = body["outcome"], body["error"]
+        recording = store.recording(name) if body["seen"] else None
+    else:
+        outcome, recording, error = run_one(case, seed=job.seed, fixed=job.fixed)
+        plain = {k: v for k, v in outcome.items() if isinstance(v, (str, int, float))}
+        body = {"outcome": plain, "error": error, "seen": recording is not None}
+        store.write(name, body, recording)
     label = label_of(case, seed=job.seed, fixed=job.fixed, hurts=None)
     return Ran(job=job, label=label, outcome=outcome, recording=recording, error=error)
 
 
-def run_all(source: str, seeds: Sequence[int], *, workers: int = 2) -> Iterator[Ran]:
-    """Yield every run of a source, twins too, in a fixed order; progress goes to stderr."""
+def _kept(job: Job) -> tuple[Store, str]:
+    folder = CACHE.parent / "cases" / Path(job.source).name
+    return Store(folder), f"{job.case}-{job.seed}{'~twin' if job.fixed else ''}"
+
+
+def run_all(
+    source: str, seeds: Sequence[int], *, workers: int = 2, again: bool = False
+) -> Iterator[Ran]:
+    """Yield every run of a source, twins too, in a fixed order; progress goes to stderr.
+
+    Parameters
+    ----------
+    source, seeds
+        The cases and how often to run each.
+    workers
+        Processes.
+    again
+        Take the recordings that the last call kept, where there are any: the programs do not train again.
+    """
     cases = find_cases(source)
     jobs = [
-        Job(source=source, case=name, seed=seed, fixed=fixed)
+        Job(source=source, case=name, seed=seed, fixed=fixed, again=again)
         for seed in seeds
         for name, case in cases.items()
         for fixed in ((False, True) if case.truth["mechanisms"] else (False,))

@@ -3,7 +3,7 @@
 ``python -m benchmarks.diagnosis`` judges the evidence table with architectures held out, learns the numbers that
 are shipped, and writes ``results/diagnosis.json``. ``--cases SOURCE`` runs any cases with the interface (a module
 with ``CASES``, or a folder of modules with ``ID``, ``TRUTH`` and ``train``) through the whole engine instead and
-writes ``results/cases_NAME.json``.
+writes ``results/cases_NAME.json``; with ``--again`` it judges the recordings that the last such run kept.
 """
 
 from __future__ import annotations
@@ -203,9 +203,9 @@ def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
     )
 
 
-def run_cases(source: str, seeds: Sequence[int]) -> None:
+def run_cases(source: str, seeds: Sequence[int], *, again: bool) -> None:
     """Run cases live and write one row per case and the figures over all."""
-    runs = [r for r in run_all(source, seeds) if r.recording is not None]
+    runs = [r for r in run_all(source, seeds, again=again) if r.recording is not None]
     twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
     found = [(r, verdict_of(r, twins.get((r.job.case, r.job.seed)))) for r in runs]
     verdicts = [v for _, v in found]
@@ -252,6 +252,11 @@ def main() -> None:
     parser.add_argument("--cases", default="", help="run these cases instead of the evidence table")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of every case")
     parser.add_argument(
+        "--again",
+        action="store_true",
+        help="judge the kept recordings of the last run of the cases",
+    )
+    parser.add_argument(
         "--ablate", action="store_true", help="also judge with parts left out (slow)"
     )
     parser.add_argument(
@@ -259,7 +264,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.cases:
-        run_cases(options.cases, range(options.seeds))
+        run_cases(options.cases, range(options.seeds), again=options.again)
     else:
         learn(ablate=options.ablate, groupings=options.groupings)
 

@@ -141,14 +141,14 @@ class Gradients:
         return local_gradient(self._blueprint.tensors[self._probe]) if held else None
 
     def similarities(self, step: int) -> list[Rows]:
-        """Return how alike the rows of every weight matrix and of its gradient are, at a few early steps."""
+        """Return how alike the units of every weight and of its gradient are, at a few early steps."""
         if step not in SIMILARITY_STEPS:
             return []
         return [
             row
             for index, parameter in enumerate(self._blueprint.tensors)
-            if self._blueprint.params[index].kind == "matrix"
-            for row in similarity(index, parameter)
+            if (kind := self._blueprint.params[index].kind) in {"matrix", "embedding"}
+            for row in similarity(index, parameter, table=kind == "embedding")
         ]
 
 

@@ -23,6 +23,8 @@ from neuraldbg.records.recording import ParamInfo
 __all__ = ["Updates", "initial", "initial_gains", "norms", "similarity"]
 
 UNITS = 64
+# Rows of a table that its columns are compared over.
+ENTRIES = 4096
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -250,14 +252,19 @@ def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
     return [Rows([i for i, _ in held], ("init_bias",), (sizes / roots)[None])]
 
 
-def similarity(index: int, parameter: nn.Parameter) -> list[Rows]:
-    """Return the mean pairwise cosine of the rows of a matrix and of its gradient."""
+def similarity(index: int, parameter: nn.Parameter, *, table: bool) -> list[Rows]:
+    """Return the mean pairwise cosine of the units of a weight and of its gradient: rows, or columns of a table."""
     with torch.no_grad(), in_full_precision(parameter.device):
-        found = {"unit_weight_similarity": _row_cosine(local(parameter).detach())}
+        found = {"unit_weight_similarity": _row_cosine(_units(parameter, table=table))}
         gradient = parameter.grad
         if gradient is not None and not gradient.is_sparse:
-            found["unit_grad_similarity"] = _row_cosine(local(gradient).detach())
+            found["unit_grad_similarity"] = _row_cosine(_units(gradient, table=table))
     return [Rows([index], (name,), v.reshape(1, 1)) for name, v in found.items() if v is not None]
+
+
+def _units(weight: Tensor, *, table: bool) -> Tensor:
+    own = local(weight).detach()
+    return own[:ENTRIES].T if table else own
 
 
 def _row_cosine(matrix: Tensor) -> Tensor | None:

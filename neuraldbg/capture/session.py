@@ -30,7 +30,7 @@ from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.stepping import Stepping
-from neuraldbg.capture.strangers import Strangers
+from neuraldbg.capture.strangers import Latecomers, Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
@@ -64,12 +64,12 @@ class Session:
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
         self._strangers = Strangers(self._blueprint)
+        self._late = Latecomers(self._blueprint, self._incidents, self._redraw)
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # Whether gradients came since the last step, and whether one was made in the midst of them.
-        self._seen_backward = self._stepped_inside = False
-        # Most backward passes that a step has had.
-        self._usual = 2
+        # Whether gradients came since the last step, whether one was made in the midst of them, and the most
+        # backward passes that a step has had.
+        self._seen_backward, self._stepped_inside, self._usual = False, False, 2
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self.notes = Notes(self._incidents, guard)
         self.rows = Rows(self.notes, self._incidents, far=self._far)
@@ -203,6 +203,7 @@ class Session:
         if self._blueprint.lazy:
             self._redraw()
         self._strangers.look(self.steps, tensors)
+        self._late.look(self.steps, self._model, self._book.stepped)
         self.parts.look(tensors, self._blueprint.param_of)
         self._watch.backward_begins()
 

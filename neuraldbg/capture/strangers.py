@@ -1,20 +1,23 @@
-"""Parameters that a loss depends on and the watched model does not know: layers kept in a plain list or dict."""
+"""Parameters that nobody steps: layers kept in a plain list or dict, and weights put into the model in mid-run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact
 
-__all__ = ["Strangers"]
+__all__ = ["Latecomers", "Strangers"]
 
 # A larger graph is not walked to its end; nothing is said of it then.
 MAX_NODES = 20_000
 EDGE_STEPS = 2
+# So many close looks may pass until an optimizer is handed what was put into the model; several take turns.
+PATIENCE = 2
 
 
 class Strangers:
@@ -52,3 +55,45 @@ class Strangers:
     def facts(self, stepped: Collection[int]) -> dict[str, Fact]:
         """Return how many of them no optimizer steps; nothing if a graph was too large to be walked to its end."""
         return {} if self._found is None else {"strangers": len(self._found.difference(stepped))}
+
+
+class Latecomers:
+    """Finds weights that were put into the model in mid-run, a grown vocabulary for example, and that no optimizer steps.
+
+    Parameters
+    ----------
+    blueprint
+        Knows the parameters of the model.
+    incidents
+        Where such a layer is noted, as ``unheard``.
+    redraw
+        Draws the blueprint anew.
+    """
+
+    def __init__(
+        self, blueprint: Blueprint, incidents: Incidents, redraw: Callable[[], None]
+    ) -> None:
+        self._blueprint = blueprint
+        self._incidents = incidents
+        self._redraw = redraw
+        # ``id`` of a parameter to the step of its first sight and the looks since then.
+        self._waiting: dict[int, tuple[int, int]] = {}
+
+    def look(self, step: int, model: nn.Module | None, stepped: Collection[int]) -> None:
+        """Look at what the model holds, in the backward pass of a sampled step; optimizers must have stepped."""
+        if model is None or not stepped:
+            return
+        known, before = self._blueprint.layer_with, self._waiting
+        new = [
+            id(p)
+            for p in model.parameters()
+            if known(id(p)) is None and id(p) not in stepped and p.requires_grad
+        ]
+        self._waiting = {key: before.get(key, (step, -1)) for key in new}
+        self._waiting = {key: (at, n + 1) for key, (at, n) in self._waiting.items()}
+        late = [(key, at) for key, (at, n) in self._waiting.items() if n >= PATIENCE]
+        if late:
+            self._redraw()
+        for key, at in late:
+            if (layer := known(key)) is not None:
+                self._incidents.note(at, "unheard", layer, {})

@@ -184,7 +184,8 @@ class Occurrence:
     ``kind`` is one of ``nonfinite_input``, ``nonfinite_target``, ``nonfinite_parameter``,
     ``nonfinite_forward`` (``op`` and ``layer`` where it was born), ``nonfinite_loss``,
     ``nonfinite_gradient`` (``layer`` nearest the loss whose gradient is bad), ``step_skipped``,
-    ``exception``, ``detached`` (an op cut the graph after ``layer``), ``risky_op``.
+    ``exception``, ``detached`` (an op cut the graph after ``layer``), ``risky_op``, ``unheard`` (a weight that
+    was put into ``layer`` in mid-run and that no optimizer steps).
     """
 
     step: int

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neuraldbg.records.recording import ParamInfo, Recording, Topology
+from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import gradual_fall
+from neuraldbg.signals.ownership import stillness
 from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.structure import last_layers
-from neuraldbg.signals.view import column, layer_max, matrix_params, scalar_series, table_params
+from neuraldbg.signals.view import (
+    ParamReader,
+    gradient_norms,
+    is_weight,
+    layer_max,
+    matrix_params,
+    scalar_series,
+    table_params,
+)
 
 __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
 
@@ -21,6 +30,8 @@ Array = NDArray[np.float64]
 # He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
 # Bias correction leaves Adam's second moment made of few gradients before (mechanisms.md A7).
 SETTLED = 10
+# Steps whose gradients say whether two weights are copies of one another.
+ALIKE = 8
 RECOMMENDED_GAIN = {
     "relu": 2**0.5,
     "relu6": 2**0.5,
@@ -40,9 +51,9 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     if not topology.params or recording.sampled.size == 0:
         return {}
     if not matrices:
-        found = {**_stillness(recording), **_fading(recording)}
+        found = {**stillness(recording), **_fading(recording), **_similarity(recording)}
         return {name: series for name, series in found.items() if series.observed.any()}
-    get = _Reader(recording, matrices)
+    get = ParamReader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
     ratio, seen = _established_ratio(get)
     if any(o.family == "lbfgs" for o in recording.optimizers):
@@ -55,28 +66,14 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         **_norms(recording, get),
         **_initial(recording, get, owner),
         **_biases(recording),
-        **_similarity(recording, get, owner),
+        **_similarity(recording),
         **_adaptive(recording, get, owner),
-        **_stillness(recording),
+        **stillness(recording),
     }
     return {name: series for name, series in out.items() if series.observed.any()}
 
 
-class _Reader:
-    """Sampled parameter columns of a choice of parameters, as float64."""
-
-    def __init__(self, recording: Recording, params: list[int]) -> None:
-        self._recording = recording
-        self._params = params
-        self._shape = (recording.sampled.size, len(recording.topology.params))
-
-    def __call__(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        values, observed = column(self._recording.param, name, self._shape)
-        chosen = values[:, self._params].astype(np.float64)
-        return chosen, observed[:, self._params] & ~np.isnan(chosen)
-
-
-def _established_ratio(get: _Reader) -> tuple[Array, NDArray[np.bool_]]:
+def _established_ratio(get: ParamReader) -> tuple[Array, NDArray[np.bool_]]:
     """Return update ratios where the weights have a size of their own.
 
     A matrix that starts at zero (residual gates, low-rank adapters) has an unbounded ratio by design
@@ -113,7 +110,7 @@ def _movement(recording: Recording, ratio: Array, seen: NDArray[np.bool_]) -> di
     return out
 
 
-def _norms(recording: Recording, get: _Reader) -> dict[str, Series]:
+def _norms(recording: Recording, get: ParamReader) -> dict[str, Series]:
     norm, seen = get("weight_norm")
     finite = seen & np.isfinite(norm) & (norm > 0)
     started = finite[0]
@@ -138,11 +135,11 @@ def _fading(recording: Recording) -> dict[str, Series]:
     That they grow is how they learn, and a batch that touches few of their rows makes a small update.
     """
     tables = table_params(recording.topology)
-    found = _norms(recording, _Reader(recording, tables)) if tables else {}
+    found = _norms(recording, ParamReader(recording, tables)) if tables else {}
     return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
-def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
+def _initial(recording: Recording, get: ParamReader, owner: NDArray[np.int64]) -> dict[str, Series]:
     """Return the initial scale of every matrix over the one recommended for its nonlinearity."""
     gain, seen = get("init_gain")
     layers = recording.topology.layers
@@ -158,7 +155,7 @@ def _initial(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> di
         recording.topology.params[i].name.rpartition(".")[2]
         for i in matrix_params(recording.topology)
     ]
-    weight = [_is_weight(n) for n in names]
+    weight = [is_weight(n) for n in names]
     kinds = np.array(
         [layers[i].kind in {"linear", "conv"} and w for i, w in zip(owner, weight, strict=True)]
     )
@@ -185,7 +182,7 @@ def _biases(recording: Recording) -> dict[str, Series]:
         if p.kind == "bias"
         and (layers[p.layer].activation in held or layers[p.layer].kind == "recurrent")
     ]
-    size, seen = _Reader(recording, chosen)("init_bias")
+    size, seen = ParamReader(recording, chosen)("init_bias")
     if not chosen or not seen[:1].any():
         return {}
     owner = np.array([recording.topology.params[i].layer for i in chosen])
@@ -200,24 +197,62 @@ def _scale_free(topology: Topology) -> NDArray[np.bool_]:
     return free
 
 
-def _similarity(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
+def _similarity(recording: Recording) -> dict[str, Series]:
+    """Return how alike the units of a weight are; the units of a table are its columns."""
+    topology = recording.topology
+    params = matrix_params(topology) + table_params(topology)
+    get, owner = (
+        ParamReader(recording, params),
+        np.array([topology.params[i].layer for i in params]),
+    )
+    if not params:
+        return {}
     weights, seen = get("unit_weight_similarity")
     gradients, gradients_seen = get("unit_grad_similarity")
-    norm, _ = get("weight_norm")
+    norm, norm_seen = get("weight_norm")
+    double = _doubles(recording, params) & norm_seen
     # Rows that get different gradients are about to part: only both together stay alike.
     alike = np.where(gradients_seen & (gradients < 0.9), 0.0, weights)
+    alike, seen = np.where(double, 1.0, alike), seen | double
     late = recording.sampled >= 4
     steps = recording.sampled[late]
+    zero = norm_seen & np.isin(params, matrix_params(topology))
     return {
         "unit_similarity": layer_max(recording.sampled, alike, seen, owner),
         "unit_similarity_late": layer_max(steps, alike[late], seen[late], owner),
-        "weights_zero": layer_max(
-            recording.sampled, (norm == 0.0).astype(float), get("weight_norm")[1], owner
-        ),
+        "weights_zero": layer_max(recording.sampled, (norm == 0.0).astype(float), zero, owner),
     }
 
 
-def _adaptive(recording: Recording, get: _Reader, owner: NDArray[np.int64]) -> dict[str, Series]:
+def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which weights are copies of another one, shape ``(P,)``: their gradients were the same from the start.
+
+    Layers that were copied into one another part at once where they are fed differently; experts or members that
+    are fed alike never do, but for rounding.
+    """
+    gradient, seen = gradient_norms(recording)
+    early = gradient[:ALIKE]
+    # Norms that are always the same were made so, by clipping every parameter on its own.
+    varied = np.ptp(early, axis=0) > 0
+    known = varied & ((seen[:ALIKE] & (early > 0)).sum(axis=0) >= ALIKE // 2)
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, index in enumerate(params):
+        if known[index]:
+            places.setdefault(recording.topology.params[index].shape, []).append(place)
+    found = np.zeros(len(params), bool)
+    for group in places.values():
+        # What is the same stands side by side.
+        ordered = sorted(group, key=lambda place: float(early[:, params[place]].sum()))
+        norms = early[:, [params[place] for place in ordered]]
+        same = (np.abs(np.diff(norms, axis=1)) <= 1e-4 * norms[:, 1:]).all(axis=0)
+        beside = np.append(same, False) | np.insert(same, 0, False)
+        found[np.array(ordered)[beside]] = True
+    return found
+
+
+def _adaptive(
+    recording: Recording, get: ParamReader, owner: NDArray[np.int64]
+) -> dict[str, Series]:
     surprise, seen = get("grad_rms_over_v")
     learned = gradual_fall(recording, recording.sampled)[:, None]
     settled = seen & (recording.sampled >= 10)[:, None]
@@ -253,123 +288,3 @@ def _settled(steps: NDArray[np.int64], share: Array, seen: NDArray[np.bool_]) ->
         first -= 1
     late[first:row] = True
     return late
-
-
-def _stillness(recording: Recording) -> dict[str, Series]:
-    """Return which trainable parameters never move, by layer, and how much of a step is rounded away."""
-    params = recording.topology.params
-    everyone = list(range(len(params)))
-    get = _Reader(recording, everyone)
-    owner = np.array([p.layer for p in params])
-    unchanged, seen = get("unchanged_share")
-    trainable = np.array([p.trainable for p in params])
-    half = np.array([p.dtype in {"bfloat16", "float16"} for p in params])
-    orphan = np.array([p.trainable and p.group < 0 for p in params])
-    matrix = np.array([p.kind in {"matrix", "embedding"} for p in params])
-    gradient, gradient_seen = _gradient(recording)
-    # NaN is a gradient too.
-    used = (gradient_seen & (gradient != 0)).any(axis=0)
-    start = recording.steps[:1] if recording.steps.size else np.array([0])
-    silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
-    # A part that never ran is kept from an older version, or for later: it does no harm.
-    ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
-    frozen = (~trainable & matrix & ~_on_purpose(recording.topology))[None, :]
-    always = np.ones((1, len(params)), bool)
-    return {
-        "rounded_away": layer_max(
-            recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
-        ),
-        "orphan": layer_max(start, (orphan & used)[None, :].astype(float), always, owner),
-        # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
-        "no_gradient": layer_max(
-            start, silent.astype(float), always & (matrix & ran) & gradient_seen.any(), owner
-        ),
-        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
-        "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),
-        **_strangers(recording, int(start[0])),
-        "unmoved": layer_max(
-            recording.sampled,
-            (unchanged >= 1.0).astype(float),
-            seen & (trainable & matrix & ~half & ~orphan)[None, :],
-            owner,
-        ),
-    }
-
-
-def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
-    """Return which parameters, if frozen, are so by design: constants of a container, and all beside adapters.
-
-    A container holds tables (positions, codes) under names of their own. An adapter is two trainable matrices
-    beside a frozen weight, by way of a rank below that of the weight (Hu et al. 2022): who trains adapters
-    freezes the rest.
-    """
-    names = {layer.name for layer in topology.layers}
-    holders = {name.rpartition(".")[0] for name in names if name}
-    constant = [
-        path in holders and not _is_weight(own)
-        for path, _, own in (p.name.rpartition(".") for p in topology.params)
-    ]
-    trained = [p for p in topology.params if p.trainable and len(p.shape) == 2]
-    frozen = [p for p in topology.params if not p.trainable and len(p.shape) == 2]
-    adapted = any(_has_adapter(p.shape, _beside(p.name, trained)) for p in frozen)
-    return np.array(constant, bool) | adapted | _averages(topology.params)
-
-
-def _averages(params: Sequence[ParamInfo]) -> NDArray[np.bool_]:
-    """Return which parameters belong to a frozen network that stands, under another name, beside its trained double.
-
-    Such are the averages of a trained network that contrast, self-distillation and value learning need. A single
-    frozen layer, or one of a numbered list, is none.
-    """
-    nets: dict[tuple[str, str], dict[str, ParamInfo]] = {}
-    for p in params:
-        parts = p.name.split(".")
-        for depth in range(len(parts) - 1):
-            where, name = ".".join(parts[:depth]), parts[depth]
-            nets.setdefault((where, name), {})[".".join(parts[depth + 1 :])] = p
-    found: set[str] = set()
-    for (where, name), net in nets.items():
-        matrices = sum(len(p.shape) >= 2 for p in net.values())
-        if name.isdigit() or matrices < 2 or any(p.trainable for p in net.values()):
-            continue
-        shapes = {key: p.shape for key, p in net.items()}
-        doubles = (other for (at, own), other in nets.items() if at == where and own != name)
-        if any(
-            {key: p.shape for key, p in other.items()} == shapes
-            and any(p.trainable for p in other.values())
-            for other in doubles
-        ):
-            found |= {p.name for p in net.values()}
-    return np.array([p.name in found for p in params], bool)
-
-
-def _beside(name: str, params: Sequence[ParamInfo]) -> list[tuple[int, ...]]:
-    """Return the shapes of those parameters that the module of a parameter, or the one around it, holds."""
-    path = name.rpartition(".")[0]
-    scopes = tuple(scope + "." for scope in (path, path.rpartition(".")[0]) if scope)
-    return [p.shape for p in params if p.name.startswith(scopes)]
-
-
-def _has_adapter(shape: tuple[int, ...], beside: Sequence[tuple[int, ...]]) -> bool:
-    """Return whether two matrices among these lead by way of a lower rank from the inputs of a weight to its outputs."""
-    into = {min(s) for s in beside if shape[1] in s and min(s) < min(shape)}
-    out_of = {min(s) for s in beside if shape[0] in s and min(s) < min(shape)}
-    return len(beside) > 1 and not into.isdisjoint(out_of)
-
-
-def _is_weight(name: str) -> bool:
-    return name.lower() in {"w", "kernel"} or "weight" in name.lower()
-
-
-def _strangers(recording: Recording, start: int) -> dict[str, Series]:
-    """Return how many parameters the loss depends on that neither model nor optimizer know."""
-    number = recording.facts.get("strangers")
-    if number is None or not any(p.group >= 0 for p in recording.topology.params):
-        return {}
-    return {"strangers": scalar_series(start, float(number))}
-
-
-def _gradient(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
-    shape = (recording.steps.size, len(recording.topology.params))
-    values, observed = column(recording.grad, "grad_norm", shape)
-    return values.astype(np.float64), observed

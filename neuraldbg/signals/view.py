@@ -11,8 +11,11 @@ from neuraldbg.records.recording import Column, Recording, Topology
 from neuraldbg.records.signals import Series
 
 __all__ = [
+    "ParamReader",
     "chain_layers",
     "column",
+    "gradient_norms",
+    "is_weight",
     "layer_max",
     "layer_series",
     "matrix_params",
@@ -21,6 +24,8 @@ __all__ = [
     "scalar_series",
     "table_params",
 ]
+
+Array = NDArray[np.float64]
 
 
 def column(columns: Mapping[str, Column], name: str, shape: tuple[int, ...]) -> Column:
@@ -124,3 +129,30 @@ def chain_layers(topology: Topology) -> list[int]:
     ]
     ordered = [index for _, index in sorted(hidden)]
     return ordered[:-1] if len(ordered) > 2 else ordered
+
+
+class ParamReader:
+    """Sampled parameter columns of a choice of parameters, as float64."""
+
+    def __init__(self, recording: Recording, params: list[int]) -> None:
+        self._recording = recording
+        self._params = params
+        self._shape = (recording.sampled.size, len(recording.topology.params))
+
+    def __call__(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
+        """Return values and where they were observed, shape ``(sampled, P)``."""
+        values, observed = column(self._recording.param, name, self._shape)
+        chosen = values[:, self._params].astype(np.float64)
+        return chosen, observed[:, self._params] & ~np.isnan(chosen)
+
+
+def gradient_norms(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the norm of the gradient of every parameter in every step, and where it was seen, shape ``(T, P)``."""
+    shape = (recording.steps.size, len(recording.topology.params))
+    values, observed = column(recording.grad, "grad_norm", shape)
+    return values.astype(np.float64), observed
+
+
+def is_weight(name: str) -> bool:
+    """Return whether the own name of a parameter is that of a weight."""
+    return name.lower() in {"w", "kernel"} or "weight" in name.lower()

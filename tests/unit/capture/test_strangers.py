@@ -82,3 +82,50 @@ def test_registered_they_are_not_accused() -> None:
         train(model, steps=60, lr=0.2)
     accused = {h.mechanism for h in dbg.get_causal_hypotheses() if h.probability >= 0.1}
     assert "parameters_not_updated" not in accused
+
+
+def grown(*, told: bool, lr: float = 0.2) -> NeuralDbg:
+    """Train a model whose last layer is replaced at step 40; the optimizer is told of it or not."""
+    model = Stack(registered=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    with NeuralDbg(model, catalogue=EXPERTS) as dbg:
+        for step in range(120):
+            if step == 40:
+                model.head.weight = nn.Parameter(torch.randn(4, 16) / 4)
+                if told:
+                    optimizer.param_groups[0]["params"] = list(model.parameters())
+            x, y = clusters(step)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return dbg
+
+
+def test_a_weight_put_into_the_model_that_no_optimizer_steps_is_told_with_its_layer_and_step() -> (
+    None
+):
+    dbg = grown(told=False)
+    (found,) = [o for o in dbg.recording.occurrences if o.kind == "unheard"]
+    assert dbg.recording.topology.layers[found.layer].name == "head"
+    assert 40 <= found.step <= 48
+    (event,) = [e for e in dbg.events if e.name == "parameters_orphaned"]
+    assert (event.layer, event.span.first) == ("head", found.step)
+
+
+def test_one_that_the_optimizer_is_handed_is_none() -> None:
+    dbg = grown(told=True)
+    assert [o for o in dbg.recording.occurrences if o.kind == "unheard"] == []
+    assert [e for e in dbg.events if e.name == "parameters_orphaned"] == []
+
+
+def test_a_weight_that_is_made_anew_in_every_step_is_none() -> None:
+    model = Stack(registered=True)
+    optimizer = torch.optim.SGD(model.stem.parameters(), lr=0.1)
+    with NeuralDbg(model) as dbg:
+        for step in range(30):
+            model.head.weight = nn.Parameter(torch.ones(4, 16))
+            x, y = clusters(step)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert [o for o in dbg.recording.occurrences if o.kind == "unheard"] == []

@@ -141,9 +141,11 @@ class TestEpsilon:
 
 class TestInitialScale:
     def gain(self, *, activation="relu", kinds=("linear", "linear"), edges=None, **gains):
-        topology = builders.chain("a", "b", activation=[activation, None])
+        names = ("a", "b", "c")[: len(kinds)]
+        topology = builders.chain(*names, activation=[activation, None, None][: len(kinds)])
         layers = tuple(replace(x, kind=k) for x, k in zip(topology.layers, kinds, strict=True))
         topology = replace(topology, layers=layers)
+        topology = topology if edges is None else replace(topology, edges=edges)
         cells = {f"{n}.weight": [g, g] for n, g in gains.items()}
         return derived({"init_gain": cells}, topology=topology)
 
@@ -166,19 +168,30 @@ class TestInitialScale:
 
     def test_small_is_the_inverse(self) -> None:
         found = self.gain(activation=None, a=0.01, b=1.0)["init_gain_small"]
-        assert found.values[0].tolist() == pytest.approx([100.0, 1.0])
+        assert found.values[0, 0] == pytest.approx(100.0)
+
+    def test_a_last_layer_may_be_as_small_as_it_likes(self) -> None:
+        found = self.gain(activation=None, a=1.0, b=1e-3)
+        for name in ("init_gain_small", "init_outlier_small"):
+            assert found[name].observed[0].tolist() == [True, False]
+        assert found["init_gain"].observed[0].tolist() == [True, True]
+
+    def test_where_it_is_not_known_what_is_last_every_layer_is_judged(self) -> None:
+        found = self.gain(activation=None, edges=(), a=1.0, b=1e-3)["init_gain_small"]
+        assert found.values[0, 1] == pytest.approx(1000.0)
 
     def test_a_layer_unlike_its_peers_stands_out_against_their_median(self) -> None:
         three = builders.chain("a", "b", "c", activation=None)
         found = derived(
-            {"init_gain": {"a.weight": [1.0], "b.weight": [1.0], "c.weight": [50.0]}},
+            {"init_gain": {"a.weight": [1.0], "b.weight": [50.0], "c.weight": [1.0]}},
             topology=three,
         )
-        assert found["init_outlier_large"].values[0].tolist() == pytest.approx([1.0, 1.0, 50.0])
-        assert found["init_outlier_small"].values[0, 2] == pytest.approx(1 / 50)
+        assert found["init_outlier_large"].values[0].tolist() == pytest.approx([1.0, 50.0, 1.0])
+        assert found["init_outlier_small"].values[0, 1] == pytest.approx(1 / 50)
 
     def test_in_front_of_a_normalization_a_small_scale_does_not_matter(self) -> None:
-        found = self.gain(activation=None, kinds=("linear", "norm"), a=0.01, b=1.0)
+        kinds = ("linear", "norm", "linear")
+        found = self.gain(activation=None, kinds=kinds, a=0.01, b=1.0, c=1.0)
         small = found["init_gain_small"]
         assert small.values[0, small.layers.index(0)] == 0.0
 
@@ -232,6 +245,36 @@ class TestSymmetry:
     def test_without_a_gradient_the_weights_decide(self) -> None:
         found = self.similar([1.0, 1.0], [None, None], [0, 5])
         assert found["unit_similarity"].values[:, 0].tolist() == [1.0, 1.0]
+
+    def copies(self, a, b, *, norm=1.0, shape=(8, 8)):
+        names = ("a.weight", "b.weight")
+        params = tuple(replace(p, shape=shape if i else (8, 8)) for i, p in enumerate(TWO.params))
+        return derived(
+            {"weight_norm": {"a.weight": [1.0] * 2, "b.weight": [norm] * 2}},
+            grad=dict(zip(names, (a, b), strict=True)),
+            topology=replace(TWO, params=params),
+            sampled=[0, 5],
+        )
+
+    GRADIENT = (0.5, 0.4, 0.3, 0.2, 0.3, 0.4, 0.3, 0.2, *[0.1] * 32)
+
+    def test_weights_that_get_the_same_gradients_from_the_start_are_copies(self) -> None:
+        found = self.copies(self.GRADIENT, self.GRADIENT)
+        assert found["unit_similarity_late"].values[0].tolist() == [1.0, 1.0]
+
+    @pytest.mark.parametrize(
+        ("other", "more"),
+        [
+            pytest.param((*GRADIENT[:7], 0.21, *GRADIENT[8:]), {}, id="one gradient differs"),
+            pytest.param(GRADIENT, {"shape": (8, 4)}, id="another shape"),
+        ],
+    )
+    def test_weights_that_part_are_none(self, other, more) -> None:
+        found = self.copies(self.GRADIENT, other, **more)
+        assert "unit_similarity_late" not in found
+
+    def test_gradients_that_were_clipped_to_one_length_say_nothing(self) -> None:
+        assert "unit_similarity_late" not in self.copies([1.0] * 40, [1.0] * 40)
 
 
 class TestAdaptive:

@@ -1,0 +1,136 @@
+"""Signals of parameters that nobody trains: frozen, forgotten, without a gradient, or rounded away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import ParamInfo, Recording, Topology
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.view import ParamReader, gradient_norms, is_weight, layer_max, scalar_series
+
+__all__ = ["stillness"]
+
+
+def stillness(recording: Recording) -> dict[str, Series]:
+    """Return which trainable parameters never move, by layer, and how much of a step is rounded away."""
+    params = recording.topology.params
+    everyone = list(range(len(params)))
+    get = ParamReader(recording, everyone)
+    owner = np.array([p.layer for p in params])
+    unchanged, seen = get("unchanged_share")
+    trainable = np.array([p.trainable for p in params])
+    half = np.array([p.dtype in {"bfloat16", "float16"} for p in params])
+    orphan = np.array([p.trainable and p.group < 0 for p in params])
+    matrix = np.array([p.kind in {"matrix", "embedding"} for p in params])
+    gradient, gradient_seen = gradient_norms(recording)
+    # NaN is a gradient too.
+    used = (gradient_seen & (gradient != 0)).any(axis=0)
+    start = recording.steps[:1] if recording.steps.size else np.array([0])
+    silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
+    # A part that never ran is kept from an older version, or for later: it does no harm.
+    ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
+    frozen = (~trainable & matrix & ~_on_purpose(recording.topology))[None, :]
+    always = np.ones((1, len(params)), bool)
+    return {
+        "rounded_away": layer_max(
+            recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
+        ),
+        "orphan": _unowned(recording, int(start[0]), orphan & used, owner),
+        # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
+        "no_gradient": layer_max(
+            start, silent.astype(float), always & (matrix & ran) & gradient_seen.any(), owner
+        ),
+        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
+        "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),
+        **_strangers(recording, int(start[0])),
+        "unmoved": layer_max(
+            recording.sampled,
+            (unchanged >= 1.0).astype(float),
+            seen & (trainable & matrix & ~half & ~orphan)[None, :],
+            owner,
+        ),
+    }
+
+
+def _unowned(
+    recording: Recording, start: int, orphan: NDArray[np.bool_], owner: NDArray[np.int64]
+) -> Series:
+    """Return which layers no optimizer steps: from the start, and from when a weight was put into them."""
+    late = [(o.step, o.layer) for o in recording.occurrences if o.kind == "unheard"]
+    steps = np.unique([start, *(step for step, _ in late)])
+    values = np.tile(orphan, (steps.size, 1))
+    for step, layer in late:
+        values |= (steps >= step)[:, None] & (owner == layer)[None, :]
+    return layer_max(steps, values.astype(float), np.ones(values.shape, bool), owner)
+
+
+def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
+    """Return which parameters, if frozen, are so by design: constants of a container, and all beside adapters.
+
+    A container holds tables (positions, codes) under names of their own. An adapter is two trainable matrices
+    beside a frozen weight, by way of a rank below that of the weight (Hu et al. 2022): who trains adapters
+    freezes the rest.
+    """
+    names = {layer.name for layer in topology.layers}
+    holders = {name.rpartition(".")[0] for name in names if name}
+    constant = [
+        path in holders and not is_weight(own)
+        for path, _, own in (p.name.rpartition(".") for p in topology.params)
+    ]
+    trained = [p for p in topology.params if p.trainable and len(p.shape) == 2]
+    frozen = [p for p in topology.params if not p.trainable and len(p.shape) == 2]
+    adapted = any(_has_adapter(p.shape, _beside(p.name, trained)) for p in frozen)
+    return np.array(constant, bool) | adapted | _averages(topology.params)
+
+
+def _averages(params: Sequence[ParamInfo]) -> NDArray[np.bool_]:
+    """Return which parameters belong to a frozen network that stands, under another name, beside its trained double.
+
+    Such are the averages of a trained network that contrast, self-distillation and value learning need. A single
+    frozen layer, or one of a numbered list, is none.
+    """
+    nets: dict[tuple[str, str], dict[str, ParamInfo]] = {}
+    for p in params:
+        parts = p.name.split(".")
+        for depth in range(len(parts) - 1):
+            where, name = ".".join(parts[:depth]), parts[depth]
+            nets.setdefault((where, name), {})[".".join(parts[depth + 1 :])] = p
+    found: set[str] = set()
+    for (where, name), net in nets.items():
+        matrices = sum(len(p.shape) >= 2 for p in net.values())
+        if name.isdigit() or matrices < 2 or any(p.trainable for p in net.values()):
+            continue
+        shapes = {key: p.shape for key, p in net.items()}
+        doubles = (other for (at, own), other in nets.items() if at == where and own != name)
+        if any(
+            {key: p.shape for key, p in other.items()} == shapes
+            and any(p.trainable for p in other.values())
+            for other in doubles
+        ):
+            found |= {p.name for p in net.values()}
+    return np.array([p.name in found for p in params], bool)
+
+
+def _beside(name: str, params: Sequence[ParamInfo]) -> list[tuple[int, ...]]:
+    """Return the shapes of those parameters that the module of a parameter, or the one around it, holds."""
+    path = name.rpartition(".")[0]
+    scopes = tuple(scope + "." for scope in (path, path.rpartition(".")[0]) if scope)
+    return [p.shape for p in params if p.name.startswith(scopes)]
+
+
+def _has_adapter(shape: tuple[int, ...], beside: Sequence[tuple[int, ...]]) -> bool:
+    """Return whether two matrices among these lead by way of a lower rank from the inputs of a weight to its outputs."""
+    into = {min(s) for s in beside if shape[1] in s and min(s) < min(shape)}
+    out_of = {min(s) for s in beside if shape[0] in s and min(s) < min(shape)}
+    return len(beside) > 1 and not into.isdisjoint(out_of)
+
+
+def _strangers(recording: Recording, start: int) -> dict[str, Series]:
+    """Return how many parameters the loss depends on that neither model nor optimizer know."""
+    number = recording.facts.get("strangers")
+    if number is None or not any(p.group >= 0 for p in recording.topology.params):
+        return {}
+    return {"strangers": scalar_series(start, float(number))}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from neuraldbg.capture.losses import regressed_on
 from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import find_birth
 from neuraldbg.capture.topology import Blueprint
@@ -20,6 +21,8 @@ __all__ = ["Incidents"]
 # A loss this many robust deviations off its recent median arms the next steps (mechanisms.md L4).
 SPIKE_Z = 6.0
 HISTORY, SHORTEST = 32, 8
+# So many spikes have their targets looked at.
+SPIKES = 16
 
 
 class Incidents:
@@ -33,6 +36,7 @@ class Incidents:
         self._seen: set[tuple[str, int]] = set()
         self._recent: deque[float] = deque(maxlen=HISTORY)
         self._sorted: list[float] = []
+        self._spikes = SPIKES
 
     def note(self, step: int, kind: str, layer: int, facts: Mapping[str, Fact]) -> None:
         """Note an occurrence unless the same was noted before."""
@@ -63,11 +67,19 @@ class Incidents:
                 self.note(step, "nonfinite_loss", -1, {"value": str(value)})
             return True
         spike = self._is_spike(value)
+        if spike and value > self._sorted[-1]:
+            self._note_target(step, loss)
         if len(self._recent) == HISTORY:
             del self._sorted[bisect.bisect_left(self._sorted, self._recent[0])]
         self._recent.append(value)
         bisect.insort(self._sorted, value)
         return spike
+
+    def _note_target(self, step: int, loss: Tensor) -> None:
+        """Keep what a loss that stands out was asked for; often enough to know the first such batch."""
+        if self._spikes and (facts := regressed_on(loss)):
+            self._spikes -= 1
+            self.occurrences.append(Occurrence(step=step, kind="loss_spike", facts=facts))
 
     def _is_spike(self, value: float) -> bool:
         if len(self._recent) < SHORTEST:

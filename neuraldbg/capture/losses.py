@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from neuraldbg.capture.provenance import MOST_VIEWS, VIEWS
 from neuraldbg.capture.reduce import strided
 from neuraldbg.records.recording import Fact
 
-__all__ = ["LOSS_FUNCTIONS", "loss_facts", "made_by"]
+__all__ = ["LOSS_FUNCTIONS", "loss_facts", "made_by", "regressed_on"]
 
 LOSS_FUNCTIONS = frozenset(
     {
@@ -39,6 +40,9 @@ LOSS_FUNCTIONS = frozenset(
 CHOICES = frozenset({"gather", "index", "indexselect", "split", "unbind", "narrow", "diagonal"})
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 ROWS = 512
+# Autograd nodes of losses that keep their target until the backward pass, and how far behind the loss they stand.
+REGRESSIONS = ("MseLoss", "SmoothL1Loss", "HuberLoss")
+NEAR = 16
 
 
 @torch.no_grad()
@@ -95,6 +99,22 @@ def made_by(prediction: Tensor) -> str:
             return name
         node = node.next_functions[0][0] if node.next_functions else None
     return ""
+
+
+@torch.no_grad()
+def regressed_on(loss: Tensor) -> dict[str, float]:
+    """Return mean and spread of the targets of a loss whose graph is whole; empty if none is a regression's."""
+    ahead = deque([loss.grad_fn])
+    for _ in range(NEAR):
+        node = ahead.popleft() if ahead else None
+        if node is None:
+            break
+        if node.name().startswith(REGRESSIONS):
+            target = getattr(node, "_saved_target")  # noqa: B009 - torch does not declare it
+            found = _target_facts(target)
+            return {name: float(found[name] or 0.0) for name in ("target_mean", "target_std")}
+        ahead += [child for child, _ in node.next_functions if child is not None]
+    return {}
 
 
 def _broadcasts(prediction: Tensor, target: Tensor) -> bool:

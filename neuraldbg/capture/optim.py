@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ FAMILIES = (
     ("sgd", "sgd"),
 )
 RATE_JUMP = 3.0
+# Groups of an optimizer that are asked whether their gradients were cleared.
+GROUPS = 8
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Entry:
     serial: int
     info: OptimizerInfo
     params: list[nn.Parameter]
+    by_group: list[list[nn.Parameter]]
     first_group: int
     updates: Updates
     keys: Keys = ()
@@ -153,6 +156,7 @@ class OptimizerBook:
             serial=serial,
             info=info,
             params=params,
+            by_group=_by_group(optimizer, self._param_of),
             first_group=info.groups[0],
             updates=Updates(indices, params),
         )
@@ -242,7 +246,8 @@ class OptimizerBook:
         for entry in self._entries.values():
             entry.backwards += 1
             if not entry.cleared:
-                entry.cleared = are_cleared(entry.params, entry.residues)
+                # A list of parameters to clear may be older than the last group.
+                entry.cleared = all(are_cleared(own, entry.residues) for own in entry.by_group)
 
     def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
@@ -271,6 +276,14 @@ class OptimizerBook:
 def _owned(optimizer: torch.optim.Optimizer) -> int:
     """Return a number that tells which parameters an optimizer owns: one may be put in the place of another."""
     return hash(tuple(id(p) for group in optimizer.param_groups for p in group["params"]))
+
+
+def _by_group(
+    optimizer: torch.optim.Optimizer, known: Mapping[int, int]
+) -> list[list[nn.Parameter]]:
+    """Return the parameters of the model in the first groups of an optimizer."""
+    groups = optimizer.param_groups[:GROUPS]
+    return [[p for p in group["params"] if id(p) in known] for group in groups]
 
 
 def _put_by_hand(entry: Entry) -> float | None:

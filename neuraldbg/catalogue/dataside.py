@@ -98,6 +98,7 @@ MECHANISMS = (
             prior=0.03,
             effects=effects(
                 loss_spike=0.6,
+                loss_stepped_up=0.12,
                 loss_regressed=0.25,
                 gradient_burst=0.6,
                 second_moment_stale=0.35,
@@ -112,8 +113,9 @@ MECHANISMS = (
             look_alikes=("learning_rate_too_high", "stale_second_moment"),
             source="Chowdhery et al. 2022, PaLM section 5.1",
         ),
-        input=(0.75, effects(input_anomaly=0.97, input_anomaly_extreme=0.7)),
-        labels=(0.25, effects(label_anomaly=0.95), ("labelled",)),
+        input=(0.6, effects(input_anomaly=0.97, input_anomaly_extreme=0.7)),
+        labels=(0.2, effects(label_anomaly=0.95), ("labelled",)),
+        targets=(0.2, effects(target_anomaly=0.95)),
     ),
     *variants(
         Mechanism(
@@ -151,8 +153,12 @@ MECHANISMS = (
             ),
             source="Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
         ),
-        all=(0.6, effects(loss_stuck=0.75, loss_at_prior=0.6, output_constant=0.2)),
-        some=(0.4, effects(confident_wrong=0.6, label_conflict=0.2)),
+        all=(0.5, effects(loss_stuck=0.75, loss_at_prior=0.6, output_constant=0.2)),
+        some=(0.3, effects(confident_wrong=0.6, label_conflict=0.2)),
+        later=(
+            0.2,
+            effects(loss_stepped_up=0.75, loss_regressed=0.6, loss_diverged=0.5, loss_spike=0.45),
+        ),
     ),
     *variants(
         Mechanism(

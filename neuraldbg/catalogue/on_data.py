@@ -108,6 +108,17 @@ DETECTORS = (
         source="mechanisms.md D8",
     ),
     Detector(
+        name="target_anomaly",
+        kind="data_anomaly",
+        reads="target_anomaly",
+        threshold=3.0,
+        after="targets unlike the others",
+        failure="data_anomaly",
+        leak=0.004,
+        meaning="where the loss stands out, the targets of the batch are three times larger than usual",
+        source="judgement: batches of one source differ by less",
+    ),
+    Detector(
         name="label_conflict",
         kind="data_anomaly",
         reads="label_conflict",

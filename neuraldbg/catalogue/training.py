@@ -112,6 +112,7 @@ MECHANISMS = (
                 loss_diverged=0.4,
                 loss_regressed=0.5,
                 loss_spike=0.45,
+                loss_stepped_up=0.12,
                 loss_slow=0.5,
                 update_ratio_high=0.4,
                 update_ratio_extreme=0.3,

@@ -185,7 +185,8 @@ class Occurrence:
     ``nonfinite_forward`` (``op`` and ``layer`` where it was born), ``nonfinite_loss``,
     ``nonfinite_gradient`` (``layer`` nearest the loss whose gradient is bad), ``step_skipped``,
     ``exception``, ``detached`` (an op cut the graph after ``layer``), ``risky_op``, ``unheard`` (a weight that
-    was put into ``layer`` in mid-run and that no optimizer steps).
+    was put into ``layer`` in mid-run and that no optimizer steps), ``loss_spike`` (``target_mean`` and
+    ``target_std`` of the batch; noted for every early one).
     """
 
     step: int

@@ -189,6 +189,7 @@ def _targets(recording: Recording) -> dict[str, Series]:
         size = float(np.median(np.hypot(mean, std)))
         out["target_scale"] = scalar_series(int(steps[0]), size)
         out["target_scale_small"] = scalar_series(int(steps[0]), 1.0 / max(size, 1e-12))
+        out["target_anomaly"] = _wild_targets(recording, int(steps[0]), size)
     steps, bad = _numbers(losses, "target_nonfinite")
     if bad.size:
         out["target_nonfinite"] = Series(steps, bad, np.ones(bad.size, bool))
@@ -203,6 +204,15 @@ def _targets(recording: Recording) -> dict[str, Series]:
     if conflict.size:
         out["label_conflict"] = scalar_series(int(steps[0]), float(conflict.max()))
     return out
+
+
+def _wild_targets(recording: Recording, start: int, size: float) -> Series:
+    """Return how many times their usual size targets had where the loss stood out; 1 at the start."""
+    spikes = [o for o in recording.occurrences if o.kind == "loss_spike" and o.step > start]
+    moments = [[float(o.facts[f"target_{k}"] or 0.0) for k in ("mean", "std")] for o in spikes]
+    ratio = np.linalg.norm(np.array(moments).reshape(-1, 2), axis=1) / max(size, 1e-12)
+    steps = np.array([start, *(o.step for o in spikes)], np.int64)
+    return Series(steps, np.concatenate([[1.0], ratio]), np.ones(steps.size, bool))
 
 
 def _fingerprint(recording: Recording) -> dict[str, Series]:

@@ -21,6 +21,10 @@ SHORTEST_CURVE = 16
 # A loss that falls by this much from one step to the next, and stays there, was scaled and not learned.
 SUDDEN_FALL = 10.0
 STROKE = 4
+# Steps on either side of a rise that must lie apart, and until when what it left is judged.
+SIDE, AFTERWARDS = 12, 60
+# How much of a rise is left then, at least and at most, of one that only moved the level.
+HELD = (0.2, 1.3)
 # Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
 FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 
@@ -116,7 +120,30 @@ def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
         "loss_regressed": _series(steps, (level - best) / achieved * (best < 0.9 * start)),
         "loss_jump": _series(steps, _jump(values, spike)),
     }
-    return out | _progress(steps, values, start)
+    return out | _step_up(steps, values) | _progress(steps, values, start)
+
+
+def _step_up(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
+    """Return how far the loss rose from one step to the next, in spreads of it, if it kept about that level.
+
+    Weights that were wrecked are mended or get worse; a bad batch passes. What stays as it began was not done to
+    the weights: from here on something else is asked.
+    """
+    finite = np.isfinite(values)
+    x, at = values[finite], steps[finite]
+    if x.size < 3 * SIDE:
+        return {}
+    low, middle, high = np.quantile(sliding_window_view(x, SIDE), [0.2, 0.5, 0.8], axis=1)
+    rises = np.arange(SIDE, x.size - SIDE + 1)
+    spread = high - low + 0.02 * np.abs(middle) + 1e-12
+    after = np.minimum(low[rises], np.minimum(x[rises], x[rises + 1]))
+    apart = (after - high[rises - SIDE]) / spread[rises - SIDE]
+    place = int(np.argmax(apart))
+    rise, before = int(rises[place]), float(middle[place])
+    jump = float(x[rise : rise + 3].mean()) - before
+    left = float(np.median(x[rise + SIDE : rise + AFTERWARDS])) if x.size > rise + SIDE else before
+    held = jump > 0 and HELD[0] < (left - before) / jump < HELD[1]
+    return {"loss_step_up": scalar_series(int(at[rise]), float(apart[place]) if held else 0.0)}
 
 
 def _jump(values: Array, relative: Array) -> Array:
@@ -167,25 +194,37 @@ def _against_labels(recording: Recording, values: Array) -> dict[str, Series]:
 def _other_terms(recording: Recording) -> dict[str, Series]:
     """Return the share of the loss that does not come from the functions that compare outputs with targets.
 
-    A loss that is a multiple of theirs is only scaled: nothing else is in it.
+    A loss that is a multiple of theirs is only scaled: nothing else is in it. Stages of a run may call others, each
+    with a weight of its own; the stage with the least of other terms counts.
     """
     calls: dict[int, float] = {}
+    names: dict[int, str] = {}
     for call in recording.losses:
         value = call.facts.get("value")
         if isinstance(value, (int, float)):
             calls[call.step] = calls.get(call.step, 0.0) + float(value)
+            names[call.step] = f"{names.get(call.step, '')} {call.function}"
     loss = run_series(recording, "loss")
     usable = loss.observed & np.isfinite(loss.values) & np.isin(loss.steps, list(calls))
-    total = loss.values[usable]
-    part = np.array([calls[int(step)] for step in loss.steps[usable]])
-    both = (total > 0) & (part > 0) if part.size else np.zeros(0, bool)
+    steps, total = loss.steps[usable], loss.values[usable]
+    part = np.array([calls[int(step)] for step in steps])
+    stage = np.array([names[int(step)] for step in steps])
+    shares = [
+        _other_share(total[stage == name], part[stage == name]) for name in set(stage.tolist())
+    ]
+    known = [share for share in shares if share is not None]
+    return {"loss_other_share": scalar_series(int(steps[0]), min(known))} if known else {}
+
+
+def _other_share(total: Array, part: Array) -> float | None:
+    """Return what share of a loss is not a multiple of a part of it, None where too few values say so."""
+    both = (total > 0) & (part > 0)
     total, part = total[both], part[both]
     if total.size < FEWEST_CALLS:
-        return {}
+        return None
     multiple = float(total @ part / (part @ part))
     scaled = float(np.linalg.norm(total - multiple * part) / np.linalg.norm(total)) < SAME_SHAPE
-    share = 0.0 if scaled else float(np.median(1.0 - part / total))
-    return {"loss_other_share": scalar_series(int(loss.steps[usable][0]), max(share, 0.0))}
+    return 0.0 if scaled else max(float(np.median(1.0 - part / total)), 0.0)
 
 
 _CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})

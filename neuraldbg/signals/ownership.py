@@ -32,7 +32,8 @@ def stillness(recording: Recording) -> dict[str, Series]:
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
     # A part that never ran is kept from an older version, or for later: it does no harm.
     ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
-    frozen = (~trainable & matrix & ~_on_purpose(recording.topology))[None, :]
+    # What gets gradients later is thawed.
+    frozen = (~trainable & matrix & ~used & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     return {
         "rounded_away": layer_max(

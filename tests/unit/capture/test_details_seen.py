@@ -156,3 +156,59 @@ def test_the_value_of_a_loss_is_known_where_it_is_one_number(reduction: str) -> 
         train(model, steps=2, loss=loss)
     found = [call.facts.get("value") for call in dbg.recording.losses]
     assert found == ([None] * len(found) if reduction == "none" else pytest.approx(seen))
+
+
+def thawed(*, stale: bool) -> NeuralDbg:
+    """Train with a first layer that joins at step 20; the list of gradients to clear is as old as the run, or not."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    model[0].requires_grad_(requires_grad=False)
+    old = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(old, lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(60):
+            if step == 20:
+                model[0].requires_grad_(requires_grad=True)
+                optimizer.add_param_group({"params": list(model[0].parameters())})
+            for parameter in old if stale else model.parameters():
+                parameter.grad = None
+            x, y = clusters(step)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return dbg
+
+
+@pytest.mark.parametrize("stale", [True, False], ids=["an old list", "its twin"])
+def test_gradients_of_a_later_group_that_pile_up_are_seen(stale: bool) -> None:
+    dbg = thawed(stale=stale)
+    found = [e for e in dbg.events if e.name == "gradients_uncleared"]
+    assert bool(found) == stale
+    assert all(21 <= e.span.first <= 24 for e in found)
+
+
+def test_a_layer_that_is_thawed_in_mid_run_is_not_frozen() -> None:
+    assert [e for e in thawed(stale=False).events if e.name == "parameters_frozen"] == []
+
+
+def regressed(*, wild: int, loss: type[nn.Module] = nn.MSELoss) -> NeuralDbg:
+    """Train a regression; from step 40 on so many batches have targets a thousand times too large."""
+    torch.manual_seed(0)
+    model, criterion = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1)), loss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for step in range(100):
+            x = torch.randn(32, 4, generator=torch.Generator().manual_seed(step))
+            y = x.sum(1, keepdim=True) * (1000.0 if 40 <= step < 40 + wild else 1.0)
+            optimizer.zero_grad()
+            (2.0 * criterion(model(x), y)).backward()
+            optimizer.step()
+    return dbg
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss, nn.HuberLoss, nn.SmoothL1Loss])
+@pytest.mark.parametrize("wild", [2, 0], ids=["wild targets", "their twin"])
+def test_targets_of_a_batch_at_which_the_loss_stands_out_are_seen(
+    wild: int, loss: type[nn.Module]
+) -> None:
+    found = [e for e in regressed(wild=wild, loss=loss).events if e.name == "target_anomaly"]
+    assert [e.span.first for e in found] == ([40] if wild else [])

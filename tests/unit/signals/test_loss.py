@@ -25,6 +25,38 @@ def call(function="cross_entropy", step=0, **facts) -> LossCall:
     return LossCall(step=step, function=function, facts=facts)
 
 
+class TestStepUp:
+    SOLVED = (*np.linspace(2.0, 0.5, 60), *[0.5] * 20)
+
+    def risen(self, after):
+        return derived([*self.SOLVED, *after])["loss_step_up"]
+
+    def test_a_level_that_rose_at_one_step_and_stayed_shows_with_its_step(self) -> None:
+        found = self.risen([1.5] * 60)
+        assert found.steps.tolist() == [80]
+        assert found.values[0] > 10.0
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param([1.5] + [0.5] * 59, id="one bad batch"),
+            pytest.param([1.5] * 6 + [0.5] * 54, id="weights that mend"),
+            pytest.param(list(np.geomspace(1.5, 500.0, 60)), id="weights that get worse"),
+            pytest.param(list(np.linspace(0.5, 1.5, 60)), id="a slow rise"),
+            pytest.param([0.5] * 60, id="nothing"),
+        ],
+    )
+    def test_what_was_done_to_the_weights_or_passes_does_not(self, after) -> None:
+        assert self.risen(after).values[0] < 2.0
+
+    def test_a_short_run_says_nothing(self) -> None:
+        assert "loss_step_up" not in derived([1.0] * 20)
+
+    def test_what_is_not_finite_is_left_out(self) -> None:
+        found = self.risen([NAN, INF, *[1.5] * 60])
+        assert found.steps.tolist() == [82]
+
+
 class TestInitialLoss:
     def test_it_is_the_first_one(self) -> None:
         assert initial_loss(np.array([2.0, 2.1, 2.2])) == 2.0
@@ -93,6 +125,16 @@ class TestOtherTerms:
     def test_several_loss_functions_of_a_step_are_summed(self) -> None:
         losses = tuple(call(step=i, value=v / 2) for i, v in enumerate(self.FALLING) for _ in "ab")
         assert derived(self.FALLING, losses=losses)["loss_other_share"].values[0] == 0.0
+
+    def test_stages_may_weigh_their_loss_differently(self) -> None:
+        stages = [("mse_loss", 1000.0)] * 6 + [("cross_entropy", 1.0)] * 6
+        values = [v for v in self.FALLING for _ in range(2)]
+        losses = tuple(
+            call(f, step=i, value=v)
+            for i, ((f, _), v) in enumerate(zip(stages, values, strict=True))
+        )
+        total = [w * v for (_, w), v in zip(stages, values, strict=True)]
+        assert derived(total, losses=losses)["loss_other_share"].values[0] == 0.0
 
     def test_a_few_calls_say_nothing(self) -> None:
         assert self.share([9.0] * 6, self.FALLING, missing=(0, 2, 4)) is None

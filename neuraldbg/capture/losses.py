@@ -42,7 +42,7 @@ CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 ROWS = 512
 # Autograd nodes of losses that keep their target until the backward pass, and how far behind the loss they stand.
 REGRESSIONS = ("MseLoss", "SmoothL1Loss", "HuberLoss")
-NEAR = 16
+NEAR = 64
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from neuraldbg.signals.view import layer_series, owners, run_series, scalar_seri
 __all__ = ["Fed", "data_signals", "fed_layers", "regressions"]
 
 Array = NDArray[np.float64]
+# Losses whose graph keeps the target: what the batch of a spike was asked for can be told afterwards.
+KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
 
 
@@ -189,7 +191,8 @@ def _targets(recording: Recording) -> dict[str, Series]:
         size = float(np.median(np.hypot(mean, std)))
         out["target_scale"] = scalar_series(int(steps[0]), size)
         out["target_scale_small"] = scalar_series(int(steps[0]), 1.0 / max(size, 1e-12))
-        out["target_anomaly"] = _wild_targets(recording, int(steps[0]), size)
+        if all(call.function in KEPT for call in regression):
+            out["target_anomaly"] = _wild_targets(recording, int(steps[0]), size)
     steps, bad = _numbers(losses, "target_nonfinite")
     if bad.size:
         out["target_nonfinite"] = Series(steps, bad, np.ones(bad.size, bool))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import LossCall
+from neuraldbg.records.recording import LossCall, Occurrence
 from neuraldbg.signals.data import data_signals
 from tests import builders
 
@@ -144,6 +144,22 @@ class TestTargets:
     def test_contradicting_labels_are_judged_at_their_worst(self) -> None:
         facts = [{"label_conflict": 0.0}, {"label_conflict": 0.4}]
         assert calls(*facts)["label_conflict"].values[0] == pytest.approx(0.4)
+
+    def wild(self, function="mse_loss"):
+        usual = LossCall(step=0, function=function, facts={"target_mean": 0.0, "target_std": 2.0})
+        facts = {"target_mean": 6.0, "target_std": 8.0}
+        spike = Occurrence(step=30, kind="loss_spike", facts=facts)
+        run = builders.recording(steps=60, losses=(usual,), occurrences=(spike,))
+        return data_signals(run).get("target_anomaly")
+
+    def test_targets_where_the_loss_stands_out_are_compared_with_the_usual_ones(self) -> None:
+        found = self.wild()
+        assert found.steps.tolist() == [0, 30]
+        assert found.values.tolist() == pytest.approx([1.0, 5.0])
+
+    @pytest.mark.parametrize("function", ["difference", "l1_loss"])
+    def test_a_loss_whose_graph_keeps_no_target_says_nothing(self, function) -> None:
+        assert self.wild(function) is None
 
     def test_non_finite_targets(self) -> None:
         found = calls({"target_nonfinite": 0.0}, {"target_nonfinite": 1.0})["target_nonfinite"]

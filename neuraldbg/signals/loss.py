@@ -21,10 +21,10 @@ SHORTEST_CURVE = 16
 # A loss that falls by this much from one step to the next, and stays there, was scaled and not learned.
 SUDDEN_FALL = 10.0
 STROKE = 4
-# Steps on either side of a rise that must lie apart, and until when what it left is judged.
-SIDE, AFTERWARDS = 12, 60
-# How much of a rise is left then, at least and at most, of one that only moved the level.
-HELD = (0.2, 1.3)
+# Steps on either side of a rise that must lie apart, and until when what it leaves is judged first.
+SIDE, AFTERWARDS = 12, 36
+# How much of a rise is left then, at least and at most, and what share of that at the end, of one that moved the level.
+HELD, STAYS = (0.2, 1.3), 0.8
 # Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
 FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 
@@ -126,23 +126,26 @@ def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
 def _step_up(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
     """Return how far the loss rose from one step to the next, in spreads of it, if it kept about that level.
 
-    Weights that were wrecked are mended or get worse; a bad batch passes. What stays as it began was not done to
-    the weights: from here on something else is asked.
+    Weights that were wrecked are mended or get worse; a bad batch passes; a new task is learned. What stays as it
+    began was not done to the weights: from here on something is asked that cannot be learned.
     """
     finite = np.isfinite(values)
     x, at = values[finite], steps[finite]
-    if x.size < 3 * SIDE:
+    if x.size < SIDE + AFTERWARDS:
         return {}
     low, middle, high = np.quantile(sliding_window_view(x, SIDE), [0.2, 0.5, 0.8], axis=1)
-    rises = np.arange(SIDE, x.size - SIDE + 1)
+    rises = np.arange(SIDE, x.size - AFTERWARDS + 1)
     spread = high - low + 0.02 * np.abs(middle) + 1e-12
     after = np.minimum(low[rises], np.minimum(x[rises], x[rises + 1]))
     apart = (after - high[rises - SIDE]) / spread[rises - SIDE]
     place = int(np.argmax(apart))
     rise, before = int(rises[place]), float(middle[place])
     jump = float(x[rise : rise + 3].mean()) - before
-    left = float(np.median(x[rise + SIDE : rise + AFTERWARDS])) if x.size > rise + SIDE else before
-    held = jump > 0 and HELD[0] < (left - before) / jump < HELD[1]
+    left, last = (
+        (float(np.median(part)) - before) / max(jump, 1e-12)
+        for part in (x[rise + SIDE : rise + AFTERWARDS], x[-max(SIDE, x.size // 10) :])
+    )
+    held = jump > 0 and HELD[0] < left < HELD[1] and STAYS * left < last < HELD[1]
     return {"loss_step_up": scalar_series(int(at[rise]), float(apart[place]) if held else 0.0)}
 
 

@@ -41,6 +41,7 @@ class TestStepUp:
         [
             pytest.param([1.5] + [0.5] * 59, id="one bad batch"),
             pytest.param([1.5] * 6 + [0.5] * 54, id="weights that mend"),
+            pytest.param(list(np.geomspace(1.5, 0.7, 60)), id="a new task"),
             pytest.param(list(np.geomspace(1.5, 500.0, 60)), id="weights that get worse"),
             pytest.param(list(np.linspace(0.5, 1.5, 60)), id="a slow rise"),
             pytest.param([0.5] * 60, id="nothing"),
@@ -50,7 +51,8 @@ class TestStepUp:
         assert self.risen(after).values[0] < 2.0
 
     def test_a_short_run_says_nothing(self) -> None:
-        assert "loss_step_up" not in derived([1.0] * 20)
+        assert "loss_step_up" not in derived([1.0] * 47)
+        assert "loss_step_up" in derived([1.0] * 48)
 
     def test_what_is_not_finite_is_left_out(self) -> None:
         found = self.risen([NAN, INF, *[1.5] * 60])

@@ -13,6 +13,8 @@ from neuraldbg.signals.view import ParamReader, gradient_norms, is_weight, layer
 
 __all__ = ["stillness"]
 
+Array = NDArray[np.float64]
+
 
 def stillness(recording: Recording) -> dict[str, Series]:
     """Return which trainable parameters never move, by layer, and how much of a step is rounded away."""
@@ -32,14 +34,14 @@ def stillness(recording: Recording) -> dict[str, Series]:
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
     # A part that never ran is kept from an older version, or for later: it does no harm.
     ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
-    # What gets gradients later is thawed.
-    frozen = (~trainable & matrix & ~used & ~_on_purpose(recording.topology))[None, :]
+    thawed = np.where(trainable | ~matrix, -1, _thawed(gradient, gradient_seen))
+    frozen = (~trainable & matrix & (thawed < 0) & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     return {
         "rounded_away": layer_max(
             recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
         ),
-        "orphan": _unowned(recording, int(start[0]), orphan & used, owner),
+        "orphan": _unowned(recording, int(start[0]), orphan & used, thawed),
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
         "no_gradient": layer_max(
             start, silent.astype(float), always & (matrix & ran) & gradient_seen.any(), owner
@@ -56,11 +58,32 @@ def stillness(recording: Recording) -> dict[str, Series]:
     }
 
 
+def _thawed(gradient: Array, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the row from which parameters get gradients anew, -1 for those that do not, shape ``(P,)``.
+
+    What was left over from before a parameter was frozen never changes.
+    """
+    found = np.full(gradient.shape[1], -1)
+    for i in range(gradient.shape[1]):
+        rows = np.flatnonzero(seen[:, i])
+        new = rows[gradient[rows, i] != gradient[rows[0], i]] if rows.size else rows
+        if new.size:
+            found[i] = rows[0] or new[0]
+    return found
+
+
 def _unowned(
-    recording: Recording, start: int, orphan: NDArray[np.bool_], owner: NDArray[np.int64]
+    recording: Recording, start: int, orphan: NDArray[np.bool_], thawed: NDArray[np.int64]
 ) -> Series:
-    """Return which layers no optimizer steps: from the start, and from when a weight was put into them."""
+    """Return which layers no optimizer steps: from the start, and from when a weight was put into them or thawed."""
+    params = recording.topology.params
+    owner = np.array([p.layer for p in params])
     late = [(o.step, o.layer) for o in recording.occurrences if o.kind == "unheard"]
+    late += [
+        (int(recording.steps[row]), p.layer)
+        for p, row in zip(params, thawed, strict=True)
+        if row >= 0 and p.group < 0
+    ]
     steps = np.unique([start, *(step for step, _ in late)])
     values = np.tile(orphan, (steps.size, 1))
     for step, layer in late:

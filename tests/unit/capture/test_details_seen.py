@@ -158,8 +158,11 @@ def test_the_value_of_a_loss_is_known_where_it_is_one_number(reduction: str) -> 
     assert found == ([None] * len(found) if reduction == "none" else pytest.approx(seen))
 
 
-def thawed(*, stale: bool) -> NeuralDbg:
-    """Train with a first layer that joins at step 20; the list of gradients to clear is as old as the run, or not."""
+def thawed(*, stale: bool = False, told: bool = True) -> NeuralDbg:
+    """Train with a first layer that joins at step 20.
+
+    The list of gradients to clear is as old as the run, or not; the optimizer is told of the layer, or not.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     model[0].requires_grad_(requires_grad=False)
@@ -169,7 +172,8 @@ def thawed(*, stale: bool) -> NeuralDbg:
         for step in range(60):
             if step == 20:
                 model[0].requires_grad_(requires_grad=True)
-                optimizer.add_param_group({"params": list(model[0].parameters())})
+                if told:
+                    optimizer.add_param_group({"params": list(model[0].parameters())})
             for parameter in old if stale else model.parameters():
                 parameter.grad = None
             x, y = clusters(step)
@@ -212,3 +216,8 @@ def test_targets_of_a_batch_at_which_the_loss_stands_out_are_seen(
 ) -> None:
     found = [e for e in regressed(wild=wild, loss=loss).events if e.name == "target_anomaly"]
     assert [e.span.first for e in found] == ([40] if wild else [])
+
+
+def test_one_that_no_optimizer_is_told_of_is_forgotten_from_then_on() -> None:
+    found = [e for e in thawed(told=False).events if e.layer == "0"]
+    assert [(e.name, e.span.first) for e in found] == [("parameters_orphaned", 20)]

@@ -160,7 +160,7 @@ def odd_program(watch):
             losses.append(loss.item())
             for parameter in model.parameters():
                 parameter.data -= 1e-3 * parameter.grad
-        for step in range(6):
+        for step in range(7):
             optimizer.zero_grad()
             if step == 1:
                 model.tail = nn.Linear(8, 8)
@@ -172,13 +172,15 @@ def odd_program(watch):
                 model.fc.weight.register_post_accumulate_grad_hook(
                     lambda _, inner=inner: inner.step()
                 )
-            loss = F.mse_loss(model(x), target[:, :1] if step == 2 else target)
-            if step == 5:
+            # A batch of wild targets, and then what ends the run.
+            wanted = 1e4 * target if step == 5 else target
+            loss = F.mse_loss(model(x), target[:, :1] if step == 2 else wanted)
+            if step == 6:
                 loss = (loss + torch.tensor(float("nan"))).square()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-            losses.append(loss.item() if step < 5 else 0.0)
+            losses.append(loss.item() if step < 6 else 0.0)
     return model, losses
 
 

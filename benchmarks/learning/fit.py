@@ -32,7 +32,7 @@ __all__ = ["Batch", "Numbers", "Options", "encode", "fit", "learned", "scores"]
 
 UNKNOWN = "unknown_cause"
 # How often a run with an unlisted cause counts.
-UNLISTED = 3.0
+UNLISTED = 2.0
 # No link or leak leaves this interval: certainty cannot be argued with.
 LOW, HIGH = 1e-3, 0.995
 IMPOSSIBLE = -1e9

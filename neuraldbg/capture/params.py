@@ -6,7 +6,7 @@ not grow with the number of parameters; views of parameters and optimizer state 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,11 +207,27 @@ def _without(places: list[int], rows: Rows) -> Rows:
     return Rows([rows.indices[i] for i in keep], rows.names, rows.values[:, keep])
 
 
-def initial(infos: Sequence[ParamInfo], tensors: Sequence[Tensor]) -> tuple[Rows, ...]:
-    """Return the scales of all untouched weight matrices and bias vectors."""
+def initial(
+    infos: Sequence[ParamInfo], tensors: Sequence[Tensor], multiplied: Collection[int]
+) -> tuple[Rows, ...]:
+    """Return the scales of all untouched weight matrices and bias vectors.
+
+    Parameters
+    ----------
+    infos, tensors
+        Everything that the model holds.
+    multiplied
+        Tables that are also the weight of a linear layer.
+    """
     pairs = [(i, p, info) for i, (info, p) in enumerate(zip(infos, tensors, strict=True))]
     return (
-        *initial_gains([(i, p, info.fan_in) for i, p, info in pairs if info.kind == "matrix"]),
+        *initial_gains(
+            [
+                (i, p, info.fan_in or info.shape[-1])
+                for i, p, info in pairs
+                if info.kind == "matrix" or i in multiplied
+            ]
+        ),
         *_initial_biases([(i, p) for i, p, info in pairs if info.kind == "bias"]),
     )
 

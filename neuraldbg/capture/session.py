@@ -85,7 +85,8 @@ class Session:
         """Measure the untouched weights and wait for the first step."""
         self.parts.enter, self.parts.leave, self.parts.found = discover, forget, self._entry_found
         self.parts.find()
-        self._tick.param = initial(self._blueprint.params, self._blueprint.tensors)
+        drawn = self._blueprint
+        self._tick.param = initial(drawn.params, drawn.tensors, drawn.multiplied())
 
     def end(self, exception: BaseException | None) -> None:
         """Close the last, possibly unfinished step and note how the run ended."""

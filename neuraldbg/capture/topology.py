@@ -83,6 +83,11 @@ class Blueprint:
         index = self.param_of.get(parameter)
         return self.gathered.get(parameter) if index is None else self.params[index].layer
 
+    def multiplied(self) -> set[int]:
+        """Return the tables that a linear layer has for its weight: the output is tied to the embedding."""
+        by_linear = {i for layer in self.layers if layer.kind == "linear" for i in layer.params}
+        return {i for i in by_linear if self.params[i].kind == "embedding"}
+
 
 def draw(model: nn.Module) -> Blueprint:
     """Return the layers (modules with own parameters or without children) and parameters of a model."""

@@ -26,15 +26,21 @@ def variants(base: Mechanism, **ways: Way) -> tuple[Mechanism, ...]:
     base
         What the ways share: words, prior of all ways together, common effects.
     ways
-        ``name=(share of the prior, effects of its own)``, and flags that it requires, if there are any.
+        ``name=(share of the prior, effects of its own)``, and flags that it requires, if there are any. A common
+        effect that a way spells anew is its own.
     """
     return tuple(
         replace(
             base,
             variant=name,
             prior=base.prior * share,
-            effects=(*own, *base.effects),
+            effects=(*own, *_besides(base.effects, own)),
             requires=(*base.requires, *(flag for flags in more for flag in flags)),
         )
         for name, (share, own, *more) in ways.items()
     )
+
+
+def _besides(common: tuple[Effect, ...], own: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    spelled = {effect.event for effect in own}
+    return tuple(effect for effect in common if effect.event not in spelled)

@@ -27,6 +27,8 @@ SIDE, AFTERWARDS = 12, 36
 HELD, STAYS = (0.2, 1.3), 0.8
 # Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
 FEWEST_CALLS, SAME_SHAPE = 4, 0.02
+# Changes of its sign, in all and as a share of the steps, by which a loss has no level.
+FEWEST_TURNS, SHARE_OF_TURNS = 8, 0.05
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -44,7 +46,7 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
         return {}
     steps, values = loss.steps[loss.observed], loss.values[loss.observed]
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
-    if not adversarial:
+    if not adversarial and not (_hovers(values) and not recording.losses):
         out |= _curve(steps, values)
         out |= _against_labels(recording, values)
         out |= _other_terms(recording)
@@ -98,6 +100,16 @@ def _strokes(values: Array) -> NDArray[np.int64]:
     windows = sliding_window_view(np.concatenate([np.full(STROKE - 1, np.inf), clean]), 2 * STROKE)
     lowest, highest = windows[:, :STROKE].min(axis=1), windows[:, STROKE:].max(axis=1)
     return np.flatnonzero(lowest > SUDDEN_FALL * highest) + 1
+
+
+def _hovers(values: Array) -> bool:
+    """Return whether a loss goes up and down around zero, as the differences of scores do that play against one another.
+
+    How low it is says nothing then; one that passes zero once and goes on is a likelihood.
+    """
+    sign = np.sign(values[np.isfinite(values)])
+    turns = np.count_nonzero(np.diff(sign))
+    return bool(turns >= max(FEWEST_TURNS, SHARE_OF_TURNS * sign.size))
 
 
 def _series(steps: NDArray[np.int64], values: Array) -> Series:

@@ -64,7 +64,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         "update_ratio_median": _median(recording.sampled, ratio, seen),
         **_movement(recording, ratio, seen),
         **_norms(recording, get),
-        **_initial(recording, get, owner),
+        **_initial(recording),
         **_biases(recording),
         **_similarity(recording),
         **_adaptive(recording, get, owner),
@@ -139,35 +139,36 @@ def _fading(recording: Recording) -> dict[str, Series]:
     return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
-def _initial(recording: Recording, get: ParamReader, owner: NDArray[np.int64]) -> dict[str, Series]:
-    """Return the initial scale of every matrix over the one recommended for its nonlinearity."""
-    gain, seen = get("init_gain")
-    layers = recording.topology.layers
-    recommended = np.array(
-        [RECOMMENDED_GAIN.get(layers[i].activation or "linear", 1.0) for i in owner]
-    )
-    start, first = recording.sampled[:1], seen[:1]
-    kappa = gain[:1] / recommended
-    typical = np.ma.median(np.ma.masked_array(gain[:1], ~(first & (gain[:1] > 0))))
-    outlier = gain[:1] / max(float(np.ma.filled(typical, 1.0)), 1e-12)
+def _initial(recording: Recording) -> dict[str, Series]:
+    """Return the initial scale of every matrix over the one recommended for its nonlinearity.
+
+    Of tables it is known where they are the weight of a linear layer, too.
+    """
+    topology, start = recording.topology, recording.sampled[:1]
+    tables = table_params(topology)
+    params = matrix_params(topology) + tables
+    gains, known = ParamReader(recording, params)("init_gain")
+    gain, seen = gains[:1], known[:1]
+    owner = np.array([topology.params[i].layer for i in params])
+    layers = [topology.layers[i] for i in owner]
+    recommended = np.array([RECOMMENDED_GAIN.get(x.activation or "linear", 1.0) for x in layers])
+    table, kappa = np.isin(params, tables), gain / recommended
+    typical = np.ma.median(np.ma.masked_array(gain, ~(seen & ~table & (gain > 0))))
+    outlier = gain / max(float(np.ma.filled(typical, 1.0)), 1e-12)
     # A parameter of a user's own module may be anything (positions, queries): only weights have a fan-in.
-    names = [
-        recording.topology.params[i].name.rpartition(".")[2]
-        for i in matrix_params(recording.topology)
+    names = [topology.params[i].name.rpartition(".")[2] for i in params]
+    weight = [
+        x.kind in {"linear", "conv"} and is_weight(n) for x, n in zip(layers, names, strict=True)
     ]
-    weight = [is_weight(n) for n in names]
-    kinds = np.array(
-        [layers[i].kind in {"linear", "conv"} and w for i, w in zip(owner, weight, strict=True)]
-    )
-    judged = first & kinds
+    judged = seen & (weight | table)
     # What a last layer gives is scaled by its loss: policies and residual heads begin near zero on purpose.
-    inner = judged & (gain[:1] > 0) & ~np.isin(owner, list(last_layers(recording.topology)))
+    inner = judged & ~table & (gain > 0) & ~np.isin(owner, list(last_layers(topology)))
     inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
-    small = np.where(_scale_free(recording.topology)[list(inverse.layers or ())], 0.0, 1.0)
+    small = np.where(_scale_free(topology)[list(inverse.layers or ())], 0.0, 1.0)
     return {
         "init_gain": layer_max(start, kappa, judged, owner),
         "init_gain_small": inverse._replace(values=inverse.values * small),
-        "init_outlier_large": layer_max(start, outlier, judged, owner),
+        "init_outlier_large": layer_max(start, outlier, judged & ~table, owner),
         "init_outlier_small": layer_max(start, 1.0 / np.maximum(outlier, 1e-12), inner, owner),
     }
 

@@ -221,3 +221,43 @@ def test_targets_of_a_batch_at_which_the_loss_stands_out_are_seen(
 def test_one_that_no_optimizer_is_told_of_is_forgotten_from_then_on() -> None:
     found = [e for e in thawed(told=False).events if e.layer == "0"]
     assert [(e.name, e.span.first) for e in found] == [("parameters_orphaned", 20)]
+
+
+class Tied(nn.Module):
+    """A language model of one matrix, whose output layer is its table of words."""
+
+    def __init__(self, std: float, *, tied: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.body = nn.Embedding(20, 64), nn.Linear(64, 64)
+        self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 20, bias=False)
+        nn.init.normal_(self.table.weight, std=std)
+        if tied:
+            self.head.weight = self.table.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.head(self.norm(self.body(self.table(words))))
+
+
+@pytest.mark.parametrize(
+    ("std", "tied", "told"),
+    [
+        pytest.param(1.0, True, {"table"}, id="PyTorch's default for tables"),
+        pytest.param(0.125, True, set(), id="a scale that keeps the variance"),
+        pytest.param(0.02, True, set(), id="GPT-2's scale"),
+        pytest.param(1.0, False, set(), id="a table that is no output"),
+    ],
+)
+def test_a_table_that_is_also_the_output_has_a_scale_to_keep(
+    std: float, tied: bool, told: set[str]
+) -> None:
+    model = Tied(std, tied=tied)
+
+    def words(step: int) -> tuple[Tensor, Tensor]:
+        ids = torch.randint(0, 20, (32,), generator=torch.Generator().manual_seed(step))
+        return ids, (ids + 1) % 20
+
+    with NeuralDbg(model) as dbg:
+        train(model, steps=20, batch=words)
+    assert {e.layer for e in dbg.events if e.name == "initialization_huge"} == told
+    assert not [e for e in dbg.events if e.name == "initialization_tiny"]

@@ -162,6 +162,13 @@ class TestNotMeasured:
         assert "loss_remaining" not in derived(falling(15))
         assert "loss_remaining" in derived(falling(16))
 
+    def test_a_loss_that_goes_up_and_down_around_zero_has_no_level(self) -> None:
+        hovering = [-2.0] * 10 + [0.1, -0.1] * 15
+        assert set(derived(hovering)) == {"loss_nonfinite"}
+        # One with targets has one, and so has a likelihood that passes zero.
+        assert "loss_remaining" in derived(hovering, losses=(call("mse_loss"),))
+        assert "loss_remaining" in derived(falling(40, start=2.0, end=-2.0))
+
     def test_games_of_several_objectives_have_no_curve_to_judge(self) -> None:
         assert set(derived([2.0] * 40, adversarial=True)) == {"loss_nonfinite"}
 

@@ -1,7 +1,8 @@
 """How right and how honest the diagnosis is.
 
 ``python -m benchmarks.diagnosis`` judges the evidence table with architectures held out, learns the numbers that
-are shipped, and writes ``results/diagnosis.json``. ``--cases SOURCE`` runs any cases with the interface (a module
+are shipped, and writes ``results/diagnosis.json``; ``--ablate`` judges it with parts of the engine left out and writes
+``results/ablations.json``. ``--cases SOURCE`` runs any cases with the interface (a module
 with ``CASES``, or a folder of modules with ``ID``, ``TRUTH`` and ``train``) through the whole engine instead and
 writes ``results/cases_NAME.json``; with ``--again`` it judges the recordings that the last such run kept.
 """
@@ -43,6 +44,8 @@ COLUMNS = (
     "brier",
 )
 RESAMPLES = 400
+# Groups of families for the comparison of parts left out.
+GROUPS = 4
 
 
 def _row(name: str, verdicts: Sequence[Verdict]) -> list[Any]:
@@ -140,16 +143,26 @@ def _all(held: Sequence[Held]) -> list[Verdict]:
     return [v for h in held for v in h.verdicts]
 
 
-def _ablations(rows: list[Row], corpus: str) -> list[list[Any]]:
-    """Return rows of figures with parts of the engine left out."""
-    out = [_row("no learning (experts' numbers)", judge(rows, EXPERTS))]
-    plain, _ = held_out(rows, EXPERTS, corpus=corpus, location=False)
-    out.append(_row("no learned location", _all(plain)))
+def ablate() -> None:
+    """Judge with parts of the engine left out; a few groups of families are enough to compare them."""
+    rows, corpus = list(read_table()), digest()
     hard = [replace(r, evidence=_hardened(r)) for r in rows]
-    out.append(_row("no soft evidence", _all(held_out(hard, EXPERTS, corpus=corpus)[0])))
-    few, _ = held_out(rows, EXPERTS, corpus=corpus, options=Options(new=False))
-    out.append(_row("only the experts' links", _all(few)))
-    return out
+    flat = [replace(r, evidence=replace(r.evidence, edges=())) for r in rows]
+
+    def judged(mine: list[Row], **options: Any) -> list[Verdict]:
+        return _all(held_out(mine, EXPERTS, corpus=corpus, count=GROUPS, **options)[0])
+
+    table = [
+        _row("everything", judged(rows)),
+        _row("no learning: the experts' numbers", judge(rows, EXPERTS)),
+        _row("no graph between layers", judged(flat)),
+        _row("no learned location", judged(rows, location=False)),
+        _row("no soft evidence", judged(hard)),
+        _row("only the experts' links", judged(rows, options=Options(new=False))),
+    ]
+    note = f"Families left out in {GROUPS} groups."
+    body = {"corpus": corpus, "tables": [_table("Parts left out", table, note, readme=True)]}
+    sys.stdout.write(f"{write('ablations', body)}\n")
 
 
 def _hardened(row: Row) -> Any:
@@ -157,7 +170,7 @@ def _hardened(row: Row) -> Any:
     return replace(row.evidence, findings=findings)
 
 
-def learn(*, ablate: bool, groupings: int) -> None:
+def learn(*, groupings: int) -> None:
     """Judge with architectures held out, learn on all, ship, and write the tables."""
     rows, corpus = list(read_table()), digest()
     held, temperature = held_out(rows, EXPERTS, corpus=corpus)
@@ -170,8 +183,6 @@ def learn(*, ablate: bool, groupings: int) -> None:
     for seed in range(1, groupings):
         again, _ = held_out(rows, EXPERTS, corpus=corpus, seed=seed)
         pooled.append(_row(f"grouped anew, seed {seed}", _all(again)))
-    if ablate:
-        pooled += _ablations(rows, corpus)
     body = {
         "corpus": corpus, "runs": len(rows), "temperature": round(temperature, 3),
         "onset_interval": {"early": numbers.onset.early, "late": numbers.onset.late, "coverage": numbers.onset.coverage},
@@ -256,17 +267,17 @@ def main() -> None:
         action="store_true",
         help="judge the kept recordings of the last run of the cases",
     )
-    parser.add_argument(
-        "--ablate", action="store_true", help="also judge with parts left out (slow)"
-    )
+    parser.add_argument("--ablate", action="store_true", help="judge with parts left out instead")
     parser.add_argument(
         "--groupings", type=int, default=3, help="how often families are grouped and left out anew"
     )
     options = parser.parse_args()
     if options.cases:
         run_cases(options.cases, range(options.seeds), again=options.again)
+    elif options.ablate:
+        ablate()
     else:
-        learn(ablate=options.ablate, groupings=options.groupings)
+        learn(groupings=options.groupings)
 
 
 if __name__ == "__main__":

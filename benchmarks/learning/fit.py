@@ -31,8 +31,6 @@ from neuraldbg.records.learned import Learned
 __all__ = ["Batch", "Numbers", "Options", "encode", "fit", "learned", "scores"]
 
 UNKNOWN = "unknown_cause"
-# How often a run with an unlisted cause counts.
-UNLISTED = 2.0
 # No link or leak leaves this interval: certainty cannot be argued with.
 LOW, HIGH = 1e-3, 0.995
 IMPOSSIBLE = -1e9
@@ -204,16 +202,14 @@ def _right(
 def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return weights that make mechanisms count alike (to the power of a half).
 
-    Causes that the catalogue does not list have one name and are many faults, and outside of this corpus they are more:
-    one in eleven of its faults, of those that strangers wrote when they were asked for listed ones one in eight. They
-    count twice; balanced like one mechanism, whatever looks a little like a listed cause would be it.
+    Causes that the catalogue does not list have one name and are many faults: they count as they are. Balanced
+    like one mechanism, whatever looks a little like a listed cause would be it.
     """
     first = [row.label.mechanisms[0] if row.label.mechanisms else "" for row in rows]
     counts = Counter(first)
     listed = [n for mechanism, n in counts.items() if mechanism not in {"", UNKNOWN}]
     typical = float(np.median(listed)) if listed else 1.0
-    fixed = {"": 1.0, UNKNOWN: UNLISTED}
-    weight = np.array([fixed.get(m) or (typical / counts[m]) ** 0.5 for m in first])
+    weight = np.array([1.0 if m in {"", UNKNOWN} else (typical / counts[m]) ** 0.5 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
     return (weight * harmless).astype(np.float32)
 

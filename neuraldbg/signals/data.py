@@ -18,6 +18,8 @@ from neuraldbg.signals.view import layer_series, owners, run_series, scalar_seri
 __all__ = ["Fed", "data_signals", "fed_layers", "regressions"]
 
 Array = NDArray[np.float64]
+# Steps around a spike whose targets may be bad as well.
+NEARBY = 8
 # Losses whose graph keeps the target: what the batch of a spike was asked for can be told afterwards.
 KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
@@ -192,7 +194,7 @@ def _targets(recording: Recording) -> dict[str, Series]:
         out["target_scale"] = scalar_series(int(steps[0]), size)
         out["target_scale_small"] = scalar_series(int(steps[0]), 1.0 / max(size, 1e-12))
         if all(call.function in KEPT for call in regression):
-            out["target_anomaly"] = _wild_targets(recording, int(steps[0]), size)
+            out["target_anomaly"] = _wild_targets(recording, steps, np.hypot(mean, std))
     steps, bad = _numbers(losses, "target_nonfinite")
     if bad.size:
         out["target_nonfinite"] = Series(steps, bad, np.ones(bad.size, bool))
@@ -209,13 +211,19 @@ def _targets(recording: Recording) -> dict[str, Series]:
     return out
 
 
-def _wild_targets(recording: Recording, start: int, size: float) -> Series:
-    """Return how many times their usual size targets had where the loss stood out; 1 at the start."""
-    spikes = [o for o in recording.occurrences if o.kind == "loss_spike" and o.step > start]
+def _wild_targets(recording: Recording, steps: NDArray[np.int64], sizes: Array) -> Series:
+    """Return how many times larger targets were, where the loss stood out, than all that were seen elsewhere.
+
+    Targets may grow: those of a value that is learned from itself do.
+    """
+    spikes = [o for o in recording.occurrences if o.kind == "loss_spike" and o.step > steps[0]]
+    at = np.array([o.step for o in spikes], np.int64)
     moments = [[float(o.facts[f"target_{k}"] or 0.0) for k in ("mean", "std")] for o in spikes]
-    ratio = np.linalg.norm(np.array(moments).reshape(-1, 2), axis=1) / max(size, 1e-12)
-    steps = np.array([start, *(o.step for o in spikes)], np.int64)
-    return Series(steps, np.concatenate([[1.0], ratio]), np.ones(steps.size, bool))
+    apart = (np.abs(steps[:, None] - at[None, :]) > NEARBY).all(axis=1)
+    usual = float(sizes[apart].max()) if apart.any() else float(sizes.max())
+    ratio = np.linalg.norm(np.array(moments).reshape(-1, 2), axis=1) / max(usual, 1e-12)
+    seen = np.append(steps[:1], at)
+    return Series(seen, np.append(1.0, ratio), np.ones(seen.size, bool))
 
 
 def _fingerprint(recording: Recording) -> dict[str, Series]:

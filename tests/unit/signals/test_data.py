@@ -145,17 +145,24 @@ class TestTargets:
         facts = [{"label_conflict": 0.0}, {"label_conflict": 0.4}]
         assert calls(*facts)["label_conflict"].values[0] == pytest.approx(0.4)
 
-    def wild(self, function="mse_loss"):
-        usual = LossCall(step=0, function=function, facts={"target_mean": 0.0, "target_std": 2.0})
+    def wild(self, function="mse_loss", later=2.0):
+        sizes = {0: 2.0, 32: 10.0, 50: later}
+        usual = tuple(
+            LossCall(step=k, function=function, facts={"target_mean": 0.0, "target_std": v})
+            for k, v in sizes.items()
+        )
         facts = {"target_mean": 6.0, "target_std": 8.0}
         spike = Occurrence(step=30, kind="loss_spike", facts=facts)
-        run = builders.recording(steps=60, losses=(usual,), occurrences=(spike,))
+        run = builders.recording(steps=60, losses=usual, occurrences=(spike,))
         return data_signals(run).get("target_anomaly")
 
     def test_targets_where_the_loss_stands_out_are_compared_with_the_usual_ones(self) -> None:
         found = self.wild()
         assert found.steps.tolist() == [0, 30]
         assert found.values.tolist() == pytest.approx([1.0, 5.0])
+
+    def test_targets_that_grow_for_good_are_usual(self) -> None:
+        assert self.wild(later=10.0).values.tolist() == pytest.approx([1.0, 1.0])
 
     @pytest.mark.parametrize("function", ["difference", "l1_loss"])
     def test_a_loss_whose_graph_keeps_no_target_says_nothing(self, function) -> None:

@@ -146,7 +146,7 @@ class TestTargets:
         assert calls(*facts)["label_conflict"].values[0] == pytest.approx(0.4)
 
     def wild(self, function="mse_loss", later=2.0):
-        sizes = {0: 2.0, 32: 10.0, 50: later}
+        sizes = {0: 2.0, 1: 2.0, 2: 2.0, 32: 10.0, 50: later}
         usual = tuple(
             LossCall(step=k, function=function, facts={"target_mean": 0.0, "target_std": v})
             for k, v in sizes.items()

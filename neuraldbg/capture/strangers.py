@@ -89,8 +89,8 @@ class Latecomers:
             for p in model.parameters()
             if known(id(p)) is None and id(p) not in stepped and p.requires_grad
         ]
-        self._waiting = {key: before.get(key, (step, -1)) for key in new}
-        self._waiting = {key: (at, n + 1) for key, (at, n) in self._waiting.items()}
+        counted = [(key, *before.get(key, (step, -1))) for key in new]
+        self._waiting = {key: (at, looks + 1) for key, at, looks in counted}
         late = [(key, at) for key, (at, n) in self._waiting.items() if n >= PATIENCE]
         if late:
             self._redraw()

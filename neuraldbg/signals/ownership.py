@@ -34,7 +34,7 @@ def stillness(recording: Recording) -> dict[str, Series]:
     silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
     # A part that never ran is kept from an older version, or for later: it does no harm.
     ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
-    thawed = np.where(trainable | ~matrix, -1, _thawed(gradient, gradient_seen))
+    thawed = _thawed(gradient, gradient_seen, ~trainable & matrix)
     frozen = (~trainable & matrix & (thawed < 0) & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     return {
@@ -58,13 +58,15 @@ def stillness(recording: Recording) -> dict[str, Series]:
     }
 
 
-def _thawed(gradient: Array, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the row from which parameters get gradients anew, -1 for those that do not, shape ``(P,)``.
+def _thawed(
+    gradient: Array, seen: NDArray[np.bool_], frozen: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the row from which frozen parameters get gradients anew, -1 for all others, shape ``(P,)``.
 
     What was left over from before a parameter was frozen never changes.
     """
     found = np.full(gradient.shape[1], -1)
-    for i in range(gradient.shape[1]):
+    for i in np.flatnonzero(frozen):
         rows = np.flatnonzero(seen[:, i])
         new = rows[gradient[rows, i] != gradient[rows[0], i]] if rows.size else rows
         if new.size:

@@ -27,11 +27,11 @@ __all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
 
 Array = NDArray[np.float64]
 
-# He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
 # Bias correction leaves Adam's second moment made of few gradients before (mechanisms.md A7).
 SETTLED = 10
 # Steps whose gradients say whether two weights are copies of one another.
 ALIKE = 8
+# He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
 RECOMMENDED_GAIN = {
     "relu": 2**0.5,
     "relu6": 2**0.5,
@@ -231,11 +231,10 @@ def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
     Layers that were copied into one another part at once where they are fed differently; experts or members that
     are fed alike never do, but for rounding.
     """
-    gradient, seen = gradient_norms(recording)
-    early = gradient[:ALIKE]
+    early, seen = gradient_norms(recording, ALIKE)
     # Norms that are always the same were made so, by clipping every parameter on its own.
     varied = np.ptp(early, axis=0) > 0
-    known = varied & ((seen[:ALIKE] & (early > 0)).sum(axis=0) >= ALIKE // 2)
+    known = varied & ((seen & (early > 0)).sum(axis=0) >= ALIKE // 2)
     places: dict[tuple[int, ...], list[int]] = {}
     for place, index in enumerate(params):
         if known[index]:

@@ -146,11 +146,13 @@ class ParamReader:
         return chosen, observed[:, self._params] & ~np.isnan(chosen)
 
 
-def gradient_norms(recording: Recording) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the norm of the gradient of every parameter in every step, and where it was seen, shape ``(T, P)``."""
+def gradient_norms(
+    recording: Recording, first: int | None = None
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the norm of the gradient of every parameter in every (or the ``first``) step, and where it was seen."""
     shape = (recording.steps.size, len(recording.topology.params))
     values, observed = column(recording.grad, "grad_norm", shape)
-    return values.astype(np.float64), observed
+    return values[:first].astype(np.float64), observed[:first]
 
 
 def is_weight(name: str) -> bool:

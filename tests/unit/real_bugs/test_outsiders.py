@@ -7,13 +7,16 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-OUTSIDERS, NEWCOMERS = find_cases("benchmarks/outsiders"), find_cases("benchmarks/newcomers")
-CASES = OUTSIDERS | NEWCOMERS
+ROUNDS = ("outsiders", "newcomers", "visitors")
+OUTSIDERS, NEWCOMERS, VISITORS = (find_cases(f"benchmarks/{name}") for name in ROUNDS)
+CASES = OUTSIDERS | NEWCOMERS | VISITORS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
 @pytest.mark.parametrize(
-    ("cases", "count", "healthy"), [(OUTSIDERS, 51, 9), (NEWCOMERS, 42, 6)], ids=["first", "second"]
+    ("cases", "count", "healthy"),
+    [(OUTSIDERS, 51, 9), (NEWCOMERS, 42, 6), (VISITORS, 42, 12)],
+    ids=ROUNDS,
 )
 def test_there_are_faults_and_healthy_oddities(cases, count, healthy) -> None:
     found = [name for name, case in cases.items() if not case.truth["mechanisms"]]

@@ -16,8 +16,8 @@ from neuraldbg.capture import engine
 from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.schedule import Schedule
-from neuraldbg.capture.session import Session
 from neuraldbg.capture.shares import Shares
+from neuraldbg.capture.shortcut import Shortcut
 from neuraldbg.errors import CaptureWarning, ModelError, UsageError
 from neuraldbg.records.recording import Recording
 
@@ -65,7 +65,7 @@ class Capture:
         self._model: nn.Module | None = model
         self._armed = False
         self._first_step = first_step
-        self._session = Session(model, schedule or Schedule(), self._guarded, self)
+        self._session = Shortcut(model, schedule or Schedule(), self._guarded, self)
         self._session.shares = Shares(told=summed)
         self._on_step: Callable[[], None] | None = None
         self._told = 0

@@ -61,8 +61,8 @@ class Gradients:
                 if not self._learning:
                     break
         if not hits:
-            # Ours by another way, or somebody else's: the next one is watched everywhere.
-            self._learning = max(self._learning, 1)
+            # Ours by another way, or somebody else's.
+            self.missed()
             return False
         if self._learning:
             self._learning -= 1
@@ -70,6 +70,14 @@ class Gradients:
                 # Two, because parameters may be frozen or replaced.
                 self._signs += [hits[0], hits[-1]]
         return True
+
+    def signs(self) -> list[Tensor]:
+        """Return the parameters that tell whether a backward pass came here; empty where that is not known yet."""
+        return [] if self._learning else [self._blueprint.tensors[index] for index in self._signs]
+
+    def missed(self) -> None:
+        """A backward pass did not come to any of these: the next one is watched everywhere."""
+        self._learning = max(self._learning, 1)
 
     # -- did anybody write to them after it? ----------------------------------------------------
 
@@ -126,9 +134,15 @@ class Gradients:
             if gradient is None:
                 return -1, 0.0
         if gradient.dtype == torch.float32 and not gradient.requires_grad:
-            # The cheapest way to a norm: no options to read, nothing to wrap.
-            return self._probe, torch._foreach_norm((gradient,))[0].item()  # noqa: SLF001 - as in norms
+            # The cheapest way to a norm: nothing to wrap.
+            return self._probe, torch.linalg.vector_norm(gradient).item()
         return self._probe, norms([gradient.detach()])[0].item()
+
+    def probed(self, place: Mapping[int, int]) -> tuple[int, Tensor | None]:
+        """Return the parameter that is probed, by index and itself; None if no parameter holds a gradient."""
+        if self._probe < 0 and self._choose(place) is None:
+            return -1, None
+        return self._probe, self._blueprint.tensors[self._probe]
 
     def _choose(self, place: Mapping[int, int]) -> Tensor | None:
         """Choose the parameter to probe and return its gradient, None if no parameter holds one."""

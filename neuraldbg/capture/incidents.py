@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,8 +21,50 @@ __all__ = ["Incidents"]
 # A loss this many robust deviations off its recent median arms the next steps (mechanisms.md L4).
 SPIKE_Z = 6.0
 HISTORY, SHORTEST = 32, 8
+# So many losses are judged by one look at those before them.
+CALM = 4
 # So many spikes have their targets looked at.
 SPIKES = 16
+
+
+@dataclass(slots=True)
+class RecentLosses:
+    """The losses before one that is looked at, and a band in which none stands out from them.
+
+    Attributes
+    ----------
+    values
+        The last ones, oldest first.
+    low, high
+        What lies in between, ends included, stands out from none of them …
+    left
+        … and may be asked so many times again before that is worked out anew.
+    """
+
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    low: float = 0.0
+    high: float = 0.0
+    left: int = 0
+
+    def stands_out(self, value: float) -> bool:
+        """Return whether a finite loss is far from these."""
+        if self.left and self.low <= value <= self.high:
+            self.left -= 1
+            return False
+        count = len(self.values)
+        if count < SHORTEST:
+            return False
+        ordered = sorted(self.values)
+        center = ordered[count // 2]
+        # The nearer quartile is no further off than the median deviation, the farther one no nearer.
+        near = min(center - ordered[count // 4], ordered[-1 - count // 4] - center)
+        usual = SPIKE_Z * max(0.02 * abs(center), 1e-12, 1.4826 * near)
+        self.low, self.high, self.left = center - usual, center + usual, CALM
+        far = abs(value - center)
+        # Most losses are settled by that; only then is the real spread worked out.
+        if far <= usual:
+            return False
+        return far > SPIKE_Z * 1.4826 * statistics.median(abs(x - center) for x in ordered)
 
 
 class Incidents:
@@ -34,8 +76,7 @@ class Incidents:
         self.inputs_seen = False
         self._blueprint = blueprint
         self._seen: set[tuple[str, int]] = set()
-        self._recent: deque[float] = deque(maxlen=HISTORY)
-        self._sorted: list[float] = []
+        self.recent = RecentLosses()
         self._spikes = SPIKES
 
     def note(self, step: int, kind: str, layer: int, facts: Mapping[str, Fact]) -> None:
@@ -66,13 +107,11 @@ class Incidents:
                 self._trace(step, loss)
                 self.note(step, "nonfinite_loss", -1, {"value": str(value)})
             return True
-        spike = self._is_spike(value)
-        if spike and value > self._sorted[-1]:
+        recent = self.recent
+        spike = recent.stands_out(value)
+        if spike and value > max(recent.values):
             self._note_target(step, loss)
-        if len(self._recent) == HISTORY:
-            del self._sorted[bisect.bisect_left(self._sorted, self._recent[0])]
-        self._recent.append(value)
-        bisect.insort(self._sorted, value)
+        recent.values.append(value)
         return spike
 
     def _note_target(self, step: int, loss: Tensor) -> None:
@@ -80,21 +119,6 @@ class Incidents:
         if self._spikes and (facts := regressed_on(loss)):
             self._spikes -= 1
             self.occurrences.append(Occurrence(step=step, kind="loss_spike", facts=facts))
-
-    def _is_spike(self, value: float) -> bool:
-        if len(self._recent) < SHORTEST:
-            return False
-        center = self._sorted[len(self._sorted) // 2]
-        far = abs(value - center)
-        # Most losses are settled by the smallest spread believed; only then is the real one worked out.
-        if far <= SPIKE_Z * max(0.02 * abs(center), 1e-12):
-            return False
-        # The nearer quartile is no further off than the median deviation, the farther one no nearer.
-        count = len(self._sorted)
-        low, high = center - self._sorted[count // 4], self._sorted[-1 - count // 4] - center
-        if far <= SPIKE_Z * 1.4826 * min(low, high):
-            return False
-        return far > SPIKE_Z * 1.4826 * statistics.median(abs(x - center) for x in self._recent)
 
     def _trace(self, step: int, loss: Tensor) -> None:
         """Say where the first non-finite loss came from: input, parameters, target or an operation."""

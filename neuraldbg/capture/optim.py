@@ -117,6 +117,16 @@ class OptimizerBook:
             return self._introduce(optimizer)
         return entry
 
+    def only(self) -> Entry | None:
+        """Return the one optimizer that beats time, None if there are several or it steps in unusual ways."""
+        if len(self._entries) != 1:
+            return None
+        entry = next(iter(self._entries.values()))
+        usual = (
+            entry.key == self._leader and entry.serial not in self._inside and not entry.restless
+        )
+        return entry if usual else None
+
     def steps_inside(self, entry: Entry) -> None:
         """Note that an optimizer steps inside a backward pass."""
         self._inside.add(entry.serial)

@@ -81,21 +81,29 @@ def _interval(schedule: Schedule, step: int) -> int:
 
 @dataclass(slots=True)
 class Rhythm:
-    """Walks through a schedule, one step at a time."""
+    """Walks through a schedule, one step at a time.
+
+    Attributes
+    ----------
+    until
+        First step that is no longer armed.
+    due
+        No step from that one to this is sampled, unless armed meanwhile.
+    """
 
     schedule: Schedule
-    _until: int = 0
+    until: int = 0
     _spent: int = 0
     _since_traced: int = 0
-    _due: int = 0
+    due: int = 0
 
     def arm(self, step: int) -> None:
         """Something happened at this step: look closely for a while, within what may be spent."""
         schedule = self.schedule
         if self._spent <= schedule.armed_most + schedule.armed_share * step:
             until = step + 1 + schedule.armed
-            self._spent += until - max(self._until, step + 1)
-            self._until = max(self._until, until)
+            self._spent += until - max(self.until, step + 1)
+            self.until = max(self.until, until)
 
     def next(self, step: int, *, compiled: bool = False) -> tuple[bool, bool]:
         """Return whether the step is sampled, and whether it is also traced; asked once for every step.
@@ -107,13 +115,13 @@ class Rhythm:
         compiled
             Whether parts of the program are compiled.
         """
-        if step < self._due and step >= self._until:
+        if self.until <= step < self.due:
             return False, False
-        if not is_sampled(self.schedule, step, self._until):
+        if not is_sampled(self.schedule, step, self.until):
             # Walking ahead is cheaper than asking the schedule at every step.
-            self._due = step + 1
-            while not is_sampled(self.schedule, self._due, 0) and self._due < step + AHEAD:
-                self._due += 1
+            self.due = step + 1
+            while not is_sampled(self.schedule, self.due, 0) and self.due < step + AHEAD:
+                self.due += 1
             return False, False
         self._since_traced += 1
         schedule = self.schedule

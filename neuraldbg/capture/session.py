@@ -67,8 +67,7 @@ class Session:
         self._late = Latecomers(self._blueprint, self._incidents, self._redraw)
         self._pending: Tensor | float | None = None
         self._side: Tensor | float | None = None
-        # Whether gradients came since the last step, whether one was made in the midst of them, and the most
-        # backward passes that a step has had.
+        # Whether gradients came since the last step, or one among them; the most backward passes that a step has had.
         self._seen_backward, self._stepped_inside, self._usual = False, False, 2
         self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self.notes = Notes(self._incidents, guard)
@@ -186,14 +185,17 @@ class Session:
             self.shares.look(root)
         if root is None or loss is None or loss.is_cuda:
             self._pending = None if loss is None else loss.detach()
-            return
-        self._pending = value = loss.item()
+        else:
+            self._pending = value = loss.item()
+            self._judge(value, root)
+
+    def _judge(self, value: float, root: Tensor) -> None:
+        """Look at a loss whose graph is whole."""
         if not math.isfinite(value):
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
             self._incidents.inputs_seen = self._tick.inputs_seen and not self._tick.more_inputs
-        if self._incidents.judge_loss(self.steps, value, root):
-            self._rhythm.arm(self.steps)
+        self._arm_if(self._incidents.judge_loss(self.steps, value, root))
 
     def _look_closely(self, tensors: Sequence[Tensor]) -> None:
         """A backward pass of a sampled step begins."""
@@ -278,8 +280,7 @@ class Session:
         if self.amp.scale is not None:
             self.amp.note(tick, optimizer)
         tick.add(*self._book.settings(mine, closely=tick.sampled))
-        if (residue := self._book.residue(mine)) is not None:
-            tick.run["residual"] = residue
+        tick.residual(self._book.residue(mine))
         if tick.sampled:
             tick.param += tuple(self._book.after(mine))
         if in_backward():
@@ -303,8 +304,7 @@ class Session:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
         tick.stepped = self._hand.seen
-        if (residue := self._hand.residue()) is not None:
-            tick.run["residual"] = residue
+        tick.residual(self._hand.residue())
         if not self._hand.seen and tick.backwards > 1:
             losses, count = tick.losses, tick.backwards
             tick.losses, tick.backwards = losses[:1], 1

@@ -30,16 +30,18 @@ class Stepping:
     ----------
     evaluations
         How often the closure of the step under way has been evaluated; 0 outside of steps.
+    entry
+        The optimizer whose step is under way, None outside of steps.
     """
 
     def __init__(self, book: OptimizerBook, gradients: Gradients, meter: GradientMeter) -> None:
         self.evaluations = 0
-        self._entry: Entry | None = None
+        self.entry: Entry | None = None
         self._book, self._gradients, self._meter = book, gradients, meter
 
     def begins(self, tick: Tick, mine: Entry, scale: Tensor | None) -> bool:
         """An optimizer begins a step; return whether its gradients are bad."""
-        self._entry = mine
+        self.entry = mine
         bad = self._meter.take(tick, scale)
         if tick.sampled:
             tick.param += tuple(self._gradients.similarities(tick.step))
@@ -49,7 +51,7 @@ class Stepping:
         """A backward pass ended, outside of a step or in its closure; return whether gradients are bad."""
         closely = tick.sampled and not self.evaluations
         bad = closely and self._meter.take_raw(tick, scale)
-        if self._entry is None:
+        if self.entry is None:
             between = self._meter.rewritten and not closely
             return bad or (between and self._meter.probe_raw(tick, scale))
         self.evaluations += 1
@@ -60,7 +62,7 @@ class Stepping:
         if closely:
             # What was read when the step began were the gradients of the step before, or none.
             tick.param += tuple(self._gradients.similarities(tick.step))
-            self._book.before(self._entry)
+            self._book.before(self.entry)
         return bad
 
     def ends(self, tick: Tick, optimizer: torch.optim.Optimizer) -> bool:
@@ -69,5 +71,5 @@ class Stepping:
         if self.evaluations == 1:
             # The closure may have clipped after its backward pass: what is there now was used.
             bad = self._meter.take(tick, grad_scale(optimizer))
-        self._entry, self.evaluations = None, 0
+        self.entry, self.evaluations = None, 0
         return bad

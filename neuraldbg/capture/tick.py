@@ -59,6 +59,11 @@ class Tick:
         self.traced = traced
         self.run: dict[str, Tensor | float] = {}
 
+    def residual(self, found: float | None) -> None:
+        """Note whether the gradients of the step before are still there, if that is known."""
+        if found is not None:
+            self.run["residual"] = found
+
     def add(self, keys: Keys, settings: tuple[float, ...]) -> None:
         """Add the settings of one optimizer."""
         if self.keys:

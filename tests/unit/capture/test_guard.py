@@ -184,7 +184,25 @@ def odd_program(watch):
     return model, losses
 
 
-PROGRAMS = (program, odd_program)
+def usual_program(watch):
+    """Steps like one another, and then one that another model comes into."""
+    torch.manual_seed(3)
+    x, losses = torch.randn(32, 640), []
+    model, other = nn.Linear(640, 8), nn.Linear(8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with watch(model):
+        for step in range(24):
+            if step == 21:
+                other(x[:, :8]).sum().backward()
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return model, losses
+
+
+PROGRAMS = (program, odd_program, usual_program)
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 

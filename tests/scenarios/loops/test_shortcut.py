@@ -1,0 +1,148 @@
+"""What is recorded the short way is what is recorded the long way, whatever the loop does."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuraldbg.capture import Schedule, attach
+from neuraldbg.capture.session import Session
+from tests.scenarios.loops.programs import LOOPS, Net, batches
+from tests.twins import recorded
+
+# Few sampled steps, and many in between for a loop to change in.
+RHYTHM = Schedule(dense=10, every=16, sparsest=16, armed=2)
+TABLES = ("step", "group", "grad", "layer", "param")
+FROM = 25
+
+
+def changing(**at):
+    """Return a loop that does something else from a step on, at the points of the loop that are named."""
+
+    def nothing(_model, _optimizer):
+        return None
+
+    def loop(watch):
+        torch.manual_seed(0)
+        model, losses = Net(), []
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        with watch(model):
+            for step, batch in enumerate(batches()):
+                do = at if step >= FROM else {}
+                do.get("first", nothing)(model, optimizer)
+                x, y = do.get("batch", lambda x, y: (x, y))(*batch)
+                do.get("clear", lambda _, o: o.zero_grad())(model, optimizer)
+                loss = do.get("scale", lambda z: z)(F.cross_entropy(model(x), y))
+                do.get("backward", lambda z: z.backward())(loss)
+                do.get("clip", nothing)(model, optimizer)
+                do.get("step", lambda _, o: o.step())(model, optimizer)
+                losses.append(loss.item())
+        return model, losses
+
+    return loop
+
+
+def a_rate_per_step(_model, optimizer):
+    optimizer.param_groups[0]["lr"] *= 0.99
+
+
+def a_rate_as_tensor(_model, optimizer):
+    rate = optimizer.param_groups[0]["lr"]
+    optimizer.param_groups[0]["lr"] = torch.tensor(float(rate) * 0.99)
+
+
+def a_group(model, optimizer):
+    if not hasattr(model, "more"):
+        model.more = nn.Linear(4, 4)
+        optimizer.add_param_group({"params": model.more.parameters(), "lr": 1e-4})
+
+
+def another_optimizer(model, optimizer):
+    optimizer.step()
+    torch.optim.SGD(model.head.parameters(), lr=1e-4).step()
+
+
+def another_model(_model, _optimizer):
+    nn.Linear(3, 3)(torch.ones(2, 3)).sum().backward()
+
+
+def a_bad_gradient(model, _optimizer):
+    model.fc1.weight.grad[0, 0] = float("nan")
+
+
+def a_closure(_model, optimizer):
+    optimizer.step(lambda: torch.tensor(1.0, requires_grad=True).square().backward())
+
+
+def evaluated(model, _optimizer):
+    with torch.no_grad():
+        model(torch.ones(3, 16))
+
+
+def twice(loss):
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+CHANGES = {
+    "nothing": {},
+    "gradients are no longer cleared": {"clear": lambda *_: None},
+    "gradients are cleared to zeros": {"clear": lambda _, o: o.zero_grad(set_to_none=False)},
+    "a rate for every step": {"first": a_rate_per_step},
+    "a rate that is a tensor": {"first": a_rate_as_tensor},
+    "a group is added": {"first": a_group},
+    "another optimizer steps too": {"step": another_optimizer},
+    "another model is trained too": {"first": another_model},
+    "the model is evaluated": {"first": evaluated},
+    "batches of another size": {"batch": lambda x, y: (x[:7], y[:7])},
+    "batches of another type": {"batch": lambda x, y: (x.double().float().requires_grad_(), y)},
+    "the model is called twice": {"first": lambda m, _: m(torch.zeros(32, 16))},
+    "batches with a NaN": {"batch": lambda x, y: (x / 0.0, y)},
+    "a loss that is not finite": {"scale": lambda z: z * math.inf},
+    "a loss that jumps": {"scale": lambda z: 100.0 * z},
+    "two backward passes": {"backward": twice},
+    "gradients are clipped": {"clip": lambda m, _: nn.utils.clip_grad_norm_(m.parameters(), 0.1)},
+    "a gradient that is not finite": {"clip": a_bad_gradient},
+    "gradients are thrown away": {"clip": lambda _, o: o.zero_grad()},
+    "no step is taken": {"step": lambda *_: None},
+    "a step with a closure": {"step": a_closure},
+    "layers are frozen": {"first": lambda m, _: m.fc1.requires_grad_(False)},
+}
+LOSING = [changing(**at) for at in CHANGES.values()]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("loop", [*LOOPS, *LOSING], ids=[*(x.__name__ for x in LOOPS), *CHANGES])
+def test_the_two_recordings_are_one(monkeypatch, loop):
+    short = recorded(loop, RHYTHM)
+    monkeypatch.setattr(attach, "Shortcut", Session)
+    long = recorded(loop, RHYTHM)
+    assert short.facts == long.facts
+    assert short.facts["disarmed"] == ""
+    assert short.topology == long.topology
+    assert short.occurrences == long.occurrences
+    assert short.optimizers == long.optimizers
+    assert list(short.sampled) == list(long.sampled)
+    for name in TABLES:
+        ours, theirs = getattr(short, name), getattr(long, name)
+        assert ours.keys() == theirs.keys()
+        for column, found in theirs.items():
+            assert np.array_equal(ours[column].observed, found.observed), (name, column)
+            assert np.array_equal(ours[column].values, found.values, equal_nan=True), (name, column)
+
+
+def test_nearly_all_steps_in_between_go_the_short_way(monkeypatch):
+    long = []
+    inner = Session.optimizer_ends
+
+    def counted(self, optimizer):
+        long.append(self.steps)
+        inner(self, optimizer)
+
+    monkeypatch.setattr(Session, "optimizer_ends", counted)
+    taken = recorded(changing(), RHYTHM)
+    assert set(long) == set(taken.sampled)
+    assert len(taken.sampled) < len(taken.steps) / 2

@@ -121,7 +121,7 @@ MECHANISMS = (
         ),
         input=(0.6, effects(input_anomaly=0.97, input_anomaly_extreme=0.7)),
         labels=(0.2, effects(label_anomaly=0.95), ("labelled",)),
-        targets=(0.2, effects(target_anomaly=0.95)),
+        targets=(0.2, effects(target_anomaly=0.95), ("regression",)),
     ),
     *variants(
         Mechanism(

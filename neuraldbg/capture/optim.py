@@ -31,6 +31,8 @@ FAMILIES = (
 RATE_JUMP = 3.0
 # Groups of an optimizer that are asked whether their gradients were cleared.
 GROUPS = 8
+# Parameters of an optimizer that are asked in sampled steps, evenly spread.
+ASKED = 64
 
 
 @dataclass(slots=True)
@@ -251,13 +253,17 @@ class OptimizerBook:
         self._peak = max(self._peak, highest)
         return jumped
 
-    def look_at_residue(self) -> None:
+    def look_at_residue(self, *, closely: bool) -> None:
         """A backward pass begins: see whether gradients of the last step are still there."""
         for entry in self._entries.values():
             entry.backwards += 1
             if not entry.cleared:
                 # A list of parameters to clear may be older than the last group.
                 entry.cleared = all(are_cleared(own, entry.residues) for own in entry.by_group)
+                if closely and entry.cleared and (left := _left_over(entry)) is not None:
+                    # From now on it is asked at every step.
+                    entry.by_group.append([left])
+                    entry.cleared = False
 
     def residue(self, entry: Entry) -> float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
@@ -294,6 +300,18 @@ def _by_group(
     """Return the parameters of the model in the first groups of an optimizer."""
     groups = optimizer.param_groups[:GROUPS]
     return [[p for p in group["params"] if id(p) in known] for group in groups]
+
+
+def _left_over(entry: Entry) -> nn.Parameter | None:
+    """Return a parameter whose gradient was not cleared although others were: a part of the model was forgotten.
+
+    It was touched since the last look and was not empty then.
+    """
+    for parameter in entry.params[:: -(-len(entry.params) // ASKED)]:
+        seen = id(parameter) in entry.residues
+        if not are_cleared([parameter], entry.residues) and seen:
+            return parameter
+    return None
 
 
 def _put_by_hand(entry: Entry) -> float | None:

@@ -178,7 +178,8 @@ class Session:
         if self._tick.sampled:
             self._look_closely(tensors)
         self._grads.mark()
-        (self._book if self._book.any_seen else self._hand).look_at_residue()
+        book = self._book if self._book.any_seen else self._hand
+        book.look_at_residue(closely=self._tick.sampled)
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
         if self._tick.backwards == 1:
@@ -322,8 +323,7 @@ class Session:
         self.rows.waiting.append(tick)
         if self.amp.scale is not None:
             self._incidents.note_if(self.amp.is_stuck(tick), tick.step, "step_skipped")
-        if tick.backwards > self._usual and tick.stepped:
-            self._usual = tick.backwards
+        self._usual = max(self._usual, tick.backwards if tick.stepped else 0)
         self.steps = self.notes.step = self.steps + 1
         self._seen_backward = False
         if tick.traced:

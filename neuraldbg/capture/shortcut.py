@@ -73,6 +73,8 @@ class Shortcut(Session):
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is whole."""
         entry, root = self._usual_entry, tensors[0]
+        # Still set if the backward pass before raised.
+        self._began = False
         if (
             entry is None
             or len(tensors) != 1

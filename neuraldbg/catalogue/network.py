@@ -99,6 +99,7 @@ MECHANISMS = (
                 saturated=0.3,
                 attention_collapsed=0.2,
                 attention_collapsed_everywhere=0.1,
+                attention_sharp_initial=0.1,
                 attention_logits_huge=0.2,
                 gradient_grows_in_time=0.15,
                 update_ratio_high=0.1,
@@ -325,7 +326,11 @@ MECHANISMS = (
         story="Attention logits grow until softmax picks one key; its gradient is then almost zero.",
         prior=0.02,
         effects=effects(
-            {"attention_collapsed": 0.9, "attention_logits_huge": 0.55},
+            {
+                "attention_collapsed": 0.9,
+                "attention_sharp_initial": 0.5,
+                "attention_logits_huge": 0.55,
+            },
             attention_collapsed_everywhere=0.6,
             gradient_burst=0.25,
             loss_slow=0.8,

@@ -21,6 +21,8 @@ __all__ = ["activation_signals"]
 
 Array = NDArray[np.float64]
 GATES = frozenset({"recurrent"})
+# Below this largest logit a softmax is nearly even: a row that is one-hot all the same was masked.
+OWN_LOGIT = 2.0
 
 
 def activation_signals(recording: Recording) -> dict[str, Series]:
@@ -121,8 +123,16 @@ def _attention(recording: Recording) -> dict[str, Series]:
     return {
         "attention_collapsed": entropy._replace(values=sharp),
         "attention_uniformly_sharp": median._replace(values=typical),
+        "attention_sharp_initial": _initially_sharp(median, logits),
         "attention_logit": logits,
     }
+
+
+def _initially_sharp(median: Series, logits: Series) -> Series:
+    """Return how far from even the typical row of attention was before the first step; 0 where a mask made it so."""
+    own = logits.observed[:1] & (logits.values[:1] > OWN_LOGIT)
+    sharp = np.where(own, 1.0 - median.values[:1], 0.0)
+    return Series(median.steps[:1], sharp, median.observed[:1], median.layers)
 
 
 def _loss_remaining(recording: Recording, steps: NDArray[np.int64]) -> Array:

@@ -234,9 +234,15 @@ def _fingerprint(recording: Recording) -> dict[str, Series]:
     start, layer = losses[0].step, Counter(call.layer for call in losses).most_common(1)[0][0]
     if layer >= 0:
         layer = int(owners(recording.topology)[layer])
+    level = run_series(recording, "loss")
+    told = dict(
+        zip(level.steps.tolist(), np.where(level.observed, level.values, np.nan), strict=True)
+    )
+    summed = [_is_sum(c) and not _is_divided(c, told.get(c.step)) for c in losses]
+    shares = {name: [test(c) for c in losses] for name, test in _MISMATCHES.items()}
     return {
-        f"loss_{name}": _located(start, float(np.mean([test(c) for c in losses])), layer)
-        for name, test in _MISMATCHES.items()
+        f"loss_{name}": _located(start, float(np.mean(found)), layer)
+        for name, found in (*shares.items(), ("sum", summed))
     }
 
 
@@ -271,7 +277,7 @@ def _is_softmax_twice(call: LossCall) -> bool:
 
 
 def _is_nll_on_raw(call: LossCall) -> bool:
-    if call.function == "ctc_loss":
+    if call.function in {"ctc_loss", "kl_div"}:
         # No logarithm of a probability is above zero.
         return "input_max" in call.facts and _high(call) > 1e-3
     return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
@@ -332,6 +338,14 @@ def _is_sum(call: LossCall) -> bool:
     return call.facts.get("reduction") == "sum"
 
 
+def _is_divided(call: LossCall, level: float | None) -> bool:
+    """Return whether the loop divided what a loss function summed: the loss of the step is a fraction of it."""
+    value, rows = call.facts.get("value"), call.facts.get("rows")
+    if level is None or not isinstance(value, (int, float)) or not isinstance(rows, int):
+        return False
+    return rows > 1 and 0.0 < 2.0 * level <= value and level <= 4.0 * value / rows
+
+
 _MISMATCHES = {
     "softmax_twice": _is_softmax_twice,
     "nll_on_raw": _is_nll_on_raw,
@@ -339,5 +353,4 @@ _MISMATCHES = {
     "rectified": _is_rectified,
     "bounded": _is_bounded,
     "broadcast": _is_broadcast,
-    "sum": _is_sum,
 }

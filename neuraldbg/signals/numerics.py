@@ -7,7 +7,6 @@ import numpy as np
 from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.context import computes_in_float16
-from neuraldbg.signals.robust import first_true
 from neuraldbg.signals.view import layer_series, run_series, scalar_series
 
 __all__ = ["numeric_signals"]
@@ -118,7 +117,8 @@ def _growth(recording: Recording, step: int) -> float:
     """Return decades by which the loss, a gradient or an activation grew before the first NaN.
 
     A diverging run passes through many decades before it overflows; a singular operation, bad data or a
-    half-precision overflow does not (mechanisms.md table 4A).
+    half-precision overflow does not (mechanisms.md table 4A). What activations gain while a model learns is behind it
+    by then: they are compared with those of the first half.
     """
     loss = run_series(recording, "loss")
     before = loss.observed & (loss.steps < step) & np.isfinite(loss.values) & (loss.values > 0)
@@ -131,7 +131,7 @@ def _growth(recording: Recording, step: int) -> float:
     if rows.any():
         seen = peak.observed[rows] & np.isfinite(peak.values[rows]) & (peak.values[rows] > 0)
         largest = np.where(seen, peak.values[rows], 0.0).max(axis=1)
-        known = first_true(largest > 0)
-        if known is not None:
-            rise = max(rise, float(np.log10(largest.max() / largest[known])))
+        early = largest[(peak.steps[rows] <= step / 2) & (largest > 0)]
+        if early.size:
+            rise = max(rise, float(np.log10(largest.max() / np.median(early))))
     return rise

@@ -9,7 +9,7 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import initial_loss
 from neuraldbg.signals.robust import any_row
-from neuraldbg.signals.view import column, run_series, scalar_series, table_params
+from neuraldbg.signals.view import column, reached, run_series, scalar_series, table_params
 
 __all__ = ["optimizer_signals"]
 
@@ -119,7 +119,7 @@ def _momentum(recording: Recording) -> dict[str, Series]:
 
 
 def _decay(recording: Recording) -> dict[str, Series]:
-    """Return the share of the update that is weight decay, median over layers.
+    """Return the share of the update that is weight decay, median over the layers that the gradient reaches.
 
     Decoupled from the gradient it moves a weight by ``lr * wd * |w|``, and the share is that over ``|dw|``. Of an
     optimizer that adds the decay to the gradient before it divides by its second moment, the step is as long
@@ -139,7 +139,7 @@ def _decay(recording: Recording) -> dict[str, Series]:
     pull, whole, judged = _pull(recording, chosen, decay, rates[rows][:, groups])
     into, size, known = _into_gradient(recording, chosen, decay, rows)
     divided = np.isin([params[i].group for i in chosen], list(_dividing(recording)))
-    judged = np.where(divided, known, judged) & seen[rows][:, groups]
+    judged = np.where(divided, known, judged) & seen[rows][:, groups] & reached(recording, chosen)
     share = np.where(
         divided, into / np.where(known, size, 1.0), pull / np.where(whole > 0, whole, 1.0)
     )

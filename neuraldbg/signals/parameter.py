@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from neuraldbg.signals.view import (
     is_weight,
     layer_max,
     matrix_params,
+    reached,
     scalar_series,
     table_params,
 )
@@ -31,6 +33,8 @@ Array = NDArray[np.float64]
 SETTLED = 10
 # Steps whose gradients say whether two weights are copies of one another.
 ALIKE = 8
+# Modules whose weight is a convolution kernel, or an expert's own kind of one.
+KERNELS = re.compile(r"conv(transpose)?[123]d", re.IGNORECASE)
 # He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
 RECOMMENDED_GAIN = {
     "relu": 2**0.5,
@@ -63,7 +67,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         "update_ratio": layer_max(recording.sampled, ratio, seen, owner),
         "update_ratio_median": _median(recording.sampled, ratio, seen),
         **_movement(recording, ratio, seen),
-        **_norms(recording, get),
+        **_norms(recording, matrices),
         **_initial(recording),
         **_biases(recording),
         **_similarity(recording),
@@ -110,14 +114,16 @@ def _movement(recording: Recording, ratio: Array, seen: NDArray[np.bool_]) -> di
     return out
 
 
-def _norms(recording: Recording, get: ParamReader) -> dict[str, Series]:
+def _norms(recording: Recording, params: list[int]) -> dict[str, Series]:
+    get = ParamReader(recording, params)
     norm, seen = get("weight_norm")
     finite = seen & np.isfinite(norm) & (norm > 0)
     started = finite[0]
     if not started.any():
         return {}
     change = np.where(finite, norm, 1.0)[:, started] / norm[0][started]
-    observed = finite[:, started]
+    moved = reached(recording, params)
+    observed = finite[:, started] & moved[:, started]
     masked = np.ma.masked_array(change, ~observed)
     growth = np.ma.filled(np.ma.median(masked, axis=1), 1.0)
     any_seen = any_row(observed)
@@ -125,7 +131,7 @@ def _norms(recording: Recording, get: ParamReader) -> dict[str, Series]:
     return {
         "weight_growth": Series(recording.sampled, growth, any_seen),
         "weight_shrink": Series(recording.sampled, 1.0 / np.maximum(growth, 1e-12), any_seen),
-        "update_toward_zero": _median(recording.sampled, cosine, cosine_seen),
+        "update_toward_zero": _median(recording.sampled, cosine, cosine_seen & moved),
     }
 
 
@@ -135,7 +141,7 @@ def _fading(recording: Recording) -> dict[str, Series]:
     That they grow is how they learn, and a batch that touches few of their rows makes a small update.
     """
     tables = table_params(recording.topology)
-    found = _norms(recording, ParamReader(recording, tables)) if tables else {}
+    found = _norms(recording, tables) if tables else {}
     return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
@@ -163,6 +169,7 @@ def _initial(recording: Recording) -> dict[str, Series]:
     judged = seen & (weight | table)
     # What a last layer gives is scaled by its loss: policies and residual heads begin near zero on purpose.
     inner = judged & ~table & (gain > 0) & ~np.isin(owner, list(last_layers(topology)))
+    inner &= [_has_fan_in(topology, i) for i in params]
     inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
     small = np.where(_scale_free(topology)[list(inverse.layers or ())], 0.0, 1.0)
     return {
@@ -171,6 +178,15 @@ def _initial(recording: Recording) -> dict[str, Series]:
         "init_outlier_large": layer_max(start, outlier, judged & ~table, owner),
         "init_outlier_small": layer_max(start, 1.0 / np.maximum(outlier, 1e-12), inner, owner),
     }
+
+
+def _has_fan_in(topology: Topology, index: int) -> bool:
+    """Return whether it is known what a unit of a weight adds up: of more axes than two in a module of one's own it is not.
+
+    Spectral and other layers of that kind stand beside a path of another sort, and begin near zero on purpose.
+    """
+    param = topology.params[index]
+    return len(param.shape) <= 2 or KERNELS.search(topology.layers[param.layer].type) is not None
 
 
 def _biases(recording: Recording) -> dict[str, Series]:

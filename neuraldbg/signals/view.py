@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,15 @@ __all__ = [
     "layer_series",
     "matrix_params",
     "owners",
+    "reached",
     "run_series",
     "scalar_series",
     "table_params",
 ]
 
 Array = NDArray[np.float64]
+# A gradient this much smaller than elsewhere, both relative to the weights, has faded (mechanisms.md G2: two decades).
+FADED = 0.01
 
 
 def column(columns: Mapping[str, Column], name: str, shape: tuple[int, ...]) -> Column:
@@ -153,6 +156,21 @@ def gradient_norms(
     shape = (recording.steps.size, len(recording.topology.params))
     values, observed = column(recording.grad, "grad_norm", shape)
     return values[:first].astype(np.float64), observed[:first]
+
+
+def reached(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
+    """Return whether the gradient comes to parameters as it does to others, shape ``(sampled, P)``.
+
+    Where it has faded on its way, weight decay is all that moves a weight, however little of it there is.
+    """
+    norm, seen = ParamReader(recording, list(params))("weight_norm")
+    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
+    norms, measured = gradient_norms(recording)
+    slopes = norms[rows][:, list(params)]
+    known = measured[rows][:, list(params)] & seen & (norm > 0) & np.isfinite(slopes)
+    slope = np.where(known, slopes / np.where(norm > 0, norm, 1.0), 0.0)
+    enough = FADED * slope.max(axis=1, keepdims=True, initial=0.0)
+    return np.asarray(~known | (slope >= enough), dtype=bool)
 
 
 def is_weight(name: str) -> bool:

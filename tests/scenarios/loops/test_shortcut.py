@@ -82,6 +82,20 @@ def evaluated(model, _optimizer):
         model(torch.ones(3, 16))
 
 
+def failing(loss):
+    """Raise in the midst of a backward pass, as when memory runs out, and go on."""
+
+    def fail(_gradient):
+        msg = "out of memory"
+        raise RuntimeError(msg)
+
+    broken = loss * 1.0
+    broken.register_hook(fail)
+    with pytest.raises(RuntimeError):
+        broken.backward(retain_graph=True)
+    twice(loss)
+
+
 def twice(loss):
     loss.backward(retain_graph=True)
     loss.backward()
@@ -104,6 +118,7 @@ CHANGES = {
     "a loss that is not finite": {"scale": lambda z: z * math.inf},
     "a loss that jumps": {"scale": lambda z: 100.0 * z},
     "two backward passes": {"backward": twice},
+    "a backward pass fails and is tried again": {"backward": failing},
     "gradients are clipped": {"clip": lambda m, _: nn.utils.clip_grad_norm_(m.parameters(), 0.1)},
     "a gradient that is not finite": {"clip": a_bad_gradient},
     "gradients are thrown away": {"clip": lambda _, o: o.zero_grad()},

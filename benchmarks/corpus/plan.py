@@ -43,6 +43,7 @@ def _draws(family: str) -> Iterator[CorpusCase]:
     for mechanism in MECHANISMS:
         count = UNKNOWN_EACH if mechanism == "unknown_cause" else FAULTS_EACH
         yield from feasible(family, mechanism, count)
+    yield from _seldom(family)
     yield from _pairs(family)
     yield from _mild(family)
     yield from _odd(family)
@@ -51,7 +52,7 @@ def _draws(family: str) -> Iterator[CorpusCase]:
 def feasible(family: str, mechanism: str, count: int) -> list[CorpusCase]:
     """Return up to ``count`` cases of a mechanism in a family, of as many variants as fit."""
     draw = Draw("plan", family, mechanism)
-    variants = [f for f in FAULTS if f.mechanism == mechanism]
+    variants = [f for f in FAULTS if f.mechanism == mechanism and f.weight]
     found: dict[str, CorpusCase] = {}
     used: dict[str, int] = {}
     for _ in range(TRIES * count):
@@ -67,6 +68,15 @@ def feasible(family: str, mechanism: str, count: int) -> list[CorpusCase]:
             found[case.id] = case
             used[fault.name] = used.get(fault.name, 0) + 1
     return list(found.values())
+
+
+def _seldom(family: str) -> Iterator[CorpusCase]:
+    """Yield what only few families can have, which the draws of all mechanisms alike leave too few of."""
+    for fault in FAULTS:
+        for number in range(BASES if fault.weight == 0 else 0):
+            case = fault_case(family, fault.name, number)
+            if case is not None:
+                yield case
 
 
 def _pairs(family: str) -> Iterator[CorpusCase]:

@@ -40,6 +40,8 @@ LOSS_FUNCTIONS = frozenset(
 CHOICES = frozenset({"gather", "index", "indexselect", "split", "unbind", "narrow", "diagonal"})
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 ROWS = 512
+# Multiples of the golden ratio fall as evenly as can be, and never on one place again.
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # Autograd nodes of losses that keep their target until the backward pass, and how far behind the loss they stand.
 REGRESSIONS = ("MseLoss", "SmoothL1Loss", "HuberLoss")
 NEAR = 64
@@ -159,11 +161,22 @@ def _class_facts(function: str, prediction: Tensor, target: Tensor) -> dict[str,
 def _rows(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return logits ``(rows, classes)`` and labels ``(rows,)`` of a subsample; labels None if soft."""
     flat = prediction.detach().movedim(1, -1).reshape(-1, prediction.shape[1])
-    stride = max(1, flat.shape[0] // ROWS)
-    logits = flat[::stride].float()
+    chosen = _scattered(flat.shape[0])
+    logits = flat[chosen].float()
     if target.is_floating_point() or target.numel() != flat.shape[0]:
         return logits, None
-    return logits, target.detach().reshape(-1)[::stride].long()
+    return logits, target.detach().reshape(-1)[chosen].long()
+
+
+def _scattered(count: int) -> Tensor | slice:
+    """Return which of so many rows to look at: all, or one in every stretch, each at another place in its own.
+
+    At equal distances the rows of an image could all be of one column, whose labels are those of the border.
+    """
+    if count <= ROWS:
+        return slice(None)
+    place = torch.arange(ROWS, dtype=torch.float64)
+    return ((place + (place * GOLDEN) % 1.0) * (count / ROWS)).long()
 
 
 def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> dict[str, Fact]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
@@ -118,7 +119,7 @@ def _growth(recording: Recording, step: int) -> float:
 
     A diverging run passes through many decades before it overflows; a singular operation, bad data or a
     half-precision overflow does not (mechanisms.md table 4A). What activations gain while a model learns is behind it
-    by then: they are compared with those of the first half.
+    by then: they are compared with those of the second quarter, or of the first half where there are none.
     """
     loss = run_series(recording, "loss")
     before = loss.observed & (loss.steps < step) & np.isfinite(loss.values) & (loss.values > 0)
@@ -131,7 +132,13 @@ def _growth(recording: Recording, step: int) -> float:
     if rows.any():
         seen = peak.observed[rows] & np.isfinite(peak.values[rows]) & (peak.values[rows] > 0)
         largest = np.where(seen, peak.values[rows], 0.0).max(axis=1)
-        early = largest[(peak.steps[rows] <= step / 2) & (largest > 0)]
-        if early.size:
-            rise = max(rise, float(np.log10(largest.max() / np.median(early))))
+        rise = max(rise, _gain(peak.steps[rows], largest, step))
     return rise
+
+
+def _gain(steps: NDArray[np.int64], sizes: NDArray[np.float64], last: int) -> float:
+    """Return decades from the usual size of the second quarter of the steps up to the last to the largest of all."""
+    known = (sizes > 0) & (steps <= last / 2)
+    before = sizes[known & (steps >= last / 4)]
+    before = before if before.size else sizes[known]
+    return float(np.log10(sizes.max() / np.median(before))) if before.size else 0.0

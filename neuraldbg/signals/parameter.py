@@ -71,7 +71,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         **_initial(recording),
         **_biases(recording),
         **_similarity(recording),
-        **_adaptive(recording, get, owner),
+        **_adaptive(recording, matrices, owner),
         **stillness(recording),
     }
     return {name: series for name, series in out.items() if series.observed.any()}
@@ -267,8 +267,9 @@ def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def _adaptive(
-    recording: Recording, get: ParamReader, owner: NDArray[np.int64]
+    recording: Recording, params: list[int], owner: NDArray[np.int64]
 ) -> dict[str, Series]:
+    get = ParamReader(recording, params)
     surprise, seen = get("grad_rms_over_v")
     learned = gradual_fall(recording, recording.sampled)[:, None]
     settled = seen & (recording.sampled >= 10)[:, None]
@@ -279,7 +280,9 @@ def _adaptive(
     return {
         "second_moment_surprise": layer_max(recording.sampled, surprise, settled, owner),
         "second_moment_excess": _median(
-            recording.sampled, 1.0 / np.maximum(surprise, 1e-9) / learned, settled & (surprise > 0)
+            recording.sampled,
+            1.0 / np.maximum(surprise, 1e-9) / learned,
+            settled & (surprise > 0) & reached(recording, params),
         ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(

@@ -124,6 +124,14 @@ def _named_scale(model: nn.Module, names: list[str], factor: float, share: int) 
 
 
 def _attention(program: Program, draw: Draw) -> Injection | None:
+    return _larger_queries(program, draw, 25, 120)
+
+
+def _queries(program: Program, draw: Draw) -> Injection | None:
+    return _larger_queries(program, draw, 3, 9)
+
+
+def _larger_queries(program: Program, draw: Draw, least: float, most: float) -> Injection | None:
     site = program.sites()
     if not site.attention:
         return None
@@ -131,7 +139,7 @@ def _attention(program: Program, draw: Draw) -> Injection | None:
     chosen = _chosen(draw, modules)
     names = [p for m in chosen for p in site.attention[m]]
     fused = 3 if any(n.endswith(("c_attn.weight", "in_proj_weight")) for n in names) else 1
-    factor = draw.log(25, 120)
+    factor = draw.log(least, most)
     return Injection(
         broken=program.plus(dress=partial(_named_scale, names=names, factor=factor, share=fused)),
         accept=("initialization_too_large",),
@@ -145,10 +153,18 @@ def _attention(program: Program, draw: Draw) -> Injection | None:
 
 
 def _sharp(program: Program, draw: Draw) -> Injection | None:
+    return _sharper(program, draw.log(100, 2000))
+
+
+def _unscaled(program: Program, draw: Draw) -> Injection | None:
+    """Scores that were not divided by the root of the width, or multiplied by it."""
+    return _sharper(program, draw.log(6, 80))
+
+
+def _sharper(program: Program, factor: float) -> Injection | None:
     site = program.sites()
     if not site.attention or program.family not in {"transformer_lm", "seq2seq"}:
         return None
-    factor = draw.log(100, 2000)
     names = [n.rpartition(".")[0] for ps in site.attention.values() for n in ps]
     return Injection(
         broken=program.configured(sharpness=factor),
@@ -259,6 +275,8 @@ FAULTS = (
     Fault(mechanism="dead_units", variant="shift", inject=_dead_shift),
     Fault(mechanism="attention_entropy_collapse", variant="weights", inject=_attention, weight=2),
     Fault(mechanism="attention_entropy_collapse", variant="scale", inject=_sharp, weight=2),
+    Fault(mechanism="attention_entropy_collapse", variant="unscaled", inject=_unscaled, weight=0),
+    Fault(mechanism="attention_entropy_collapse", variant="queries", inject=_queries, weight=0),
     Fault(mechanism="degenerate_normalization", variant="tiny_batch", inject=_tiny_batches),
     Fault(mechanism="degenerate_normalization", variant="eps", inject=_huge_eps),
     Fault(mechanism="degenerate_normalization", variant="momentum", inject=_norm_momentum),

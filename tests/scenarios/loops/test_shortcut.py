@@ -104,6 +104,7 @@ def twice(loss):
 CHANGES = {
     "nothing": {},
     "gradients are no longer cleared": {"clear": lambda *_: None},
+    "a part is no longer cleared": {"clear": lambda m, _: m.fc1.zero_grad()},
     "gradients are cleared to zeros": {"clear": lambda _, o: o.zero_grad(set_to_none=False)},
     "a rate for every step": {"first": a_rate_per_step},
     "a rate that is a tensor": {"first": a_rate_as_tensor},

@@ -190,6 +190,41 @@ def test_gradients_of_a_later_group_that_pile_up_are_seen(stale: bool) -> None:
     assert all(21 <= e.span.first <= 24 for e in found)
 
 
+@pytest.mark.parametrize("empty", [True, False], ids=["to none", "to zeros"])
+@pytest.mark.parametrize("clears", ["a part", "the model", "its own optimizer's"])
+def test_a_part_whose_gradients_are_never_cleared_is_seen(clears: str, empty: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), nn.Linear(8, 4))
+    halves = [model[1:]] if clears == "its own optimizer's" else [model]
+    optimizers = [torch.optim.SGD(half.parameters(), lr=0.01) for half in halves]
+    to_clear = model[0] if clears == "a part" else halves[0]
+    with NeuralDbg(model) as dbg:
+        for step in range(24):
+            to_clear.zero_grad(set_to_none=empty)
+            x, y = clusters(step)
+            F.cross_entropy(model(x), y).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    found = [e.span.first for e in dbg.events if e.name == "gradients_uncleared"]
+    assert bool(found) == (clears == "a part")
+    assert all(first <= 3 for first in found)
+
+
+@pytest.mark.parametrize("width", [32, 31], ids=["of an even width", "of an odd width"])
+def test_the_entropy_of_labels_by_pixel_is_that_of_all_columns(width: int) -> None:
+    labels = torch.zeros(16, 32, width, dtype=torch.long)
+    labels[:, :, 1:] = 1
+    labels[:, :, width // 2 :] = 2
+    model = nn.Conv2d(1, 3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        F.cross_entropy(model(torch.randn(16, 1, 32, width)), labels).backward()
+        optimizer.step()
+    share = torch.bincount(labels.flatten()) / labels.numel()
+    exact = -(share * share.log()).sum().item()
+    assert dbg.recording.losses[0].facts["label_entropy"] == pytest.approx(exact, abs=0.05)
+
+
 def test_a_layer_that_is_thawed_in_mid_run_is_not_frozen() -> None:
     assert [e for e in thawed(stale=False).events if e.name == "parameters_frozen"] == []
 

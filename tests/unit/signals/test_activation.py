@@ -103,6 +103,16 @@ class TestAttention:
         found = self.entropy([0.02, 0.02], [4.0] * 8 + [1.0] * 12)["attention_collapsed"]
         assert found.values[:, 0].tolist() == pytest.approx([0.99, 0.0], abs=1e-6)
 
+    @pytest.mark.parametrize(
+        ("logit", "sharp"),
+        [pytest.param(30.0, 0.9, id="by its logits"), pytest.param(0.9, 0.0, id="by a mask")],
+    )
+    def test_rows_that_are_one_hot_at_the_start_are_so_by_their_logits(self, logit, sharp) -> None:
+        layer = {"attn_entropy_median": [0.1, 0.1], "attn_logit_max": [logit] * 2}
+        found = derived({name: {"a": values} for name, values in layer.items()}, sampled=[0, 5])
+        assert found["attention_sharp_initial"].steps.tolist() == [0]
+        assert found["attention_sharp_initial"].values[0, 0] == pytest.approx(sharp)
+
     def test_a_typical_row_that_is_sharp_enough_makes_the_sharpest_so(self) -> None:
         found = derived({"attn_entropy_min": {"a": [0.15]}, "attn_entropy_median": {"a": [0.2]}})
         assert found["attention_collapsed"].values[0, 0] == pytest.approx(0.9)

@@ -30,6 +30,24 @@ def flags(function, **facts):
     return {k for k, v in found.items() if k.startswith("loss_") and v.values[0] == 1.0}
 
 
+@pytest.mark.parametrize(
+    ("level", "summed"),
+    [
+        pytest.param(640.0, True, id="as it was summed"),
+        pytest.param(645.0, True, id="with another term"),
+        pytest.param(10.0, False, id="divided by the rows"),
+        pytest.param(14.0, False, id="divided, and with another term"),
+        pytest.param(320.0, True, id="halved"),
+    ],
+)
+def test_a_sum_that_the_loop_divides_is_none(level: float, summed: bool) -> None:
+    call = LossCall(
+        step=0, function="mse_loss", facts={"reduction": "sum", "value": 640.0, "rows": 64}
+    )
+    run = builders.recording(steps=1, step={"loss": [level]}, losses=(call,))
+    assert bool(data_signals(run)["loss_sum"].values[0]) is summed
+
+
 class TestScale:
     def test_the_scale_is_the_root_mean_square(self) -> None:
         found = inputs(mean=[3.0] * 5, std=[4.0] * 5)
@@ -214,6 +232,10 @@ class TestFingerprint:
             ),
             pytest.param("mse_loss", {"reduction": "sum"}, {"loss_sum"}, id="summed"),
             pytest.param("mse_loss", {"reduction": "mean"}, set(), id="averaged"),
+            pytest.param(
+                "kl_div", {"input_max": 0.4}, {"loss_nll_on_raw"}, id="kl of probabilities"
+            ),
+            pytest.param("kl_div", {"input_max": -0.2}, set(), id="kl of their logarithms"),
             pytest.param("cross_entropy", {}, set(), id="nothing known of the logits"),
         ],
     )

@@ -80,6 +80,10 @@ class TestGrowth:
         grown = self.grown(loss=[1.0] * 20, absmax=[1.0] * 8 + [1e4, 1e6] + [NAN] * 10)
         assert grown == pytest.approx(6.0, abs=1e-5)
 
+    def test_what_activations_gained_while_the_model_learnt_is_behind_it(self) -> None:
+        learnt = [0.05, 0.05, 0.05, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        assert self.grown(absmax=learnt + [NAN] * 10) == pytest.approx(0.0, abs=1e-5)
+
     def test_with_nothing_measured_before_nothing_grew(self) -> None:
         assert self.grown() == 0.0
 

@@ -145,6 +145,18 @@ class TestDecayInsideTheGradient:
         # 0.1 times 20 beside a gradient of 2: half, whatever the rate and the length of the step
         assert self.share("Adam") == pytest.approx([0.5, 0.5])
 
+    def test_where_the_gradient_has_faded_on_its_way_decay_is_not_judged(self) -> None:
+        run = builders.recording(
+            builders.chain("a", "b"),
+            steps=2,
+            sampled=[0, 1],
+            group={"lr": 0.001, "weight_decay": 0.1},
+            param={"weight_norm": {"a.weight": [20.0] * 2, "b.weight": [20.0] * 2}},
+            grad={"a.weight": 1e-6, "b.weight": 6.0},
+            optimizers=(OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults={}),),
+        )
+        assert optimizer_signals(run)["decay_share"].values.tolist() == pytest.approx([0.25, 0.25])
+
     def test_decay_beside_the_gradient_is_a_part_of_the_step(self) -> None:
         # 0.001 times 0.1 over a ratio of 0.01
         assert self.share("AdamW") == pytest.approx([0.01, 0.01])

@@ -189,6 +189,25 @@ class TestInitialScale:
         assert found["init_outlier_large"].values[0].tolist() == pytest.approx([1.0, 50.0, 1.0])
         assert found["init_outlier_small"].values[0, 1] == pytest.approx(1 / 50)
 
+    @pytest.mark.parametrize(
+        ("kind", "shape", "judged"),
+        [
+            pytest.param("SpectralConv", (8, 8, 4, 2), False, id="a kernel of one's own"),
+            pytest.param("WSConv2d", (8, 8, 3, 3), True, id="somebody's kind of a convolution"),
+            pytest.param("SpectralConv", (8, 8), True, id="a matrix"),
+        ],
+    )
+    def test_what_a_unit_adds_up_is_known_of_matrices_and_convolutions(
+        self, kind, shape, judged
+    ) -> None:
+        plain = builders.chain("a", "b", "c", activation=None)
+        layers = tuple(replace(x, type=kind, kind="conv") for x in plain.layers)
+        params = tuple(replace(p, shape=shape) for p in plain.params)
+        gains = {"a.weight": [0.01], "b.weight": [1.0], "c.weight": [1.0]}
+        found = derived({"init_gain": gains}, topology=replace(plain, layers=layers, params=params))
+        assert ("init_gain_small" in found) is judged
+        assert "init_gain" in found
+
     def test_in_front_of_a_normalization_a_small_scale_does_not_matter(self) -> None:
         kinds = ("linear", "norm", "linear")
         found = self.gain(activation=None, kinds=kinds, a=0.01, b=1.0, c=1.0)

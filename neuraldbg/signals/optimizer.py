@@ -9,7 +9,15 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import initial_loss
 from neuraldbg.signals.robust import any_row
-from neuraldbg.signals.view import column, reached, run_series, scalar_series, table_params
+from neuraldbg.signals.view import (
+    column,
+    gradient_norms,
+    reached,
+    run_series,
+    sampled_rows,
+    scalar_series,
+    table_params,
+)
 
 __all__ = ["optimizer_signals"]
 
@@ -133,11 +141,11 @@ def _decay(recording: Recording) -> dict[str, Series]:
     chosen = [i for i in weights or table_params(recording.topology) if params[i].group >= 0]
     if rates.size == 0 or decays.size == 0 or not chosen or recording.sampled.size == 0:
         return {}
-    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, rates.shape[0] - 1)
+    rows = sampled_rows(recording)
     groups = np.minimum([params[i].group for i in chosen], rates.shape[1] - 1)
     decay = np.where(decays_seen, decays, 0.0)[rows][:, groups]
     pull, whole, judged = _pull(recording, chosen, decay, rates[rows][:, groups])
-    into, size, known = _into_gradient(recording, chosen, decay, rows)
+    into, size, known = _into_gradient(recording, chosen, decay)
     divided = np.isin([params[i].group for i in chosen], list(_dividing(recording)))
     judged = np.where(divided, known, judged) & seen[rows][:, groups] & reached(recording, chosen)
     share = np.where(
@@ -169,15 +177,15 @@ def _pull(
 
 
 def _into_gradient(
-    recording: Recording, chosen: list[int], decay: Array, rows: NDArray[np.intp]
+    recording: Recording, chosen: list[int], decay: Array
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return what decay adds to every gradient, the size of both together, and what is known."""
     count = len(recording.topology.params)
     weights, seen = column(recording.param, "weight_norm", (recording.sampled.size, count))
-    slopes, slopes_seen = column(recording.grad, "grad_norm", (recording.steps.size, count))
+    slopes, slopes_seen = gradient_norms(recording, sampled_rows(recording))
     added = decay * weights[:, chosen].astype(np.float64)
-    slope = slopes[rows][:, chosen].astype(np.float64)
-    known = seen[:, chosen] & slopes_seen[rows][:, chosen] & np.isfinite(added) & np.isfinite(slope)
+    slope = slopes[:, chosen]
+    known = seen[:, chosen] & slopes_seen[:, chosen] & np.isfinite(added) & np.isfinite(slope)
     known &= added + slope > 0
     return added, added + slope, known
 
@@ -193,17 +201,16 @@ def _predicted(recording: Recording) -> dict[str, Series]:
     cosine, seen = column(recording.param, "update_cos_grad", shape)
     ratio, _ = column(recording.param, "update_ratio", shape)
     norm, _ = column(recording.param, "weight_norm", shape)
-    grads, grads_seen = column(recording.grad, "grad_norm", (recording.steps.size, len(params)))
+    grads, grads_seen = gradient_norms(recording, sampled_rows(recording))
     loss = run_series(recording, "loss")
     finite = loss.values[loss.observed]
     if recording.sampled.size == 0 or finite.size == 0 or not seen.any():
         return {}
     start = abs(initial_loss(finite))
-    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
     # Infinity times zero is NaN here, and NaN is left out below.
     with np.errstate(invalid="ignore", over="ignore"):
-        terms = cosine.astype(np.float64) * ratio * norm * grads[rows]
-    usable = seen & grads_seen[rows] & np.isfinite(terms)
+        terms = cosine.astype(np.float64) * ratio * norm * grads
+    usable = seen & grads_seen & np.isfinite(terms)
     drop = np.where(usable, terms, 0.0).sum(axis=1) / max(start, 1e-12)
     known = any_row(usable) & np.isfinite(start)
     body = known & (recording.sampled >= 1)

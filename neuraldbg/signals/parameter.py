@@ -59,6 +59,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         return {name: series for name, series in found.items() if series.observed.any()}
     get = ParamReader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
+    moved = reached(recording, matrices)
     ratio, seen = _established_ratio(get)
     if any(o.family == "lbfgs" for o in recording.optimizers):
         # A quasi-Newton step is as long as its line search allows; the ratio has no healthy range.
@@ -67,11 +68,11 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         "update_ratio": layer_max(recording.sampled, ratio, seen, owner),
         "update_ratio_median": _median(recording.sampled, ratio, seen),
         **_movement(recording, ratio, seen),
-        **_norms(recording, matrices),
+        **_norms(recording, get, moved),
         **_initial(recording),
         **_biases(recording),
         **_similarity(recording),
-        **_adaptive(recording, matrices, owner),
+        **_adaptive(recording, get, owner, moved),
         **stillness(recording),
     }
     return {name: series for name, series in out.items() if series.observed.any()}
@@ -114,15 +115,13 @@ def _movement(recording: Recording, ratio: Array, seen: NDArray[np.bool_]) -> di
     return out
 
 
-def _norms(recording: Recording, params: list[int]) -> dict[str, Series]:
-    get = ParamReader(recording, params)
+def _norms(recording: Recording, get: ParamReader, moved: NDArray[np.bool_]) -> dict[str, Series]:
     norm, seen = get("weight_norm")
     finite = seen & np.isfinite(norm) & (norm > 0)
     started = finite[0]
     if not started.any():
         return {}
     change = np.where(finite, norm, 1.0)[:, started] / norm[0][started]
-    moved = reached(recording, params)
     observed = finite[:, started] & moved[:, started]
     masked = np.ma.masked_array(change, ~observed)
     growth = np.ma.filled(np.ma.median(masked, axis=1), 1.0)
@@ -141,7 +140,9 @@ def _fading(recording: Recording) -> dict[str, Series]:
     That they grow is how they learn, and a batch that touches few of their rows makes a small update.
     """
     tables = table_params(recording.topology)
-    found = _norms(recording, tables) if tables else {}
+    if not tables:
+        return {}
+    found = _norms(recording, ParamReader(recording, tables), reached(recording, tables))
     return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
@@ -247,7 +248,7 @@ def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
     Layers that were copied into one another part at once where they are fed differently; experts or members that
     are fed alike never do, but for rounding.
     """
-    early, seen = gradient_norms(recording, ALIKE)
+    early, seen = gradient_norms(recording, slice(ALIKE))
     # Norms that are always the same were made so, by clipping every parameter on its own.
     varied = np.ptp(early, axis=0) > 0
     known = varied & ((seen & (early > 0)).sum(axis=0) >= ALIKE // 2)
@@ -267,9 +268,8 @@ def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def _adaptive(
-    recording: Recording, params: list[int], owner: NDArray[np.int64]
+    recording: Recording, get: ParamReader, owner: NDArray[np.int64], moved: NDArray[np.bool_]
 ) -> dict[str, Series]:
-    get = ParamReader(recording, params)
     surprise, seen = get("grad_rms_over_v")
     learned = gradual_fall(recording, recording.sampled)[:, None]
     settled = seen & (recording.sampled >= 10)[:, None]
@@ -282,7 +282,7 @@ def _adaptive(
         "second_moment_excess": _median(
             recording.sampled,
             1.0 / np.maximum(surprise, 1e-9) / learned,
-            settled & (surprise > 0) & reached(recording, params),
+            settled & (surprise > 0) & moved,
         ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(

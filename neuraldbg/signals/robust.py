@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-__all__ = ["any_row", "first_true", "robust_z", "trailing_median"]
+__all__ = ["any_row", "robust_z", "trailing_median"]
 
 Array = NDArray[np.float64]
 # Turns a median absolute deviation into the standard deviation of a normal distribution.
@@ -61,12 +61,6 @@ def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: in
 def any_row(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which rows of a 2-D mask hold a True, shape ``(n,)``."""
     return np.asarray(mask.any(axis=1), dtype=bool)
-
-
-def first_true(mask: NDArray[np.bool_]) -> int | None:
-    """Return the index of the first True of a 1-D mask, None if there is none."""
-    found = np.flatnonzero(mask)
-    return int(found[0]) if found.size else None
 
 
 def _nanmedian(windows: Array) -> Array:

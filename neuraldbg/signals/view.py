@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,13 @@ __all__ = [
     "owners",
     "reached",
     "run_series",
+    "sampled_rows",
     "scalar_series",
     "table_params",
 ]
 
 Array = NDArray[np.float64]
+EVERY = slice(None)
 # A gradient this much smaller than elsewhere, both relative to the weights, has faded (mechanisms.md G2: two decades).
 FADED = 0.01
 
@@ -149,25 +151,30 @@ class ParamReader:
         return chosen, observed[:, self._params] & ~np.isnan(chosen)
 
 
+def sampled_rows(recording: Recording) -> NDArray[np.intp]:
+    """Return the row of every sampled step among all steps, shape ``(sampled,)``."""
+    rows = np.searchsorted(recording.steps, recording.sampled)
+    return np.clip(rows, 0, recording.steps.size - 1)
+
+
 def gradient_norms(
-    recording: Recording, first: int | None = None
+    recording: Recording, rows: slice | NDArray[np.intp] = EVERY
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the norm of the gradient of every parameter in every (or the ``first``) step, and where it was seen."""
+    """Return the norm of the gradient of every parameter in every step, or in those rows, and where it was seen."""
     shape = (recording.steps.size, len(recording.topology.params))
     values, observed = column(recording.grad, "grad_norm", shape)
-    return values[:first].astype(np.float64), observed[:first]
+    return values[rows].astype(np.float64), observed[rows]
 
 
-def reached(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
+def reached(recording: Recording, params: list[int]) -> NDArray[np.bool_]:
     """Return whether the gradient comes to parameters as it does to others, shape ``(sampled, P)``.
 
     Where it has faded on its way, weight decay is all that moves a weight, however little of it there is.
     """
-    norm, seen = ParamReader(recording, list(params))("weight_norm")
-    rows = np.clip(np.searchsorted(recording.steps, recording.sampled), 0, recording.steps.size - 1)
-    norms, measured = gradient_norms(recording)
-    slopes = norms[rows][:, list(params)]
-    known = measured[rows][:, list(params)] & seen & (norm > 0) & np.isfinite(slopes)
+    norm, seen = ParamReader(recording, params)("weight_norm")
+    norms, measured = gradient_norms(recording, sampled_rows(recording))
+    slopes = norms[:, params]
+    known = measured[:, params] & seen & (norm > 0) & np.isfinite(slopes)
     slope = np.where(known, slopes / np.where(norm > 0, norm, 1.0), 0.0)
     enough = FADED * slope.max(axis=1, keepdims=True, initial=0.0)
     return np.asarray(~known | (slope >= enough), dtype=bool)

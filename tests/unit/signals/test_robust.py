@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
-from neuraldbg.signals.robust import any_row, first_true, robust_z, trailing_median
+from neuraldbg.signals.robust import any_row, robust_z, trailing_median
 
 NAN, INF = float("nan"), float("inf")
 
@@ -62,8 +62,3 @@ def test_a_measured_nan_is_no_deviation_and_does_not_poison_its_neighbours() -> 
 
 def test_rows_that_hold_a_true() -> None:
     assert any_row(np.array([[False, True], [False, False]])).tolist() == [True, False]
-
-
-@pytest.mark.parametrize(("mask", "place"), [([False, True, True], 1), ([False], None), ([], None)])
-def test_the_first_true(mask, place) -> None:
-    assert first_true(np.array(mask, bool)) == place

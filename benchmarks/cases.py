@@ -25,13 +25,17 @@ CLEARLY = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run to make: where its case comes from, its id, seed, whether it is the fixed twin, or may be a kept run."""
+    """One run to make: where its case comes from, its id, seed, whether it is the fixed twin, or may be a kept run.
+
+    ``device`` is the one that models are made on; that of PyTorch's defaults where it is empty.
+    """
 
     source: str
     case: str
     seed: int
     fixed: bool
     again: bool = False
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,7 @@ def _work(job: Job) -> Ran:
         outcome, error = body["outcome"], body["error"]
         recording = store.recording(name) if body["seen"] else None
     else:
+        _on(job.device)
         outcome, recording, error = run_one(case, seed=job.seed, fixed=job.fixed)
         plain = {k: v for k, v in outcome.items() if isinstance(v, (str, int, float))}
         body = {"outcome": plain, "error": error, "seen": recording is not None}
@@ -169,13 +174,25 @@ def _work(job: Job) -> Ran:
     return Ran(job=job, label=label, outcome=outcome, recording=recording, error=error)
 
 
+def _on(device: str) -> None:
+    import torch
+
+    if device:
+        torch.set_default_device(device)
+
+
 def _kept(job: Job) -> tuple[Store, str]:
     folder = CACHE.parent / "cases" / Path(job.source).name
     return Store(folder), f"{job.case}-{job.seed}{'~twin' if job.fixed else ''}"
 
 
 def run_all(
-    source: str, seeds: Sequence[int], *, workers: int = 2, again: bool = False
+    source: str,
+    seeds: Sequence[int],
+    *,
+    workers: int = 2,
+    again: bool = False,
+    device: str = "",
 ) -> Iterator[Ran]:
     """Yield every run of a source, twins too, in a fixed order; progress goes to stderr.
 
@@ -187,10 +204,12 @@ def run_all(
         Processes.
     again
         Take the recordings that the last call kept, where there are any: the programs do not train again.
+    device
+        Where the programs train, those that follow PyTorch's default device.
     """
     cases = find_cases(source)
     jobs = [
-        Job(source=source, case=name, seed=seed, fixed=fixed, again=again)
+        Job(source=source, case=name, seed=seed, fixed=fixed, again=again, device=device)
         for seed in seeds
         for name, case in cases.items()
         for fixed in ((False, True) if case.truth["mechanisms"] else (False,))

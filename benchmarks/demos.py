@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import replace
 from typing import Any
@@ -25,9 +26,13 @@ def evidence_of(recording: Any) -> Evidence:
     return gather_evidence(signals, find_events(signals, DEFAULT), DEFAULT)
 
 
-def verdicts(source: str, seeds: tuple[int, ...]) -> list[tuple[Ran, Verdict]]:
+def verdicts(
+    source: str, seeds: tuple[int, ...], *, device: str = "", workers: int = 2
+) -> list[tuple[Ran, Verdict]]:
     """Run every case and its twin and return what pgmpy's answer claims of each."""
-    runs = [r for r in run_all(source, seeds) if r.recording is not None]
+    runs = [
+        r for r in run_all(source, seeds, device=device, workers=workers) if r.recording is not None
+    ]
     twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
     out = []
     for ran in runs:
@@ -47,7 +52,7 @@ def verdicts(source: str, seeds: tuple[int, ...]) -> list[tuple[Ran, Verdict]]:
     return out
 
 
-def table(found: list[tuple[Ran, Verdict]]) -> dict[str, Any]:
+def table(found: list[tuple[Ran, Verdict]], title: str) -> dict[str, Any]:
     """Return one row per case and twin, with the share of seeds on which each answer was right."""
     rows = []
     for name in dict.fromkeys(ran.job.case for ran, _ in found):
@@ -68,7 +73,7 @@ def table(found: list[tuple[Ran, Verdict]]) -> dict[str, Any]:
         )
     columns = ["case", "first", "in three", "layer", "onset", "twin accused", "stated"]
     return {
-        "title": f"Demo cases, {len(SEEDS)} seeds",
+        "title": title,
         "columns": columns,
         "rows": rows,
         "note": "",
@@ -80,11 +85,18 @@ def _mean(values: list[Any]) -> float | None:
 
 
 def main() -> None:
-    """Run and write."""
-    found = verdicts(SOURCE, SEEDS)
+    """Run and write; on another device with one seed, into a file of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="", help="where to train, for example cuda")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    args = parser.parse_args()
+    seeds = SEEDS[:1] if args.device else SEEDS
+    found = verdicts(SOURCE, seeds, device=args.device, workers=args.workers)
     total = {k: round(v, 4) for k, v in figures([v for _, v in found]).items()}
-    body = {"seeds": list(SEEDS), "figures": total, "tables": [table(found)]}
-    sys.stdout.write(f"{total}\n{write('demos', body)}\n")
+    title = f"Demo cases{f' on {args.device}' if args.device else ''}, {len(seeds)} seeds"
+    body = {"seeds": list(seeds), "figures": total, "tables": [table(found, title)]}
+    name = f"demos_{args.device}" if args.device else "demos"
+    sys.stdout.write(f"{total}\n{write(name, body)}\n")
 
 
 if __name__ == "__main__":

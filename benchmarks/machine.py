@@ -19,7 +19,14 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         **{name: version(name).split("+")[0] for name in PACKAGES},
+        **_accelerator(),
     }
+
+
+def _accelerator() -> dict[str, str]:
+    import torch
+
+    return {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def write(name: str, body: dict[str, Any]) -> Path:

@@ -63,7 +63,8 @@ def run(program: Program, watch: Callable[[nn.Module], Any]) -> Trace:
     np.random.seed(0)  # noqa: NPY002 - the global state is what a user's code draws from
     model, losses = program(watch)
     state = np.random.get_state()  # noqa: NPY002 - likewise
-    rng = (torch.get_rng_state().tolist(), random.getstate(), state[1].tolist(), state[2])
+    far = torch.cuda.get_rng_state().tolist() if torch.cuda.is_initialized() else []
+    rng = (torch.get_rng_state().tolist(), far, random.getstate(), state[1].tolist(), state[2])
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
     return Trace(weights, losses, rng)
 

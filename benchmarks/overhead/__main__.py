@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from benchmarks.machine import write
+from benchmarks.overhead.far import far_costs, far_programs
 from benchmarks.overhead.programs import Program, compiled, eager
 from benchmarks.overhead.records import answer_time, import_time, memory
 from benchmarks.overhead.rivals import compare
-from benchmarks.overhead.timing import STEADY, costs, row
+from benchmarks.overhead.timing import STEADY, Costs, costs, row
 
 TIMES = (
     "CPU time of a step with watching over without, one thread, the kinds of step timed apart and put together "
@@ -23,6 +24,12 @@ TIMES = (
 COMPILED = (
     "The same with `torch.compile` and its default backend. A traced step runs the compiled part once more, "
     "forward and backward, without the compiler."
+)
+DEVICE = "Step time on a device"
+FAR = (
+    "Time of a step on a device with watching over without: blocks of steps in turn, the device waited for at the "
+    "end of each, and what a watched block left on the device fetched and written within its time. "
+    "Control: two blocks that are both without."
 )
 RIVALS = (
     "CPU time of a step under each tool over that of the plain loop, all tools in turn in one process; the last "
@@ -38,8 +45,16 @@ def main() -> None:
     parser.add_argument(
         "--budget", type=float, default=14.0, help="seconds for either half of a program's row"
     )
+    parser.add_argument(
+        "--device", default="", help="time programs on a device, for example cuda, and nothing else"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.device:
+        far = _rows(far_programs(args.only, args.device), args.budget, far_costs)
+        if not args.only:
+            print(write(f"overhead_{args.device}", {"tables": [_table(DEVICE, far, FAR)]}))
+        return
     plain = _rows(eager(args.only), args.budget)
     fast = _rows(compiled(args.only), args.budget)
     if args.only:
@@ -54,10 +69,14 @@ def main() -> None:
     print(write("overhead", {"tables": [t for t in tables if t["rows"]]}))
 
 
-def _rows(programs: Iterator[Program], budget_s: float) -> list[dict[str, Any]]:
+def _rows(
+    programs: Iterator[Program],
+    budget_s: float,
+    measure: Callable[[Program, float], Costs] = costs,
+) -> list[dict[str, Any]]:
     rows = []
     for program in programs:
-        rows.append(row(program.name, costs(program, budget_s)))
+        rows.append(row(program.name, measure(program, budget_s)))
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

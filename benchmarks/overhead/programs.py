@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neuraldbg.demos.models import Decoder, ResNet, SequenceNet, plain_mlp
 
-__all__ = ["EAGER", "Program", "compiled", "eager"]
+__all__ = ["EAGER", "Program", "compiled", "eager", "training"]
 
 
 class _Wide(nn.Module):
@@ -108,19 +108,27 @@ COMPILED = (
 
 def _program(name: str, *, compiled: bool) -> Program:
     torch.manual_seed(0)
-    model, (x, y) = EAGER[name]()
+    model, batch = EAGER[name]()
     if compiled:
         model = torch.compile(_Named(model) if isinstance(model, nn.Sequential) else model)  # type: ignore[assignment]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    return training(f"{name}, compiled" if compiled else name, model, batch)
+
+
+def training(
+    name: str, model: nn.Module, batch: tuple[Tensor, Tensor], *, half: bool = False
+) -> Program:
+    """Return the loop of a classifier over one batch; ``half`` for autocast to bfloat16."""
+    optimizer, (x, y) = torch.optim.Adam(model.parameters(), lr=1e-4), batch
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten())
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten())
         loss.backward()
         optimizer.step()
         return loss
 
-    return Program(f"{name}, compiled" if compiled else name, model, step, optimizer)
+    return Program(name, model, step, optimizer)
 
 
 def eager(only: str = "") -> Iterator[Program]:

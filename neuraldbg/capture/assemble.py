@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from neuraldbg.capture.compiled import anything_compiled, original
 from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.optim import OptimizerBook
+from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.shards import rank_and_count
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.names import label
 from neuraldbg.records.recording import Fact, Recording, Topology, Unobserved
 
-__all__ = ["placed", "program_facts", "topology", "unobserved"]
+__all__ = ["Unseen", "assembled", "placed", "program_facts", "topology", "unobserved"]
 
 MOST_NAMED = 5
 COMPILED = "they are compiled and could not be looked into"
@@ -93,19 +95,85 @@ def _next_module(blueprint: Blueprint, watch: LayerWatch, layer: int) -> str | N
     return names.pop() if only else None
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What limits how much of a run could be seen.
+
+    Attributes
+    ----------
+    steps
+        Optimizer steps so far.
+    by_hand
+        Whether weights were changed without an optimizer.
+    hidden
+        Layers that could not be looked into, and why.
+    unborn
+        Whether a loss was not finite, in a step in which nobody could look where that came from.
+    captured
+        Whether steps ran as a graph that was captured before.
+    """
+
+    steps: int
+    by_hand: bool
+    hidden: Mapping[int, str]
+    unborn: bool
+    captured: bool = False
+
+
+def assembled(
+    facts: Mapping[str, Fact],
+    unseen: Unseen,
+    *,
+    blueprint: Blueprint,
+    watch: LayerWatch,
+    book: OptimizerBook,
+    rows: Rows,
+    outputs: set[int],
+) -> Recording:
+    """Return everything seen so far, or since the last part, as one frozen value.
+
+    Parameters
+    ----------
+    facts
+        What is known of the program and how it went.
+    unseen
+        What could not be seen.
+    blueprint, watch, book
+        Layers and parameters, what was seen of the layers, and the optimizers.
+    rows
+        Numbers of every step, losses, and what happened once.
+    outputs
+        Layers whose output reached the loss.
+    """
+    return Recording(
+        facts={**facts, "autocast": watch.autocast, "optimizers": len(book.infos())},
+        topology=topology(blueprint, watch, book.groups(), outputs),
+        optimizers=book.infos(),
+        **rows.columns(blueprint),
+        losses=rows.losses(),
+        occurrences=rows.occurrences(),
+        unobserved=unobserved(
+            blueprint,
+            watch,
+            unseen,
+            stepped=book.any_seen,
+            losses=bool(rows.losses()),
+            failed=str(facts["disarmed"]),
+        ),
+    )
+
+
 def unobserved(
     blueprint: Blueprint,
     watch: LayerWatch,
+    unseen: Unseen,
     *,
-    steps: int,
     stepped: bool,
-    by_hand: bool,
     losses: bool,
-    hidden: Mapping[int, str],
-    on_device: bool,
     failed: str,
 ) -> tuple[Unobserved, ...]:
     """Return what could not be looked at, and why."""
+    steps, by_hand, hidden = unseen.steps, unseen.by_hand, unseen.hidden
     seen = set(watch.order)
     missing = [i for i, x in enumerate(blueprint.layers) if i not in seen and x.kind != "loss"]
     plain = [i for i in missing if i not in hidden]
@@ -136,7 +204,16 @@ def unobserved(
             "labels and loss kind",
             "the loss was not computed by a known function",
         ),
-        (on_device, "the exact first NaN", "it would stall the device every step"),
+        (
+            unseen.unborn,
+            "the operation that made the first NaN",
+            "on a device it is looked for in sampled steps only",
+        ),
+        (
+            unseen.captured,
+            "steps that ran as a CUDA graph",
+            "a graph that is replayed calls nobody",
+        ),
         (any(p.shard >= 0 for p in blueprint.params), "whole parameters", SHARDED),
         (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
     )

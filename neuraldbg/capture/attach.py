@@ -189,7 +189,8 @@ class Capture:
             return
         try:
             with UNTRACED():
-                work(*args)
+                if not self._session.is_in_capture():
+                    work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
         if self._on_step is not None and self._told != self._session.steps:

@@ -165,7 +165,7 @@ def _padding(
     lengths: tuple[int, ...], device: torch.device
 ) -> tuple[int, tuple[Tensor, ...] | None, Tensor]:
     width = max(lengths)
-    counts = torch.tensor(lengths, dtype=torch.float32, device=device)
+    counts = torch.tensor(lengths, dtype=torch.float32).to(device, non_blocking=True)
     if min(lengths) == width:
         return width, None, counts
     zeros = torch.zeros(width, device=device)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
-from neuraldbg.capture.reduce import are_cleared
+from neuraldbg.capture.reduce import are_cleared, once, unless
+from neuraldbg.capture.tick import Losses, Tick
 from neuraldbg.capture.topology import Blueprint
 
 __all__ = ["ByHand"]
@@ -31,18 +32,24 @@ class ByHand:
         self._blueprint = blueprint
         self._sample: list[tuple[Tensor, Tensor]] = []
         self._steps = 0
-        self._cleared = False
+        self._cleared: bool | Tensor = False
 
     def look_at_residue(self, *, closely: bool) -> None:
         """A backward pass begins: see whether gradients of the last update are still there."""
         del closely  # Whoever steps by hand clears by hand, and all alike.
-        self._cleared = self._cleared or are_cleared(self._blueprint.tensors)
+        self._cleared = once(self._cleared, lambda: are_cleared(self._blueprint.tensors))
 
-    def residue(self) -> float | None:
+    def residue(self) -> Tensor | float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the update before, else 0.0."""
         cleared, self._cleared = self._cleared, False
         self._steps += self.seen
-        return float(not cleared) if self._steps > 1 else None
+        return unless(cleared) if self._steps > 1 else None
+
+    def steps(self, tick: Tick) -> list[tuple[Losses, int]]:
+        """Return losses and backward passes of the steps that a tick holds: without updates every pass is one."""
+        if self.seen or tick.backwards < 2:
+            return [(tick.losses, tick.backwards)]
+        return [(tick.losses[i : i + 1], 1) for i in range(tick.backwards)]
 
     def mark(self) -> None:
         """A backward pass ended: keep a sample of the weights that it reached."""

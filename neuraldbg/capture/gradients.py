@@ -108,15 +108,10 @@ class Gradients:
         for index in chosen:
             gradient = local_gradient(self._blueprint.tensors[index])
             if gradient is not None and gradient.numel():
-                values = gradient.detach()
+                values = gradient.detach() if gradient.requires_grad else gradient
                 indices.append(index)
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, norms(gradients)
-
-    def total(self) -> Tensor | float:
-        """Return the norm over all gradients."""
-        _, found = self.everyone()
-        return together(found)
 
     def probe(self, place: Mapping[int, int]) -> tuple[int, float]:
         """Return one parameter near the input and the norm of its gradient; index -1 if none holds one.
@@ -126,17 +121,30 @@ class Gradients:
         place
             Layer to its place in the order of execution.
         """
-        gradient = (
-            local_gradient(self._blueprint.tensors[self._probe]) if self._probe >= 0 else None
-        )
-        if gradient is None or gradient.is_sparse:
-            gradient = self._choose(place)
-            if gradient is None:
-                return -1, 0.0
+        gradient = self._probe_gradient(place)
+        if gradient is None:
+            return -1, 0.0
         if gradient.dtype == torch.float32 and not gradient.requires_grad:
             # The cheapest way to a norm: nothing to wrap.
             return self._probe, torch.linalg.vector_norm(gradient).item()
         return self._probe, norms([gradient.detach()])[0].item()
+
+    def probe_of(self, place: Mapping[int, int]) -> int:
+        """Return the index of the parameter that is probed, -1 if none holds a gradient.
+
+        Parameters
+        ----------
+        place
+            As for ``probe``.
+        """
+        self._probe_gradient(place)
+        return self._probe
+
+    def _probe_gradient(self, place: Mapping[int, int]) -> Tensor | None:
+        gradient = (
+            local_gradient(self._blueprint.tensors[self._probe]) if self._probe >= 0 else None
+        )
+        return self._choose(place) if gradient is None or gradient.is_sparse else gradient
 
     def probed(self, place: Mapping[int, int]) -> tuple[int, Tensor | None]:
         """Return the parameter that is probed, by index and itself; None if no parameter holds a gradient."""

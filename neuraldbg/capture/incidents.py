@@ -25,6 +25,14 @@ HISTORY, SHORTEST = 32, 8
 CALM = 4
 # So many spikes have their targets looked at.
 SPIKES = 16
+# Kinds that say where a loss that is not finite came from.
+BIRTHS = (
+    "nonfinite_input",
+    "nonfinite_parameter",
+    "nonfinite_target",
+    "nonfinite_forward",
+    "nonfinite_gradient",
+)
 
 
 @dataclass(slots=True)
@@ -96,20 +104,26 @@ class Incidents:
         """Return whether something of this kind was noted."""
         return any(k == kind for k, _ in self._seen)
 
+    @property
+    def unborn(self) -> bool:
+        """Whether a loss was not finite and nothing is known of where that came from."""
+        return self.has("nonfinite_loss") and not any(self.has(kind) for kind in BIRTHS)
+
     def bad_input(self, step: int) -> None:
         """Note a non-finite input."""
         self.note(step, "nonfinite_input", -1, {})
 
-    def judge_loss(self, step: int, value: float, loss: Tensor) -> bool:
-        """Look at a loss before its graph is gone; return whether it calls for a closer look."""
+    def judge_loss(self, step: int, value: float, loss: Tensor | None) -> bool:
+        """Look at a loss before its graph is gone, None if it is; return whether it calls for a closer look."""
         if not math.isfinite(value):
             if not self.has("nonfinite_loss"):
-                self._trace(step, loss)
+                if loss is not None:
+                    self._trace(step, loss)
                 self.note(step, "nonfinite_loss", -1, {"value": str(value)})
             return True
         recent = self.recent
         spike = recent.stands_out(value)
-        if spike and value > max(recent.values):
+        if spike and loss is not None and value > max(recent.values):
             self._note_target(step, loss)
         recent.values.append(value)
         return spike

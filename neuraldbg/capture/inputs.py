@@ -100,9 +100,7 @@ class InputLog:
         if not totals:
             return
         if totals[0].is_cuda:
-            tick.run["input_nonfinite"] = (
-                torch.stack([~torch.isfinite(t) for t in totals]).any().float()
-            )
+            tick.run["input_total"] = totals[0] if len(totals) == 1 else torch.stack(totals).sum()
             return
         bad = not all(math.isfinite(total.item()) for total in totals)
         tick.run["input_nonfinite"] = float(bad)
@@ -122,8 +120,8 @@ class InputLog:
             names = ("input_int_mean", "input_int_std", "input_int_zero_share")
             numbers[2] = (rows == 0).float().mean(1)
         if numbers.is_cuda:
-            for place, tick in enumerate(ticks):
-                tick.run |= {name: numbers[i, place] for i, name in enumerate(names)}
+            for tick, column in zip(ticks, numbers.unbind(1), strict=True):
+                tick.blocks += ((names, column),)
             return
         for tick, values in zip(ticks, numbers.T.tolist(), strict=True):
             tick.run.update(zip(names, values, strict=False))
@@ -140,7 +138,7 @@ def _moments(x: Tensor) -> Tensor:
     mean = x.sum(1) / count
     square = torch.linalg.vector_norm(x, dim=1).square_() / count
     var = square - mean * mean
-    if not x.is_cuda and bool((var < 1e-3 * square).any()):
+    if x.is_cuda or bool((var < 1e-3 * square).any()):
         # The difference of two large squares has lost a small deviation: centred, it is not lost.
         var = (x - mean[:, None]).square_().mean(1)
     return torch.stack((mean, var.clamp_min_(0.0).sqrt_(), torch.maximum(x.amax(1), -x.amin(1))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from neuraldbg.capture.provenance import MOST_VIEWS, VIEWS
 from neuraldbg.capture.reduce import strided
 from neuraldbg.records.recording import Fact
 
-__all__ = ["LOSS_FUNCTIONS", "loss_facts", "made_by", "regressed_on"]
+__all__ = ["LOSS_FUNCTIONS", "Open", "loss_facts", "made_by", "regressed_on", "settled"]
+
+# Facts some of which are still tensors, so that nobody waits for a device in the midst of a forward pass.
+Open = dict[str, Fact | Tensor]
 
 LOSS_FUNCTIONS = frozenset(
     {
@@ -44,14 +48,17 @@ ROWS = 512
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # Autograd nodes of losses that keep their target until the backward pass, and how far behind the loss they stand.
 REGRESSIONS = ("MseLoss", "SmoothL1Loss", "HuberLoss")
+FLAGS = frozenset({"input_rows_sum_to_one", "input_log_probabilities"})
+# What says nothing where no row carries a label.
+OF_LABELS = frozenset({"label_entropy", "accuracy", "confident", "confident_wrong"})
 NEAR = 64
 
 
 @torch.no_grad()
 def loss_facts(
     function: str, prediction: Tensor, target: Tensor, reduction: str, maker: str = ""
-) -> dict[str, Fact]:
-    """Return everything that a diagnosis asks of one loss call.
+) -> Open:
+    """Return everything that a diagnosis asks of one loss call; ``settled`` reads what is a tensor.
 
     Parameters
     ----------
@@ -64,7 +71,7 @@ def loss_facts(
     maker
         The operation that made the prediction, where its graph does not tell.
     """
-    facts: dict[str, Fact] = (
+    facts: Open = (
         {"reduction": reduction, "rows": int(prediction.shape[0] or 1)}
         if (prediction.dim())
         else {"reduction": reduction}
@@ -73,8 +80,7 @@ def loss_facts(
     if x.numel() == 0 or target.numel() == 0:
         return facts
     low, high = torch.aminmax(x)
-    facts |= {"input_min": low.item(), "input_max": high.item()}
-    facts["input_std"] = x.std().item() if x.numel() > 1 else 0.0
+    facts |= {"input_min": low, "input_max": high, "input_std": _deviation(x)}
     facts |= _target_facts(target)
     maker = maker or made_by(prediction)
     if maker:
@@ -84,6 +90,28 @@ def loss_facts(
     elif prediction.shape != target.shape:
         facts["shape_mismatch"] = _broadcasts(prediction, target)
     return facts
+
+
+def _deviation(x: Tensor) -> Tensor | float:
+    return x.std() if x.numel() > 1 else 0.0
+
+
+def settled(found: Sequence[Open]) -> list[dict[str, Fact]]:
+    """Return facts as plain values; what is on a device is read in one transfer."""
+    values = [x for facts in found for x in facts.values()]
+    tensors = [x.detach().reshape(()) for x in values if isinstance(x, Tensor)]
+    numbers = iter(torch.stack([x.double() for x in tensors]).tolist() if tensors else ())
+    return [_plain(facts, numbers) for facts in found]
+
+
+def _plain(facts: Open, numbers: Iterator[float]) -> dict[str, Fact]:
+    out: dict[str, Fact] = {}
+    for name, value in facts.items():
+        number = next(numbers) if isinstance(value, Tensor) else value
+        out[name] = bool(number) if name in FLAGS else number
+    if math.isnan(out.get("label_entropy") or 0.0):  # type: ignore[arg-type]
+        return {name: value for name, value in out.items() if name not in OF_LABELS}
+    return out
 
 
 def made_by(prediction: Tensor) -> str:
@@ -114,7 +142,7 @@ def regressed_on(loss: Tensor) -> dict[str, float]:
         if node.name().startswith(REGRESSIONS):
             target = getattr(node, "_saved_target")  # noqa: B009 - torch does not declare it
             found = _target_facts(target)
-            return {name: float(found[name] or 0.0) for name in ("target_mean", "target_std")}
+            return {name: float(found[name]) for name in ("target_mean", "target_std")}  # type: ignore[arg-type]
         ahead += [child for child, _ in node.next_functions if child is not None]
     return {}
 
@@ -128,30 +156,24 @@ def _broadcasts(prediction: Tensor, target: Tensor) -> bool:
     return math.prod(shape) > max(prediction.numel(), target.numel())
 
 
-def _target_facts(target: Tensor) -> dict[str, Fact]:
+def _target_facts(target: Tensor) -> Open:
     y = strided(target, 16384).float()
     low, high = torch.aminmax(y)
-    finite = torch.isfinite(target.sum(dtype=torch.float32)).item()
     return {
-        "target_min": low.item(),
-        "target_max": high.item(),
-        "target_mean": y.mean().item(),
-        "target_std": y.std().item() if y.numel() > 1 else 0.0,
-        "target_nonfinite": 0.0 if finite else 1.0,
+        "target_min": low,
+        "target_max": high,
+        "target_mean": y.mean(),
+        "target_std": _deviation(y),
+        "target_nonfinite": (~torch.isfinite(target.sum(dtype=torch.float32))).float(),
     }
 
 
-def _class_facts(function: str, prediction: Tensor, target: Tensor) -> dict[str, Fact]:
+def _class_facts(function: str, prediction: Tensor, target: Tensor) -> Open:
     logits, labels = _rows(prediction, target)
-    facts: dict[str, Fact] = {"classes": int(logits.shape[1])}
-    total = logits.sum(dim=1)
-    facts["input_rows_sum_to_one"] = bool(
-        (logits.min() >= 0).item() and ((total - 1).abs().max() < 1e-3).item()
-    )
-    mass = logits.exp().sum(dim=1)
-    facts["input_log_probabilities"] = bool(
-        (logits.max() <= 1e-4).item() and ((mass - 1).abs().max() < 1e-2).item()
-    )
+    facts: Open = {"classes": int(logits.shape[1])}
+    total, mass = logits.sum(dim=1), logits.exp().sum(dim=1)
+    facts["input_rows_sum_to_one"] = (logits.min() >= 0) & ((total - 1).abs().max() < 1e-3)
+    facts["input_log_probabilities"] = (logits.max() <= 1e-4) & ((mass - 1).abs().max() < 1e-2)
     if labels is None:
         return facts
     log_p = logits if function == "nll_loss" else logits.log_softmax(dim=1)
@@ -161,14 +183,14 @@ def _class_facts(function: str, prediction: Tensor, target: Tensor) -> dict[str,
 def _rows(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return logits ``(rows, classes)`` and labels ``(rows,)`` of a subsample; labels None if soft."""
     flat = prediction.detach().movedim(1, -1).reshape(-1, prediction.shape[1])
-    chosen = _scattered(flat.shape[0])
+    chosen = _scattered(flat.shape[0], flat.device)
     logits = flat[chosen].float()
     if target.is_floating_point() or target.numel() != flat.shape[0]:
         return logits, None
     return logits, target.detach().reshape(-1)[chosen].long()
 
 
-def _scattered(count: int) -> Tensor | slice:
+def _scattered(count: int, device: torch.device) -> Tensor | slice:
     """Return which of so many rows to look at: all, or one in every stretch, each at another place in its own.
 
     At equal distances the rows of an image could all be of one column, whose labels are those of the border.
@@ -176,26 +198,25 @@ def _scattered(count: int) -> Tensor | slice:
     if count <= ROWS:
         return slice(None)
     place = torch.arange(ROWS, dtype=torch.float64)
-    return ((place + (place * GOLDEN) % 1.0) * (count / ROWS)).long()
+    rows = ((place + (place * GOLDEN) % 1.0) * (count / ROWS)).long()
+    return rows.to(device, non_blocking=True)
 
 
-def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> dict[str, Fact]:
+def _label_facts(log_p: Tensor, labels: Tensor, classes: int) -> Open:
     # Ignored positions (negative index, padding) carry no label.
     valid = (labels >= 0) & (labels < classes)
-    if not valid.any().item():
-        return {}
-    log_p, labels = log_p[valid], labels[valid]
-    share = torch.bincount(labels, minlength=classes).float() / labels.numel()
-    seen = share[share > 0]
+    labels, count = labels.clamp(0, classes - 1), valid.sum()
+    # As many operations whatever the labels are: to choose among them would wait for the device.
+    share = torch.zeros(classes, device=labels.device).index_add_(0, labels, valid.float()) / count
     # Miller & Madow 1955: a sample of n labels underestimates the entropy by (seen - 1) / 2n.
-    entropy = -(seen * seen.log()).sum().item() + (seen.numel() - 1) / (2 * labels.numel())
+    entropy = torch.special.entr(share).sum() + ((share > 0).sum() - 1) / (2 * count)
     top = log_p.max(dim=1)
     own = log_p.gather(1, labels[:, None])[:, 0]
-    confident = top.values > math.log(0.8)
+    confident = valid & (top.values > math.log(0.8))
     wrong = confident & (own < math.log(0.1))
     return {
-        "label_entropy": min(entropy, math.log(classes)),
-        "accuracy": (top.indices == labels).float().mean().item(),
-        "confident": confident.float().mean().item(),
-        "confident_wrong": wrong.float().mean().item(),
+        "label_entropy": entropy.clamp(max=math.log(classes)),
+        "accuracy": (valid & (top.indices == labels)).sum() / count,
+        "confident": confident.sum() / count,
+        "confident_wrong": wrong.sum() / count,
     }

@@ -27,24 +27,21 @@ class GradientMeter:
         Judges the first that is not finite.
     watch
         Knows the order of the layers.
-    far
-        Whether they live on a device, where reading one would stall it.
 
     Attributes
     ----------
+    far
+        Whether they live on a device, where reading one would stall it: they are judged later.
     rewritten
         Whether gradients were seen to change between a backward pass and the step that used them: clipping
-        does that, and spreads one bad entry over all of them. Never set for gradients on a device.
+        does that, and spreads one bad entry over all of them.
     """
 
-    def __init__(
-        self, gradients: Gradients, incidents: Incidents, watch: LayerWatch, *, far: bool
-    ) -> None:
-        self.rewritten = False
+    def __init__(self, gradients: Gradients, incidents: Incidents, watch: LayerWatch) -> None:
+        self.rewritten = self.far = False
         self._gradients = gradients
         self._incidents = incidents
         self._watch = watch
-        self._far = far
 
     def take_raw(self, tick: Tick, scale: Tensor | float | None) -> bool:
         """Measure the whole before clipping, which would spread one bad entry over all gradients.
@@ -57,17 +54,25 @@ class GradientMeter:
             Factor that a gradient scaler put on the loss, None without one. Its search for a factor makes
             gradients overflow now and then: these are not measured and not judged.
         """
-        raw = self._gradients.total()
+        indices, found = self._gradients.everyone()
+        raw = together(found)
         if scale is not None:
-            raw = raw / scale
-            if not self._far and not math.isfinite(raw):
+            raw, tick.scaled = raw / scale, True
+            if not self.far and not math.isfinite(raw):
                 return False
-        elif not (self._far or self.rewritten):
+        elif not self.rewritten:
             self._gradients.leave()
         tick.run["grad_norm_raw"] = raw
-        return not (self._far or math.isfinite(raw)) and self._judge(
-            tick, *self._gradients.everyone()
-        )
+        if self.far:
+            self._keep_raw(tick, indices, found)
+            return False
+        return not math.isfinite(raw) and self._judge(tick, indices, found)
+
+    @staticmethod
+    def _keep_raw(tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> None:
+        # Of several backward passes of a step the last one has the gradients of all.
+        if found:
+            tick.raw_index, tick.raw = indices, torch.stack(tuple(found))
 
     def probe_raw(self, tick: Tick, scale: Tensor | float | None) -> bool:
         """Look before clipping on a step that is not sampled: at a probe, and at all if it is bad.
@@ -78,6 +83,9 @@ class GradientMeter:
             As in ``take_raw``: what overflows behind a scaler is none of ours.
         """
         if scale is not None:
+            return False
+        if self.far:
+            self._keep_raw(tick, *self._gradients.everyone())
             return False
         _, norm = self._gradients.probe(self._watch.place)
         return not math.isfinite(norm) and self._judge(tick, *self._gradients.everyone())
@@ -95,7 +103,7 @@ class GradientMeter:
         scale
             Factor that a fused optimizer is about to take out of its gradients, None if there is none.
         """
-        if tick.sampled or self._far or scale is not None:
+        if tick.sampled or self.far or scale is not None:
             return self._take_all(tick, scale)
         index, norm = self._gradients.probe(self._watch.place)
         if index < 0:
@@ -105,11 +113,15 @@ class GradientMeter:
 
     def take_of(self, tick: Tick, indices: Sequence[int]) -> None:
         """Measure the gradients of an optimizer that steps as soon as they are there."""
-        if self._far or not (tick.sampled or tick.grad is None):
+        if not (tick.sampled or tick.grad is None):
             return
         mine, found = self._gradients.of(indices)
-        before = () if tick.grad is None else tick.grad
         tick.grad_index = (*tick.grad_index, *mine)
+        if self.far:
+            parts = found if tick.grad is None else [*tick.grad, *found]
+            tick.grad = torch.stack(parts) if parts else None
+            return
+        before = () if tick.grad is None else tick.grad
         tick.grad = (*before, *(norm.item() for norm in found))
 
     def _take_all(self, tick: Tick, scale: Tensor | None) -> bool:
@@ -118,19 +130,24 @@ class GradientMeter:
             return False
         if scale is not None:
             # The optimizer takes the factor out itself, and skips the step if need be.
-            found = [norm / scale for norm in found]
+            found, tick.scaled = [norm / scale for norm in found], True
         tick.grad_index, tick.grad = indices, torch.stack(found)
         if tick.sampled:
             self._compare(tick, together(found))
-        return not self._far and scale is None and self._judge(tick, indices, found)
+        if self.far:
+            tick.probe = self._gradients.probe_of(self._watch.place)
+            return False
+        return scale is None and self._judge(tick, indices, found)
 
     def _compare(self, tick: Tick, used: Tensor | float) -> None:
         """Note the norm that an optimizer uses, and whether it is that of the gradients left for it."""
         tick.run["grad_norm_used"] = used
-        if not (self._far or self.rewritten):
+        if not self.rewritten:
             # A write through ``.data`` shows in the norm only, and a clip that left all as it was only as a write.
             written = self._gradients.rewritten()
-            self.rewritten = written or bool(tick.run.get("grad_norm_raw", used) != used)
+            self.rewritten = written or (
+                not self.far and bool(tick.run.get("grad_norm_raw", used) != used)
+            )
 
     def _judge(self, tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> bool:
         sizes = dict(zip(indices, torch.stack(tuple(found)).tolist(), strict=True))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from neuraldbg.capture.bank import unit_axis
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
-from neuraldbg.capture.losses import loss_facts
+from neuraldbg.capture.losses import Open, loss_facts, settled
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import LossCall
@@ -36,6 +37,7 @@ class Notes:
         self.step = 0
         self.inside = 0
         self.losses: list[LossCall] = []
+        self._open: list[tuple[LossCall, Open]] = []
         self.guard = guard
         self._incidents = incidents
 
@@ -73,11 +75,19 @@ class Notes:
     ) -> None:
         """Take the call of a loss function."""
         # What a rank holds of a distributed prediction need not be whole rows.
-        if len(self.losses) < MOST_LOSSES and local(prediction) is prediction:
+        if len(self.losses) + len(self._open) < MOST_LOSSES and local(prediction) is prediction:
             facts = loss_facts(name, prediction, target, reduction, maker)
             if value is not None:
-                facts["value"] = value.detach().item()
-            self.losses.append(LossCall(step=self.step, function=name, layer=layer, facts=facts))
+                facts["value"] = value.detach()
+            self._open.append((LossCall(step=self.step, function=name, layer=layer), facts))
+            if not prediction.is_cuda:
+                self.settle()
+
+    def settle(self) -> None:
+        """Read the facts of losses that live on a device."""
+        waiting, self._open = self._open, []
+        plain = settled([facts for _, facts in waiting])
+        self.losses += [replace(call, facts=f) for (call, _), f in zip(waiting, plain, strict=True)]
 
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""

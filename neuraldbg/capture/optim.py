@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import Updates
-from neuraldbg.capture.reduce import PROBES, are_cleared
+from neuraldbg.capture.reduce import PROBES, all_of, are_cleared, once, unless
 from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
@@ -54,7 +55,7 @@ class Entry:
     rates: list[object] = field(default_factory=list)
     restless: bool = False
     steps: int = 0
-    cleared: bool = True
+    cleared: bool | Tensor = True
     backwards: int = 0
     gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
     residues: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -235,10 +236,13 @@ class OptimizerBook:
         if optimizer is None:
             return (), ()
         rates = [group.get("lr") for group in optimizer.param_groups]
-        if closely or entry.restless or rates != entry.rates:
+        tensors = [rate for rate in rates if isinstance(rate, Tensor)]
+        # One on a device is read when there is time.
+        far = any(rate.is_cuda for rate in tensors)
+        if closely or (not far and (entry.restless or rates != entry.rates)):
             entry.rates = rates
             # A tensor changes without becoming another object.
-            entry.restless = any(isinstance(rate, Tensor) for rate in rates)
+            entry.restless = bool(tensors) and not far
             found = _columns(optimizer.param_groups, entry.first_group)
             entry.keys = tuple(key for key, _ in found)
             entry.values = tuple(value for _, value in found)
@@ -257,20 +261,20 @@ class OptimizerBook:
         """A backward pass begins: see whether gradients of the last step are still there."""
         for entry in self._entries.values():
             entry.backwards += 1
-            if not entry.cleared:
+            if entry.cleared is not True:
                 # A list of parameters to clear may be older than the last group.
-                entry.cleared = all(are_cleared(own, entry.residues) for own in entry.by_group)
-                if closely and entry.cleared and (left := _left_over(entry)) is not None:
+                entry.cleared = once(entry.cleared, partial(_are_all_cleared, entry))
+                if closely and entry.cleared is True and (left := _left_over(entry)) is not None:
                     # From now on it is asked at every step.
                     entry.by_group.append([left])
-                    entry.cleared = False
+                    entry.cleared = are_cleared([left])
 
-    def residue(self, entry: Entry) -> float | None:
+    def residue(self, entry: Entry) -> Tensor | float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
         entry.steps += 1
         if not entry.backwards:
             return _put_by_hand(entry)
-        value = 0.0 if entry.cleared else 1.0
+        value = unless(entry.cleared)
         entry.cleared, entry.backwards = False, 0
         return value if entry.steps > 1 else None
 
@@ -302,6 +306,10 @@ def _by_group(
     return [[p for p in group["params"] if id(p) in known] for group in groups]
 
 
+def _are_all_cleared(entry: Entry) -> bool | Tensor:
+    return all_of(are_cleared(own, entry.residues) for own in entry.by_group)
+
+
 def _left_over(entry: Entry) -> nn.Parameter | None:
     """Return a parameter whose gradient was not cleared although others were: a part of the model was forgotten.
 
@@ -309,7 +317,7 @@ def _left_over(entry: Entry) -> nn.Parameter | None:
     """
     for parameter in entry.params[:: -(-len(entry.params) // ASKED)]:
         seen = id(parameter) in entry.residues
-        if not are_cleared([parameter], entry.residues) and seen:
+        if are_cleared([parameter], entry.residues) is not True and seen:
             return parameter
     return None
 
@@ -354,7 +362,4 @@ def _settings(group: dict[str, object]) -> dict[str, Fact]:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, Tensor):
-        # Reading a learning rate that lives on the device would stall it.
-        return None if value.is_cuda else float(value)
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float, Tensor)) else None

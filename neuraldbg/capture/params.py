@@ -130,9 +130,11 @@ class Updates:
             name, memory = _memory(group)
             if not found or not name or any(name not in s for s in states):
                 continue
-            step = float(states[0].get("step", 0.0))
-            if step >= 1.0:
-                correction = 1.0 - memory**step
+            step = states[0].get("step", 0.0)
+            # On a device it is not read; there it counts from one on where there are moments.
+            far = isinstance(step, Tensor) and step.is_cuda
+            if far or float(step) >= 1.0:
+                correction = 1.0 - memory ** (step if far else float(step))
                 moments = [self._moments.of(i, s[name]) for i, s in zip(found, states, strict=True)]
                 mine = gradients if len(found) == len(gradients) else gradients[found]
                 eps = float(group.get("eps", 1e-8))
@@ -148,7 +150,7 @@ class Updates:
         places: list[int],
         gradients: Tensor,
         moments: list[Tensor],
-        correction: float,
+        correction: Tensor | float,
         eps: float,
     ) -> Rows:
         bank, count = lay(moments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -13,14 +13,17 @@ from neuraldbg.capture.shards import local_gradient
 __all__ = [
     "PROBES",
     "Numbers",
+    "all_of",
     "are_cleared",
     "autocast_dtype",
     "first_float",
     "float_tensors",
     "in_backward",
     "in_full_precision",
+    "once",
     "scalar",
     "strided",
+    "unless",
 ]
 
 Numbers = list[tuple[str, Tensor]]
@@ -87,8 +90,10 @@ def autocast_dtype(device: str) -> str:
     return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
 
 
-def are_cleared(params: Sequence[Tensor], before: dict[int, tuple[int, int]] | None = None) -> bool:
-    """Return whether the first trainable parameters hold no gradient, or zeros.
+def are_cleared(
+    params: Sequence[Tensor], before: dict[int, tuple[int, int]] | None = None
+) -> bool | Tensor:
+    """Return whether the first trainable parameters hold no gradient, or zeros; for a device a flag on it.
 
     Parameters
     ----------
@@ -99,6 +104,7 @@ def are_cleared(params: Sequence[Tensor], before: dict[int, tuple[int, int]] | N
         backward pass has touched since is that of a parameter out of use, and nothing is added to it.
     """
     looked = 0
+    far: list[Tensor] = []
     for parameter in params:
         if parameter.requires_grad:
             gradient = local_gradient(parameter)
@@ -107,14 +113,38 @@ def are_cleared(params: Sequence[Tensor], before: dict[int, tuple[int, int]] | N
                 if before.get(id(parameter)) == state:
                     continue
                 before[id(parameter)] = state
-            if gradient is not None and not _is_zero(gradient):
+            if gradient is not None and gradient.is_cuda:
+                # Reading a device would stall it.
+                far.append(gradient.detach().any())
+            elif gradient is not None and bool(gradient.detach().any().item()):
                 return False
             looked += 1
             if looked == PROBES:
                 break
-    return True
+    return all_of(~flag for flag in far)
 
 
-def _is_zero(gradient: Tensor) -> bool:
-    # Reading a device would stall it: there only a gradient that is gone counts as cleared.
-    return not gradient.is_cuda and not bool(gradient.detach().any().item())
+def all_of(flags: Iterable[bool | Tensor]) -> bool | Tensor:
+    """Return whether all flags hold; a flag on a device if only that knows."""
+    far = []
+    for flag in flags:
+        if flag is False:
+            return False
+        if isinstance(flag, Tensor):
+            far.append(flag)
+    return torch.stack([flag.to(far[0].device) for flag in far]).all() if far else True
+
+
+def once(before: bool | Tensor, ask: Callable[[], bool | Tensor]) -> bool | Tensor:  # noqa: FBT001 - a flag like that which is returned
+    """Return whether a flag holds or did before; asked for only where it is not known to have."""
+    if before is True:
+        return True
+    now = ask()
+    if now is True or before is False:
+        return now
+    return before if now is False else before | now
+
+
+def unless(flag: bool | Tensor) -> Tensor | float:  # noqa: FBT001 - the value itself
+    """Return 0.0 where a flag holds and 1.0 where it does not, on the device of the flag."""
+    return 1.0 - flag.float() if isinstance(flag, Tensor) else float(not flag)

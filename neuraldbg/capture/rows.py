@@ -10,12 +10,14 @@ from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.tick import Tables, Tick
 from neuraldbg.capture.topology import Blueprint
-from neuraldbg.records.recording import Recording
+from neuraldbg.records.recording import LossCall, Occurrence, Recording
 
 __all__ = ["Rows"]
 
 # Ticks are written many at a time: in a row the same code runs several times faster.
 WRITTEN_TOGETHER = 32
+# Steps whose numbers wait on a device, at most, where none of them is sampled.
+FETCHED_TOGETHER = 256
 
 
 class Rows:
@@ -25,8 +27,6 @@ class Rows:
     ----------
     notes, incidents
         What happened once; handed over with the rows.
-    far
-        Whether numbers may live on a device.
 
     Attributes
     ----------
@@ -36,17 +36,23 @@ class Rows:
         Called whenever new rows were written, inside the user's loop.
     """
 
-    def __init__(self, notes: Notes, incidents: Incidents, *, far: bool) -> None:
+    together = WRITTEN_TOGETHER
+
+    def __init__(self, notes: Notes, incidents: Incidents) -> None:
         self.written: Callable[[], None] | None = None
-        self._notes, self._incidents, self._far = notes, incidents, far
+        self._notes, self._incidents = notes, incidents
         self.waiting: list[Tick] = []
-        self._tables = Tables(far=far)
+        self._tables = Tables()
         self._told = (0, 0)
+
+    def wait_longer(self) -> None:
+        """Numbers live on a device: all that wait are fetched at once, and fetching waits for the device."""
+        self.together = FETCHED_TOGETHER
 
     @property
     def many(self) -> bool:
-        """Whether it pays to write what waits; on a device that would wait for it."""
-        return not self._far and len(self.waiting) >= WRITTEN_TOGETHER
+        """Whether it pays to write what waits."""
+        return len(self.waiting) >= self.together
 
     def flush(self) -> None:
         """Write everything that waits."""
@@ -61,6 +67,14 @@ class Rows:
     def incidents(self) -> int:
         """How many occurrences were noted so far."""
         return len(self._incidents.occurrences)
+
+    def losses(self) -> tuple[LossCall, ...]:
+        """Return the losses seen so far."""
+        return tuple(self._notes.losses)
+
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Return what happened so far, in order of time."""
+        return tuple(sorted(self._incidents.occurrences, key=lambda x: x.step))
 
     @property
     def pending(self) -> tuple[int, int, int]:
@@ -85,7 +99,7 @@ class Rows:
         """Return what of a recording is new since the last part, and forget its numbers."""
         losses, occurrences = self._told
         self._told = len(self._notes.losses), len(self._incidents.occurrences)
-        self._tables = Tables(far=self._far)
+        self._tables = Tables()
         return replace(
             found,
             losses=tuple(self._notes.losses[losses:]),

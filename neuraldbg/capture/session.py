@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.amp import Scaling, grad_scale
-from neuraldbg.capture.assemble import program_facts, topology, unobserved
+from neuraldbg.capture.assemble import Unseen, assembled, program_facts
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.compiled import Listener
 from neuraldbg.capture.functionmode import ModeStack
@@ -24,6 +24,7 @@ from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.params import initial
 from neuraldbg.capture.parts import Parts
+from neuraldbg.capture.peek import Late
 from neuraldbg.capture.reduce import in_backward, scalar
 from neuraldbg.capture.replay import Replay
 from neuraldbg.capture.rows import Rows
@@ -45,6 +46,9 @@ LONG_SILENCE = 4
 class Session:
     """The state of one watched run; every public method is one point of the user's loop."""
 
+    # Whether numbers live on a device, where reading one would stall it, and whether steps were captured there.
+    far = captured = False
+
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
     ) -> None:
@@ -65,19 +69,18 @@ class Session:
         self._outputs: set[int] = set()
         self._strangers = Strangers(self._blueprint)
         self._late = Latecomers(self._blueprint, self._incidents, self._redraw)
-        self._pending: Tensor | float | None = None
-        self._side: Tensor | float | None = None
+        self._pending: Late | Tensor | float | None = None
+        self._side: Late | Tensor | float | None = None
         # Whether gradients came since the last step, or one among them; the most backward passes that a step has had.
         self._seen_backward, self._stepped_inside, self._usual = False, False, 2
-        self._far = any(p.is_cuda for p in self._blueprint.tensors)
         self.notes = Notes(self._incidents, guard)
-        self.rows = Rows(self.notes, self._incidents, far=self._far)
+        self.rows = Rows(self.notes, self._incidents)
         self._tracer = Tracer(self.notes)
         self._modes = ModeStack(self._tracer)
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
-        self._meter = GradientMeter(self._grads, self._incidents, self._watch, far=self._far)
+        self._meter = GradientMeter(self._grads, self._incidents, self._watch)
         self._step = Stepping(self._book, self._grads, self._meter)
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
@@ -184,11 +187,14 @@ class Session:
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
         if self._tick.backwards == 1:
             self.shares.look(root)
-        if root is None or loss is None or loss.is_cuda:
-            self._pending = None if loss is None else loss.detach()
-        else:
-            self._pending = value = loss.item()
+        self._pending = None if root is None or loss is None else self._read(loss, root)
+
+    def _read(self, loss: Tensor, root: Tensor | None) -> Late | Tensor | float:
+        """Return the number of a loss, judged if the backward pass from ``root`` begins."""
+        value: float = loss.item()
+        if root is not None:
             self._judge(value, root)
+        return value
 
     def _judge(self, value: float, root: Tensor) -> None:
         """Look at a loss whose graph is whole."""
@@ -225,7 +231,7 @@ class Session:
         self._seen_backward = True
         if loss is not None and not self._step.evaluations:
             # A closure is evaluated again at other weights: the first one is the loss of the step.
-            tick.losses += (loss,)
+            tick.take(loss)
         if self._stepped_inside:
             self._stepped_inside = False
             self._close()
@@ -246,7 +252,7 @@ class Session:
         self.parts.look(tensors, self._blueprint.param_of)
         self._facts["differentiates"] = True
         if (loss := scalar(tensors)) is not None:
-            self._side = loss.detach() if loss.is_cuda else loss.item()
+            self._side = self._read(loss, None)
 
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
@@ -265,7 +271,7 @@ class Session:
     def _step_begins(self, tick: Tick, mine: Entry, optimizer: torch.optim.Optimizer) -> None:
         if self._side is not None:
             if not self._seen_backward:
-                tick.losses += (self._side,)
+                tick.take(self._side)
             self._side = None
         if tick.sampled:
             self.parts.replay.run()
@@ -306,13 +312,9 @@ class Session:
         tick = self._tick
         tick.stepped = self._hand.seen
         tick.residual(self._hand.residue())
-        if not self._hand.seen and tick.backwards > 1:
-            losses, count = tick.losses, tick.backwards
-            tick.losses, tick.backwards = losses[:1], 1
-            for place in range(1, count):
-                self._close()
-                self._tick.losses, self._tick.backwards = losses[place : place + 1], 1
-        self._close()
+        for losses, backwards in self._hand.steps(tick):
+            self._tick.losses, self._tick.backwards = losses, backwards
+            self._close()
 
     def _close(self) -> None:
         """End the tick and decide how closely to look at the next."""
@@ -338,7 +340,7 @@ class Session:
         self._watch.live, self.notes.inside = False, 0
         if sampled or tick.sampled:
             self._switch()
-        if sampled or self.rows.many:
+        if (sampled and not self.far) or self.rows.many:
             self._flush()
 
     def _switch(self) -> None:
@@ -370,31 +372,21 @@ class Session:
 
     def recording(self) -> Recording:
         """Return everything seen so far, or since the last part, as one frozen value."""
-        if not self._far:
-            self._flush()
-        return Recording(
-            facts={
-                **self._facts,
-                "autocast": self._watch.autocast,
-                "optimizers": len(self._book.infos()),
-                "compiled": self.parts.compiled,
-                "disarmed": self.failed,
-                **self._strangers.facts(self._book.stepped),
-            },
-            topology=topology(self._blueprint, self._watch, self._book.groups(), self._outputs),
-            optimizers=self._book.infos(),
-            **self.rows.columns(self._blueprint),
-            losses=tuple(self.notes.losses),
-            occurrences=tuple(sorted(self._incidents.occurrences, key=lambda x: x.step)),
-            unobserved=unobserved(
-                self._blueprint,
-                self._watch,
-                steps=self.steps,
-                stepped=self._book.any_seen,
-                by_hand=self._hand.seen,
-                losses=bool(self.notes.losses),
-                hidden=self.parts.replay.broken,
-                on_device=self._far,
-                failed=self.failed,
-            ),
+        self._flush()
+        facts: dict[str, Fact] = {
+            **self._facts,
+            "compiled": self.parts.compiled,
+            "disarmed": self.failed,
+            **self._strangers.facts(self._book.stepped),
+        }
+        hidden = self.parts.replay.broken
+        unseen = Unseen(self.steps, self._hand.seen, hidden, self._incidents.unborn, self.captured)
+        return assembled(
+            facts,
+            unseen,
+            blueprint=self._blueprint,
+            watch=self._watch,
+            book=self._book,
+            rows=self.rows,
+            outputs=self._outputs,
         )

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.optim import Entry
-from neuraldbg.capture.reduce import PROBES
-from neuraldbg.capture.rows import WRITTEN_TOGETHER
-from neuraldbg.capture.session import Session
+from neuraldbg.capture.reduce import PROBES, unless
+from neuraldbg.capture.remote import Remote
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["Shortcut"]
 
 
-class Shortcut(Session):
+class Shortcut(Remote):
     """A session that goes the short way through steps that are not sampled and like those before.
 
     These have one optimizer, one backward pass from one number, and gradients that are gone before it. Whatever
@@ -48,7 +47,7 @@ class Shortcut(Session):
 
     def _switch(self) -> None:
         super()._switch()
-        self._usual_entry = None if self._tick.sampled or self._far else self._book.only()
+        self._usual_entry = None if self._tick.sampled else self._book.only()
         if (entry := self._usual_entry) is None:
             return
         self._signs = self._grads.signs()
@@ -80,7 +79,6 @@ class Shortcut(Session):
             or len(tensors) != 1
             or type(root) is not Tensor
             or root.numel() != 1
-            or root.is_cuda
             or self._tick.backwards
             or self.amp.scale is not None
             or self._step.entry is not None
@@ -93,6 +91,9 @@ class Shortcut(Session):
                 return
         self._began = entry.cleared = True
         entry.backwards += 1
+        if root.is_cuda:
+            self._pending = self._hindsight.send(root)
+            return
         self._pending = value = root.item()
         recent = self._incidents.recent
         if recent.left and recent.low <= value <= recent.high:
@@ -120,7 +121,7 @@ class Shortcut(Session):
         tick.backwards = 1
         self._seen_backward = True
         if loss is not None:
-            tick.losses += (loss,)
+            tick.take(loss)
         if self._meter.rewritten:
             self._arm_if(self._step.backward_ended(tick, None))
 
@@ -138,6 +139,10 @@ class Shortcut(Session):
                 and self.amp.scale is None
                 and self._side is None
             ):
+                if self.far:
+                    self._step.entry = entry
+                    self._meter.take(self._tick)
+                    return
                 norm = torch.linalg.vector_norm(gradient).item()
                 if math.isfinite(norm):
                     self._step.entry = entry
@@ -169,8 +174,10 @@ class Shortcut(Session):
                     self._usual_entry = None
                 break
         tick.keys, tick.settings = entry.keys, entry.values
-        tick.run["residual"] = 0.0 if entry.cleared else 1.0
+        tick.run["residual"] = 0.0 if entry.cleared is True else unless(entry.cleared)
         entry.steps, entry.backwards, entry.cleared = entry.steps + 1, 0, False
+        if self.far:
+            self._arm_if(self._hindsight.look())
         following, rhythm = self.steps + 1, self._rhythm
         if (
             tick.backwards != 1
@@ -184,5 +191,5 @@ class Shortcut(Session):
         self.steps = self.notes.step = following
         self._seen_backward = False
         self._tick = Tick(following, sampled=False, traced=False)
-        if len(waiting) >= WRITTEN_TOGETHER:
+        if len(waiting) >= self.rows.together:
             self._flush()

@@ -1,17 +1,19 @@
-"""One optimizer step's numbers: kept on the device until they may be read, then written as rows."""
+"""One optimizer step's numbers: on their device until they are brought to the host, then written as rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
+from neuraldbg.capture.peek import Late
 from neuraldbg.capture.store import Keys, Settings, Table
 
-__all__ = ["Tables", "Tick"]
+__all__ = ["Losses", "Tables", "Tick"]
+
+Losses = tuple[Late | Tensor | float, ...]
 
 
 class Tick:
@@ -35,16 +37,29 @@ class Tick:
         Numbers of layers and of parameters.
     grad_index, grad
         Parameters and the norms of their gradients.
+    raw_index, raw
+        On a device, the same before anybody clipped, where somebody does; to be judged and not written.
+    probe
+        On a device, the parameter whose norm is written where all are well.
+    blocks
+        On a device, names of run-wide numbers and these.
+    scaled
+        Whether a gradient scaler put a factor on the loss: what overflows then is none of ours.
     keys, settings
         Name and group, and value, of the learning rate and the like of every parameter group.
     """
 
     # What most ticks never set stands on the class: one is made for every step of the user.
-    losses: tuple[Tensor | float, ...] = ()
+    losses: Losses = ()
     layer: tuple[Rows, ...] = ()
     param: tuple[Rows, ...] = ()
     grad_index: Sequence[int] = ()
     grad: Tensor | Sequence[float] | None = None
+    raw_index: Sequence[int] = ()
+    raw: Tensor | None = None
+    probe = -1
+    blocks: tuple[tuple[tuple[str, ...], Tensor], ...] = ()
+    scaled = False
     keys: Keys = ()
     settings: tuple[float, ...] = ()
     backwards = 0
@@ -59,7 +74,13 @@ class Tick:
         self.traced = traced
         self.run: dict[str, Tensor | float] = {}
 
-    def residual(self, found: float | None) -> None:
+    def take(self, loss: Late | Tensor | float) -> None:
+        """Take a loss of the step."""
+        if isinstance(loss, Late):
+            loss.step = self.step
+        self.losses += (loss,)
+
+    def residual(self, found: Tensor | float | None) -> None:
         """Note whether the gradients of the step before are still there, if that is known."""
         if found is not None:
             self.run["residual"] = found
@@ -72,16 +93,9 @@ class Tick:
 
 
 class Tables:
-    """The columns of a run, one table per family.
+    """The columns of a run, one table per family."""
 
-    Parameters
-    ----------
-    far
-        Whether numbers may live on a device, to be read in one transfer.
-    """
-
-    def __init__(self, *, far: bool) -> None:
-        self.far = far
+    def __init__(self) -> None:
         self.step = Table(wide=False)
         self.group = Settings()
         self.grad = Table(wide=True)
@@ -89,18 +103,16 @@ class Tables:
         self.param = Table(wide=True)
 
     def write(self, tick: Tick) -> None:
-        """Read all numbers of a tick and append its rows."""
+        """Append the rows of a tick."""
         step, grad = self.step, self.grad
         step.open(tick.step)
         grad.open(tick.step)
         self.group.put(tick.keys, tick.settings)
         losses, numbers = tick.losses, tick.run
-        if self.far:
-            read = _read([*losses, *numbers.values()])
-            losses = tuple(read[: len(losses)])
-            numbers = dict(zip(numbers, read[len(losses) :], strict=True))
         if losses:
-            numbers["loss"] = sum(map(float, losses)) / (1 if tick.shares else len(losses))
+            numbers["loss"] = sum(float(x) for x in losses if not isinstance(x, Late)) / (
+                1 if tick.shares else len(losses)
+            )
         numbers["backwards"] = tick.backwards
         numbers["stepped"] = tick.stepped
         step.put_all(numbers)  # type: ignore[arg-type]
@@ -116,25 +128,9 @@ class Tables:
 
 def _write(table: Table, step: int, found: Sequence[Rows]) -> None:
     table.open(step)
-    for rows, values in zip(found, _read_all([rows.values for rows in found]), strict=True):
-        table.put_rows(rows.indices, rows.names, values)
+    for rows in found:
+        table.put_rows(rows.indices, rows.names, _near(rows.values))
 
 
 def _near(values: Tensor) -> np.ndarray:
     return values.detach().float().cpu().numpy()
-
-
-def _read(numbers: Sequence[Tensor | float]) -> list[float]:
-    """Return numbers as floats, those on a device in one transfer."""
-    far = [t.detach().reshape(()).float() for t in numbers if isinstance(t, Tensor) and t.is_cuda]
-    near = iter(torch.stack(far).tolist() if far else ())
-    return [next(near) if isinstance(t, Tensor) and t.is_cuda else float(t) for t in numbers]
-
-
-def _read_all(blocks: list[Tensor]) -> list[np.ndarray]:
-    """Return blocks as arrays, those on a device in one transfer."""
-    if not any(block.is_cuda for block in blocks):
-        return [_near(block) for block in blocks]
-    flat = torch.cat([block.detach().float().reshape(-1).to(blocks[0].device) for block in blocks])
-    parts = np.split(_near(flat), np.cumsum([block.numel() for block in blocks])[:-1])
-    return [part.reshape(block.shape) for part, block in zip(parts, blocks, strict=True)]

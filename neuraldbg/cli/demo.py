@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuraldbg.cli.say import say, say_diagnosis, say_json, status
+from neuraldbg.errors import UsageError
 
 if TYPE_CHECKING:
     from neuraldbg.debugger import NeuralDbg
@@ -32,12 +33,30 @@ def demo(options: argparse.Namespace) -> int:
             say("\n".join(f"  {case.id:<38} {case.title}" for case in CASES))
         return 0
     case = find(options.name)
+    _on(options.device)
     found = _watched(case, seed=options.seed, fixed=options.fixed, save=options.save)
     diagnosis = found.diagnose()
     say_diagnosis(diagnosis, as_json=options.json)
     if options.report is not None:
         sys.stderr.write(f"report: {found.report(options.report)}\n")
     return status(diagnosis, options.fail_on)
+
+
+def _on(device: str) -> None:
+    """Make models and data on a device from here on."""
+    import torch  # noqa: PLC0415
+
+    if device == torch.get_default_device().type:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        msg = (
+            f"nothing can be trained on the device {device!r}: {str(error).splitlines()[0]}. "
+            "Leave --device out to train on the processor."
+        )
+        raise UsageError(msg) from error
+    torch.set_default_device(device)
 
 
 def _watched(case: Case, *, seed: int, fixed: bool, save: Path | None) -> NeuralDbg:

@@ -81,6 +81,9 @@ def _add_training(commands: Any) -> None:
     command.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another run (default: 0)"
     )
+    command.add_argument(
+        "--device", default="cpu", help="where to train, for example cuda (default: cpu)"
+    )
     command.add_argument("--save", metavar="FILE", type=Path, help="write the recording")
     command.add_argument("--report", metavar="FILE", type=Path, help="write an HTML report")
     _judging(command)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuraldbg.demos.case import Case, Observe, Outcome, Truth
-from neuraldbg.demos.data import characters, diabetes, digits, ratings
+from neuraldbg.demos.data import HOST, characters, diabetes, digits, ratings
 
 __all__ = ["Recipe", "as_case", "null_observe"]
 
@@ -96,7 +96,7 @@ def _train(recipe: Recipe, observe: Observe, seed: int, *, fixed: bool) -> Outco
                 optimizer.zero_grad()
             total = 0.0
             for _ in range(recipe.accumulate):
-                inputs, target = recipe.batch(next(batches), step, fixed)
+                inputs, target = recipe.batch(_here(next(batches)), step, fixed)
                 loss = recipe.loss(model(*inputs), target, fixed) / recipe.accumulate
                 loss.backward()
                 total += loss.item()
@@ -113,7 +113,7 @@ def _train(recipe: Recipe, observe: Observe, seed: int, *, fixed: bool) -> Outco
 def _outcome(recipe: Recipe, model: nn.Module, losses: Sequence[float], seed: int) -> Outcome:
     final = sum(losses[-10:]) / len(losses[-10:])
     model.eval()
-    inputs, target = next(_batches(recipe.data, 512, seed + 1))
+    inputs, target = _here(next(_batches(recipe.data, 512, seed + 1)))
     dtype = next(model.parameters()).dtype
     inputs = tuple(x.to(dtype) if x.is_floating_point() else x for x in inputs)
     with torch.no_grad():
@@ -126,18 +126,26 @@ def _outcome(recipe: Recipe, model: nn.Module, losses: Sequence[float], seed: in
     return Outcome(metric=error, better="lower", loss=final)
 
 
+def _here(batch: Batch) -> Batch:
+    """Return a batch on the device on which models are made."""
+    device = torch.get_default_device()
+    return tuple(x.to(device) for x in batch[0]), batch[1].to(device)
+
+
 def _batches(data: str, size: int, seed: int) -> Iterator[Batch]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(HOST).manual_seed(seed)
     if data == "characters":
         text = characters()
         while True:
-            starts = torch.randint(0, text.numel() - LENGTH - 1, (size,), generator=generator)
-            rows = starts[:, None] + torch.arange(LENGTH + 1)
+            starts = torch.randint(
+                0, text.numel() - LENGTH - 1, (size,), generator=generator, device=HOST
+            )
+            rows = starts[:, None] + torch.arange(LENGTH + 1, device=HOST)
             ids = text[rows]
             yield (ids[:, :-1],), ids[:, 1:]
     columns, target = _table(data)
     while True:
-        index = torch.randint(0, target.shape[0], (size,), generator=generator)
+        index = torch.randint(0, target.shape[0], (size,), generator=generator, device=HOST)
         yield tuple(c[index] for c in columns), target[index]
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuraldbg.capture import Schedule, attach
+from neuraldbg.capture.remote import Remote
 from neuraldbg.capture.session import Session
 from tests.scenarios.loops.programs import LOOPS, Net, batches
 from tests.twins import recorded
@@ -134,7 +135,7 @@ LOSING = [changing(**at) for at in CHANGES.values()]
 @pytest.mark.parametrize("loop", [*LOOPS, *LOSING], ids=[*(x.__name__ for x in LOOPS), *CHANGES])
 def test_the_two_recordings_are_one(monkeypatch, loop):
     short = recorded(loop, RHYTHM)
-    monkeypatch.setattr(attach, "Shortcut", Session)
+    monkeypatch.setattr(attach, "Shortcut", Remote)
     long = recorded(loop, RHYTHM)
     assert short.facts == long.facts
     assert short.facts["disarmed"] == ""

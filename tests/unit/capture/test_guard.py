@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from neuraldbg import capture as package
 from neuraldbg.capture import Schedule
 from neuraldbg.errors import CaptureWarning
+from tests.pretend import Device
 from tests.twins import Watched, assert_same, is_untouched, run, twins, wipe
 
 MODULES = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
@@ -40,6 +41,7 @@ BESIDE = {
     "attach.Capture.steps", "attach.Capture.pending", "attach.Capture.part", "attach.Capture.listen",
     "attach.Capture.follow", "attach.Capture.incidents", "rows.Rows.incidents",
     "attach.Capture._attach", "attach.Capture._fail",
+    "assemble.assembled", "rows.Rows.losses", "rows.Rows.occurrences", "incidents.Incidents.unborn",
     "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.__init__",
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
@@ -49,7 +51,7 @@ BESIDE = {
 }  # fmt: skip
 # Bound before anything is broken here (what they call is broken in its turn), or of use on a device only.
 UNREACHED = {
-    "session.Session._redraw", "incidents.Incidents.bad_input", "layers._nothing", "tick._read",
+    "session.Session._redraw", "incidents.Incidents.bad_input", "layers._nothing",
 }  # fmt: skip
 # Made by the standard library for records.
 GENERATED = {"_replace", "_asdict", "_make"}
@@ -202,7 +204,31 @@ def usual_program(watch):
     return model, losses
 
 
-PROGRAMS = (program, odd_program, usual_program)
+def device_program(watch):
+    """Numbers live on a device: steps with a scaler and without, gradients set to zero, and a first NaN."""
+    torch.manual_seed(3)
+    x, losses = torch.randn(32, 40), []
+    model, scaler = nn.Linear(40, 8), torch.amp.GradScaler("cpu", init_scale=4.0)
+    rate = torch.tensor(1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, capturable=False, foreach=False)
+    with pytest.MonkeyPatch.context() as patch, watch(model):
+        Device(patch)
+        for step in range(24):
+            optimizer.zero_grad(set_to_none=step % 4 > 0)
+            loss = model(x).square().mean() + (float("nan") if step == 22 else 0.0)
+            if step < 8:
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+                optimizer.step()
+            losses.append(loss.item() if step < 22 else 0.0)
+    return model, losses
+
+
+PROGRAMS = (program, odd_program, usual_program, device_program)
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 

@@ -11,7 +11,9 @@ from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.shards import local
@@ -37,12 +39,13 @@ UNITS_LAST = frozenset({"linear", "embedding", "recurrent", "attention"})
 class Rows(NamedTuple):
     """Named numbers of the same layers or parameters.
 
-    ``values`` has shape ``(len(names), len(indices))`` and stays on its device until it may be read.
+    ``values`` has shape ``(len(names), len(indices))`` and stays on its device until it may be read; from then on
+    it is an array of NumPy.
     """
 
     indices: Sequence[int]
     names: tuple[str, ...]
-    values: Tensor
+    values: Tensor | NDArray[np.float32]
 
 
 # -- taking samples -----------------------------------------------------------------------------

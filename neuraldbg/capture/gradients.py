@@ -113,6 +113,21 @@ class Gradients:
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, norms(gradients)
 
+    def stacked(self) -> tuple[list[int], Tensor] | None:
+        """Return the same as two values, the shortest way; None where a gradient is not an ordinary tensor."""
+        indices, gradients = [], []
+        for index, parameter in enumerate(self._blueprint.tensors):
+            gradient = parameter.grad
+            if gradient is not None:
+                if type(gradient) is not Tensor or gradient.layout is not torch.strided:
+                    return None
+                indices.append(index)
+                gradients.append(gradient)
+        if not gradients:
+            return None
+        found = torch._foreach_norm(gradients, 2.0, dtype=torch.float32)  # noqa: SLF001 - the batched norm that optimizers use
+        return indices, torch.stack(found)
+
     def probe(self, place: Mapping[int, int]) -> tuple[int, float]:
         """Return one parameter near the input and the norm of its gradient; index -1 if none holds one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from neuraldbg.capture.incidents import Incidents
@@ -31,7 +31,7 @@ class Hindsight:
         self._incidents = incidents
         self._peek = Peek()
 
-    def send(self, loss: Tensor) -> Late | Tensor:
+    def send(self, loss: Tensor) -> Late:
         """Send for a loss."""
         return self._peek.send(loss)
 
@@ -65,12 +65,12 @@ class Hindsight:
         """
         if not ticks:
             return False
-        land(ticks)
+        well = land(ticks)
         self._peek.arrived(all_are=True)
-        alarms = [self._look_back(tick, order) for tick in ticks]
+        alarms = [self._look_back(tick, order, well=well) for tick in ticks]
         return any(alarms)
 
-    def _look_back(self, tick: Tick, order: Sequence[int]) -> bool:
+    def _look_back(self, tick: Tick, order: Sequence[int], *, well: bool) -> bool:
         incidents, alarm = self._incidents, False
         if tick.run.get("input_nonfinite"):
             incidents.bad_input(tick.step)
@@ -78,23 +78,25 @@ class Hindsight:
             if isinstance(loss, Late) and loss.value is not None and not loss.judged:
                 alarm = incidents.judge_loss(tick.step, loss.value, None) or alarm
         tick.losses = tuple(map(_number, tick.losses))
-        used = tick.grad if isinstance(tick.grad, Tensor) else None
+        if well or tick.scaled:
+            _thin(tick)
+            return alarm
         # Before anybody clipped, then what the step used: a clip spreads one bad entry over all.
-        for index, norms in ((tick.raw_index, tick.raw), (tick.grad_index, used)):
-            if norms is not None and not tick.scaled and not bool(torch.isfinite(norms).all()):
+        for index, norms in ((tick.raw_index, tick.raw), (tick.grad_index, tick.grad)):
+            if isinstance(norms, np.ndarray) and not np.isfinite(norms).all():
                 sizes = dict(zip(index, norms.tolist(), strict=True))
                 return incidents.judge_gradients(tick.step, sizes, order) or alarm
         _thin(tick)
         return alarm
 
 
-def _number(loss: Late | Tensor | float) -> float:
+def _number(loss: Late | float) -> float:
     found = loss.value if isinstance(loss, Late) else float(loss)
     return math.nan if found is None else found
 
 
 def _thin(tick: Tick) -> None:
     """Of gradients that were all well a probe is recorded, as it is without a device."""
-    if not tick.sampled and isinstance(tick.grad, Tensor) and tick.probe in tick.grad_index:
-        place = list(tick.grad_index).index(tick.probe)
-        tick.grad_index, tick.grad = (tick.probe,), (float(tick.grad[place]),)
+    if not tick.sampled and isinstance(tick.grad, np.ndarray) and tick.probe in tick.grad_index:
+        place = tick.grad_index.index(tick.probe)
+        tick.grad_index, tick.grad = (tick.probe,), (tick.grad[place].item(),)

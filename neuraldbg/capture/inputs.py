@@ -120,8 +120,7 @@ class InputLog:
             names = ("input_int_mean", "input_int_std", "input_int_zero_share")
             numbers[2] = (rows == 0).float().mean(1)
         if numbers.is_cuda:
-            for tick, column in zip(ticks, numbers.unbind(1), strict=True):
-                tick.blocks += ((names, column),)
+            ticks[0].blocks += ((names, numbers, ticks),)
             return
         for tick, values in zip(ticks, numbers.T.tolist(), strict=True):
             tick.run.update(zip(names, values, strict=False))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeGuard
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
@@ -13,64 +17,88 @@ from neuraldbg.capture.tick import Tick
 
 __all__ = ["land"]
 
+Array = NDArray[np.float32]
+# What is fetched, and where its numbers go.
+Cargo = list[tuple[Tensor, Callable[[Array], None]]]
 
-def land(ticks: Sequence[Tick]) -> None:
-    """Put numbers on the host in the place of those on a device; this waits for the device."""
-    far: list[Tensor] = []
 
-    def collect(number: Tensor) -> Tensor:
-        far.append(number)
-        return number
+def land(ticks: Sequence[Tick]) -> bool:
+    """Put numbers on the host in the place of those on a device; this waits for the device.
 
+    Returns
+    -------
+    bool
+        Whether all of them are finite.
+    """
+    cargo: Cargo = []
     for tick in ticks:
-        _exchange(tick, collect)
-    if not far:
-        return
-    arrived = iter(_fetch(far))
+        _load(tick, cargo)
+    flat = _fetch([tensor for tensor, _ in cargo]) if cargo else np.empty(0, np.float32)
+    start = 0
+    for tensor, put in cargo:
+        end = start + tensor.numel()
+        put(flat[start:end].reshape(tensor.shape))
+        start = end
     for tick in ticks:
-        _exchange(tick, lambda _: next(arrived))
-        _spread(tick)
+        _finish(tick)
+    return bool(np.isfinite(flat).all())
 
 
-def _exchange(tick: Tick, by: Callable[[Tensor], Tensor]) -> None:
-    """Put something in the place of every tensor of a tick that lives on a device, always in the same order."""
-    if any(isinstance(loss, Tensor) and loss.is_cuda for loss in tick.losses):
-        tick.losses = tuple(
-            by(x) if isinstance(x, Tensor) and x.is_cuda else x for x in tick.losses
-        )
+def _load(tick: Tick, cargo: Cargo) -> None:
+    """Add what of a tick lives on a device."""
     for name, number in tick.run.items():
-        if isinstance(number, Tensor) and number.is_cuda:
-            tick.run[name] = by(number)
-    for name in ("grad", "raw"):
-        found = getattr(tick, name)
-        if isinstance(found, Tensor) and found.is_cuda:
-            setattr(tick, name, by(found))
-    tick.blocks = tuple((names, by(x)) if x.is_cuda else (names, x) for names, x in tick.blocks)
+        if _is_far(number):
+            cargo.append((number, partial(_put_number, tick, name)))
+    if _is_far(tick.grad):
+        cargo.append((tick.grad, partial(setattr, tick, "grad")))
+    if _is_far(tick.raw):
+        cargo.append((tick.raw, partial(setattr, tick, "raw")))
+    for names, values, owners in tick.blocks:
+        cargo.append((values, partial(_put_block, names, owners)))
     if tick.sampled:
-        tick.layer = tuple(_rows(rows, by) for rows in tick.layer)
-        tick.param = tuple(_rows(rows, by) for rows in tick.param)
+        _load_rows(tick, "layer", cargo)
+        _load_rows(tick, "param", cargo)
 
 
-def _rows(rows: Rows, by: Callable[[Tensor], Tensor]) -> Rows:
-    return rows._replace(values=by(rows.values)) if rows.values.is_cuda else rows
+def _load_rows(tick: Tick, name: str, cargo: Cargo) -> None:
+    for place, rows in enumerate(getattr(tick, name)):
+        if _is_far(rows.values):
+            cargo.append((rows.values, partial(_put_rows, tick, name, place)))
 
 
-def _fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors as float32 on the host, each with its shape."""
+def _is_far(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.is_cuda
+
+
+def _put_number(tick: Tick, name: str, value: Array) -> None:
+    tick.run[name] = value.item()
+
+
+def _put_block(names: Sequence[str], owners: Sequence[Tick], values: Array) -> None:
+    for tick, column in zip(owners, values.T.tolist(), strict=True):
+        tick.run.update(zip(names, column, strict=False))
+
+
+def _put_rows(tick: Tick, name: str, place: int, values: Array) -> None:
+    found: list[Rows] = list(getattr(tick, name))
+    found[place] = found[place]._replace(values=values)
+    setattr(tick, name, tuple(found))
+
+
+def _fetch(tensors: Sequence[Tensor]) -> Array:
+    """Return the entries of all tensors, one after the other, as float32 on the host."""
     device = tensors[0].device
-    flat = torch.cat([t.detach().reshape(-1).to(device, torch.float32) for t in tensors]).cpu()
-    parts = flat.split([t.numel() for t in tensors])
-    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+    flat = torch.cat([t.detach().reshape(-1).to(device, torch.float32) for t in tensors])
+    return flat.cpu().numpy()
 
 
-def _spread(tick: Tick) -> None:
-    """Turn what was kept together, or unfinished, into the numbers of a run."""
-    for names, values in tick.blocks:
-        tick.run.update(zip(names, values.tolist(), strict=False))
+def _finish(tick: Tick) -> None:
+    """Turn what was unfinished into the numbers of a run."""
     tick.blocks = ()
-    total = tick.run.pop("input_total", tick.run.get("input_mean"))
-    if total is not None and "input_nonfinite" not in tick.run:
-        tick.run["input_nonfinite"] = float(not math.isfinite(total))
-    if tick.scaled and not math.isfinite(tick.run.get("grad_norm_raw", 0.0)):
+    run = tick.run
+    total = run.pop("input_total", run.get("input_mean"))
+    if total is not None and "input_nonfinite" not in run:
+        run["input_nonfinite"] = float(not math.isfinite(total))
+    if tick.scaled and not math.isfinite(run.get("grad_norm_raw", 0.0)):
         # A scaler looks for its factor by overflowing now and then.
-        del tick.run["grad_norm_raw"]
+        del run["grad_norm_raw"]

@@ -35,32 +35,28 @@ class Late:
 
 
 class _Place(NamedTuple):
-    """A cell of pinned memory, and what tells that its number is there."""
+    """A cell of pinned memory for numbers of a device, and what tells that one is there."""
 
+    device: torch.device
     cell: Tensor
     event: torch.cuda.Event
 
 
 class Peek:
-    """Copies single numbers of one device to the host, in the order of its work."""
+    """Copies single numbers to the host, each in the order of the work of its device."""
 
     def __init__(self) -> None:
-        self._device: torch.device | None = None
-        self._free: list[_Place] = []
+        self._free: dict[torch.device, list[_Place]] = {}
         self._flying: deque[tuple[Late, _Place]] = deque()
 
-    def send(self, number: Tensor) -> Late | Tensor:
-        """Send for a number; of another device than the first one a copy is returned, which waits there."""
-        if self._device is None:
-            self._device = number.device
-        if number.device != self._device:
-            return number.detach().clone()
-        if not self._free:
-            self._more(number.dtype)
-        late, place = Late(), self._free.pop()
+    def send(self, number: Tensor) -> Late:
+        """Send for a number."""
+        device = number.device
+        free = self._free.get(device) or self._more(number)
+        late, place = Late(), free.pop()
         # Converted on its way, if need be.
         place.cell.copy_(number.detach().reshape(()), non_blocking=True)
-        place.event.record(torch.cuda.current_stream(self._device))
+        place.event.record(torch.cuda.current_stream(device))
         self._flying.append((late, place))
         return late
 
@@ -78,11 +74,14 @@ class Peek:
             if all_are:
                 place.event.synchronize()
             late.value = place.cell.item()
-            self._free.append(place)
+            self._free[place.device].append(place)
             found.append(late)
         return found
 
-    def _more(self, dtype: torch.dtype) -> None:
-        kind = torch.float64 if dtype == torch.float64 else torch.float32
+    def _more(self, number: Tensor) -> list[_Place]:
+        kind = torch.float64 if number.dtype == torch.float64 else torch.float32
         cells = torch.empty(TOGETHER, dtype=kind, device="cpu", pin_memory=True)
-        self._free += [_Place(cell, torch.cuda.Event()) for cell in cells.unbind()]
+        made = [_Place(number.device, cell, torch.cuda.Event()) for cell in cells.unbind()]
+        free = self._free.setdefault(number.device, [])
+        free += made
+        return free

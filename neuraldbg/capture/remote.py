@@ -56,13 +56,13 @@ class Remote(Session):
             self._find_device()
         super().forward_begins(args, kwargs)
 
-    def _read(self, loss: Tensor, root: Tensor | None) -> Late | Tensor | float:
+    def _read(self, loss: Tensor, root: Tensor | None) -> Late | float:
         if not loss.is_cuda:
             return super()._read(loss, root)
         late = self._hindsight.send(loss)
         if root is not None and self._tick.sampled and not self._tick.backwards:
             self._flush()
-            if isinstance(late, Late) and late.value is not None:
+            if late.value is not None:
                 late.judged = True
                 self._judge(late.value, root)
         return late

@@ -69,8 +69,8 @@ class Session:
         self._outputs: set[int] = set()
         self._strangers = Strangers(self._blueprint)
         self._late = Latecomers(self._blueprint, self._incidents, self._redraw)
-        self._pending: Late | Tensor | float | None = None
-        self._side: Late | Tensor | float | None = None
+        self._pending: Late | float | None = None
+        self._side: Late | float | None = None
         # Whether gradients came since the last step, or one among them; the most backward passes that a step has had.
         self._seen_backward, self._stepped_inside, self._usual = False, False, 2
         self.notes = Notes(self._incidents, guard)
@@ -189,7 +189,7 @@ class Session:
             self.shares.look(root)
         self._pending = None if root is None or loss is None else self._read(loss, root)
 
-    def _read(self, loss: Tensor, root: Tensor | None) -> Late | Tensor | float:
+    def _read(self, loss: Tensor, root: Tensor | None) -> Late | float:
         """Return the number of a loss, judged if the backward pass from ``root`` begins."""
         value: float = loss.item()
         if root is not None:

@@ -139,14 +139,15 @@ class Shortcut(Remote):
                 and self.amp.scale is None
                 and self._side is None
             ):
+                tick = self._tick
                 if self.far:
+                    if (found := self._grads.stacked()) is not None:
+                        self._step.entry, tick.probe = entry, self._index[0]
+                        tick.grad_index, tick.grad = found
+                        return
+                elif math.isfinite(norm := torch.linalg.vector_norm(gradient).item()):
                     self._step.entry = entry
-                    self._meter.take(self._tick)
-                    return
-                norm = torch.linalg.vector_norm(gradient).item()
-                if math.isfinite(norm):
-                    self._step.entry = entry
-                    self._tick.grad_index, self._tick.grad = self._index, (norm,)
+                    tick.grad_index, tick.grad = self._index, (norm,)
                     return
         super().optimizer_begins(optimizer)
         if entry is not None and self._book.only() is not entry:

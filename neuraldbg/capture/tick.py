@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
@@ -13,7 +14,8 @@ from neuraldbg.capture.store import Keys, Settings, Table
 
 __all__ = ["Losses", "Tables", "Tick"]
 
-Losses = tuple[Late | Tensor | float, ...]
+Numbers = NDArray[np.float32]
+Losses = tuple[Late | float, ...]
 
 
 class Tick:
@@ -42,7 +44,7 @@ class Tick:
     probe
         On a device, the parameter whose norm is written where all are well.
     blocks
-        On a device, names of run-wide numbers and these.
+        On a device, names of run-wide numbers, these, and the ticks that they are of, this one among them.
     scaled
         Whether a gradient scaler put a factor on the loss: what overflows then is none of ours.
     keys, settings
@@ -54,11 +56,11 @@ class Tick:
     layer: tuple[Rows, ...] = ()
     param: tuple[Rows, ...] = ()
     grad_index: Sequence[int] = ()
-    grad: Tensor | Sequence[float] | None = None
+    grad: Tensor | Numbers | Sequence[float] | None = None
     raw_index: Sequence[int] = ()
-    raw: Tensor | None = None
+    raw: Tensor | Numbers | None = None
     probe = -1
-    blocks: tuple[tuple[tuple[str, ...], Tensor], ...] = ()
+    blocks: tuple[tuple[tuple[str, ...], Tensor, Sequence[Tick]], ...] = ()
     scaled = False
     keys: Keys = ()
     settings: tuple[float, ...] = ()
@@ -74,7 +76,7 @@ class Tick:
         self.traced = traced
         self.run: dict[str, Tensor | float] = {}
 
-    def take(self, loss: Late | Tensor | float) -> None:
+    def take(self, loss: Late | float) -> None:
         """Take a loss of the step."""
         if isinstance(loss, Late):
             loss.step = self.step
@@ -116,7 +118,7 @@ class Tables:
         numbers["backwards"] = tick.backwards
         numbers["stepped"] = tick.stepped
         step.put_all(numbers)  # type: ignore[arg-type]
-        if isinstance(tick.grad, Tensor):
+        if isinstance(tick.grad, (Tensor, np.ndarray)):
             grad.put_rows(tick.grad_index, ("grad_norm",), _near(tick.grad)[None])
         elif tick.grad is not None:
             for index, value in zip(tick.grad_index, tick.grad, strict=True):
@@ -132,5 +134,7 @@ def _write(table: Table, step: int, found: Sequence[Rows]) -> None:
         table.put_rows(rows.indices, rows.names, _near(rows.values))
 
 
-def _near(values: Tensor) -> np.ndarray:
+def _near(values: Tensor | Numbers) -> Numbers:
+    if isinstance(values, np.ndarray):
+        return values
     return values.detach().float().cpu().numpy()

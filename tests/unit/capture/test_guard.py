@@ -216,7 +216,7 @@ def device_program(watch):
         for step in range(24):
             optimizer.zero_grad(set_to_none=step % 4 > 0)
             loss = model(x).square().mean() + (float("nan") if step == 22 else 0.0)
-            if step < 8:
+            if 12 <= step < 22:
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
                 scaler.update()

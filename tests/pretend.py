@@ -18,29 +18,34 @@ __all__ = ["Device"]
 READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__")
 # Where numbers are read that are on the host by then, or are brought there.
 FETCHING = frozenset({"land", "write", "settled", "arrived"})
-# So often an event is asked before what it stands for has happened.
-LATENCY = 1
 
 
 class _Event:
     """Happens a while after it was recorded."""
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, latency: int) -> None:
+        self.asked, self.latency = 0, latency
 
     def record(self, _stream: Any) -> None:
         self.asked = 0
 
     def query(self) -> bool:
         self.asked += 1
-        return self.asked > LATENCY
+        return self.asked > self.latency
 
     def synchronize(self) -> None:
-        self.asked = LATENCY
+        self.asked = self.latency
 
 
 class Device:
     """Pretends for as long as a patch lasts.
+
+    Parameters
+    ----------
+    patch
+        Undoes it.
+    latency
+        So often an event is asked before what it stands for has happened.
 
     Attributes
     ----------
@@ -50,11 +55,11 @@ class Device:
         Reads of a tensor outside of these, by the place in the package.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, *, latency: int = 1) -> None:
         self.waits, self.strays = 0, Counter[str]()
         patch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-        patch.setattr(torch.cuda, "Event", _Event)
+        patch.setattr(torch.cuda, "Event", lambda: _Event(latency))
         patch.setattr(torch.cuda, "current_stream", lambda _device: None)
         patch.setattr(peek, "torch", SimpleNamespace(**_unpinned()))
         for name in READS:

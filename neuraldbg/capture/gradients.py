@@ -113,20 +113,36 @@ class Gradients:
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, norms(gradients)
 
-    def stacked(self) -> tuple[list[int], Tensor] | None:
-        """Return the same as two values, the shortest way; None where a gradient is not an ordinary tensor."""
-        indices, gradients = [], []
-        for index, parameter in enumerate(self._blueprint.tensors):
-            gradient = parameter.grad
-            if gradient is not None:
-                if type(gradient) is not Tensor or gradient.layout is not torch.strided:
-                    return None
-                indices.append(index)
-                gradients.append(gradient)
-        if not gradients:
-            return None
-        found = torch._foreach_norm(gradients, 2.0, dtype=torch.float32)  # noqa: SLF001 - the batched norm that optimizers use
-        return indices, torch.stack(found)
+    def sentinels(self, probe: int) -> list[int]:
+        """Return one parameter of every layer, the smallest, and the probe.
+
+        What is not finite in the gradient of a layer's output is in those of all its parameters.
+
+        Parameters
+        ----------
+        probe
+            Index of a parameter whose norm is wanted in any case.
+        """
+        smallest: dict[int, tuple[int, int]] = {}
+        tensors = self._blueprint.tensors
+        # Those of the step before, if they are there: of a part out of use nothing is expected.
+        any_held = any(parameter.grad is not None for parameter in tensors)
+        for index, parameter in enumerate(tensors):
+            size = parameter.numel()
+            used = parameter.grad is not None if any_held else parameter.requires_grad
+            if used and 0 < size <= PROBE_ENTRIES:
+                layer = self._blueprint.params[index].layer
+                smallest[layer] = min(smallest.get(layer, (size, index)), (size, index))
+        return sorted({probe, *(index for _, index in smallest.values())})
+
+    def stacked(self, chosen: Sequence[int]) -> Tensor | None:
+        """Return the norms of the gradients of parameters, the shortest way; None where one is not ordinary or not there."""
+        tensors = self._blueprint.tensors
+        gradients = [tensors[index].grad for index in chosen]
+        for gradient in gradients:
+            if type(gradient) is not Tensor or gradient.layout is not torch.strided:
+                return None
+        return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=torch.float32))  # type: ignore[arg-type] # noqa: SLF001 - the batched norm that optimizers use
 
     def probe(self, place: Mapping[int, int]) -> tuple[int, float]:
         """Return one parameter near the input and the norm of its gradient; index -1 if none holds one.

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.landing import land
@@ -25,15 +24,16 @@ class Hindsight:
     ----------
     incidents
         Told what happened.
+
+    Attributes
+    ----------
+    peek
+        Sends for losses.
     """
 
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
-        self._peek = Peek()
-
-    def send(self, loss: Tensor) -> Late:
-        """Send for a loss."""
-        return self._peek.send(loss)
+        self.peek = Peek()
 
     def look(self) -> bool:
         """Judge the losses that have arrived; return whether one calls for a closer look.
@@ -41,7 +41,7 @@ class Hindsight:
         One that is not finite is left for ``judge``: what came before it has to be known first.
         """
         alarm = False
-        for late in self._peek.arrived():
+        for late in self.peek.arrived():
             if late.step >= 0:
                 alarm = self._judge(late) or alarm
         return alarm
@@ -66,7 +66,7 @@ class Hindsight:
         if not ticks:
             return False
         well = land(ticks)
-        self._peek.arrived(all_are=True)
+        self.peek.arrived(all_are=True)
         alarms = [self._look_back(tick, order, well=well) for tick in ticks]
         return any(alarms)
 

@@ -59,7 +59,7 @@ class Remote(Session):
     def _read(self, loss: Tensor, root: Tensor | None) -> Late | float:
         if not loss.is_cuda:
             return super()._read(loss, root)
-        late = self._hindsight.send(loss)
+        late = self._hindsight.peek.send(loss)
         if root is not None and self._tick.sampled and not self._tick.backwards:
             self._flush()
             if late.value is not None:

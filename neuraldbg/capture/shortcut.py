@@ -21,6 +21,9 @@ from neuraldbg.capture.tick import Tick
 
 __all__ = ["Shortcut"]
 
+# Losses that have arrived from a device are looked at once in so many steps.
+LOOKED_EVERY = 4
+
 
 class Shortcut(Remote):
     """A session that goes the short way through steps that are not sampled and like those before.
@@ -36,6 +39,8 @@ class Shortcut(Remote):
     _signs: Sequence[Tensor] = ()
     _probe: Tensor | None = None
     _index = (-1,)
+    # On a device, parameters whose gradients are looked at: what is not finite shows in one of them.
+    _sentinels: Sequence[int] = ()
     # Whether the backward pass under way began the short way.
     _began = False
 
@@ -53,6 +58,7 @@ class Shortcut(Remote):
         self._signs = self._grads.signs()
         index, self._probe = self._grads.probed(self._watch.place)
         self._index = (index,)
+        self._sentinels = self._grads.sentinels(index) if self.far and index >= 0 else ()
         asked = [p for own in entry.by_group for p in [p for p in own if p.requires_grad][:PROBES]]
         self._clear = (*self._signs, *asked)
         if not self._signs or self._probe is None:
@@ -92,7 +98,7 @@ class Shortcut(Remote):
         self._began = entry.cleared = True
         entry.backwards += 1
         if root.is_cuda:
-            self._pending = self._hindsight.send(root)
+            self._pending = self._hindsight.peek.send(root)
             return
         self._pending = value = root.item()
         recent = self._incidents.recent
@@ -141,9 +147,9 @@ class Shortcut(Remote):
             ):
                 tick = self._tick
                 if self.far:
-                    if (found := self._grads.stacked()) is not None:
+                    if (found := self._grads.stacked(self._sentinels)) is not None:
                         self._step.entry, tick.probe = entry, self._index[0]
-                        tick.grad_index, tick.grad = found
+                        tick.grad_index, tick.grad = self._sentinels, found
                         return
                 elif math.isfinite(norm := torch.linalg.vector_norm(gradient).item()):
                     self._step.entry = entry
@@ -177,7 +183,7 @@ class Shortcut(Remote):
         tick.keys, tick.settings = entry.keys, entry.values
         tick.run["residual"] = 0.0 if entry.cleared is True else unless(entry.cleared)
         entry.steps, entry.backwards, entry.cleared = entry.steps + 1, 0, False
-        if self.far:
+        if self.far and self.steps % LOOKED_EVERY == 0:
             self._arm_if(self._hindsight.look())
         following, rhythm = self.steps + 1, self._rhythm
         if (

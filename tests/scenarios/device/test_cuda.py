@@ -12,8 +12,9 @@ from neuraldbg import NeuralDbg
 from neuraldbg.capture import Schedule
 from tests.scenarios.loops import programs
 from tests.scenarios.loops.programs import LOOPS, Net, adam
+from tests.scenarios.loops.test_device import Sick
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, changing
-from tests.twins import Watched, assert_same, digits_like, is_untouched, recorded, twins
+from tests.twins import Watched, assert_same, digits_like, recorded, twins
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,7 +47,8 @@ def test_a_watched_run_is_the_same_run(name):
     assert_same(plain, watched)
     assert found.facts["disarmed"] == ""
     assert found.facts["device"] == "cuda"
-    assert is_untouched()
+    # The default device of these tests is a mode of its own.
+    assert torch._C._len_torch_function_stack() == 1
 
 
 def mixed(watch, *, dtype=torch.float16, fused=False, scaled=True):
@@ -109,7 +111,8 @@ def test_nothing_waits_for_the_device_between_two_looks(clipped, set_to_none):
 
     def loop(watch, quiet=None):
         model = Net()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        # Adam's counter would be on the device here, and be read by itself.
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9)
         with watch(model):
             for _ in range(48):
                 optimizer.zero_grad(set_to_none=set_to_none)
@@ -135,18 +138,18 @@ def test_nothing_waits_for_the_device_between_two_looks(clipped, set_to_none):
 
 def failing(where, *, at):
     def loop(watch):
-        model, losses = Net(dropout=0.0), []
+        model, losses, sick = Net(dropout=0.0), [], Sick()
+        model.fc2.register_forward_hook(sick)
         optimizer = adam(model, fault=False)
         with watch(model):
             for step, (x, y) in enumerate(programs.batches()):
                 bad = step >= at
+                sick.armed = bad and where == "gradient"
                 optimizer.zero_grad()
                 out = model(x * torch.inf if bad and where == "input" else x)
                 factor = 0.0 if bad and where == "forward" else 1.0
                 loss = F.cross_entropy(out, y) + torch.log(factor * out[0].square().sum())
                 loss.backward()
-                if bad and where == "gradient":
-                    model.fc2.weight.grad[0, 0] = torch.nan
                 optimizer.step()
         return model, losses
 
@@ -295,3 +298,37 @@ def test_what_is_said_on_the_device_is_what_is_said_without(rate, names):
     else:
         assert first is not None
         assert first.mechanism in names
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp2"])
+def test_a_model_of_one_of_one_process_is_watched(how, tmp_path):
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+
+    dist.init_process_group("nccl", f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+
+        def loop(watch):
+            model = Net(dropout=0.0)
+            if how == "ddp":
+                model = nn.parallel.DistributedDataParallel(model)
+            else:
+                fully_shard(model)
+            optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
+            with watch(model):
+                for x, y in programs.batches():
+                    optimizer.zero_grad()
+                    loss = F.cross_entropy(model(x), y)
+                    loss.backward()
+                    optimizer.step()
+                    losses.append(loss.item())
+            return model, losses
+
+        with torch.device("cpu"):
+            found = recorded(loop, RHYTHM)
+        assert found.facts["disarmed"] == ""
+        assert len(found.steps) == programs.STEPS
+        assert found.step["loss"].observed.all()
+        assert found.grad["grad_norm"].observed[:, 0].any()
+    finally:
+        dist.destroy_process_group()

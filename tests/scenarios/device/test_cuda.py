@@ -324,8 +324,7 @@ def test_a_model_of_one_of_one_process_is_watched(how, tmp_path):
                     losses.append(loss.item())
             return model, losses
 
-        with torch.device("cpu"):
-            found = recorded(loop, RHYTHM)
+        found = recorded(loop, RHYTHM)
         assert found.facts["disarmed"] == ""
         assert len(found.steps) == programs.STEPS
         assert found.step["loss"].observed.all()

@@ -18,7 +18,8 @@ from neuraldbg.capture.compiled import is_optimized
 __all__ = ["far_costs", "far_programs"]
 
 NEVER = 10**9
-BLOCK, CLOSE = 32, 4
+# Seconds of a block, steps of one that is looked at closely, and steps whose numbers are fetched together.
+BLOCK_S, CLOSE, TOGETHER = 0.04, 2, 64
 # Those whose time is spent by the processor that starts kernels.
 SMALL = (
     "mlp 4x256, batch 64",
@@ -108,15 +109,12 @@ def _wait() -> None:
         torch.accelerator.synchronize()
 
 
-def _block(
-    step: Callable[[], Tensor], count: int, then: Callable[[], None] = lambda: None
-) -> float:
+def _block(step: Callable[[], object], count: int) -> float:
     """Return the microseconds of a step, over a block of them."""
     _wait()
     start = time.perf_counter_ns()
     for _ in range(count):
         step()
-    then()
     _wait()
     return (time.perf_counter_ns() - start) / count / 1e3
 
@@ -124,17 +122,25 @@ def _block(
 def _watched(
     program: Program, schedule: Schedule, count: int, rounds: int
 ) -> tuple[float, list[float], list[float]]:
-    """Return a plain step, the ratios of watched blocks to their plain neighbours, and of these to one another."""
+    """Return a plain step, the ratios of watched blocks to their plain neighbours, and of these to one another.
+
+    What watched blocks leave on the device is fetched once in so many steps; what that takes is spread over them.
+    """
     capture = Capture(program.model, schedule=schedule)
     capture.start()
     for _ in range(4):
         program.step()
-    plain, ratios, control = [], [], []
+    plain, ratios, control, fetched, since = [], [], [], [], 0
     for _ in range(rounds):
         capture.pause()
         before = _block(program.step, count)
         capture.resume()
-        spent = _block(program.step, count, capture._session._flush)  # noqa: SLF001 - what is left on the device belongs to these steps
+        spent = _block(program.step, count)
+        since += count
+        if since >= TOGETHER:
+            flush = capture._session._flush  # noqa: SLF001 - what is left on the device belongs to these steps
+            fetched.append(_block(flush, 1) / since)
+            since = 0
         capture.pause()
         after = _block(program.step, count)
         capture.resume()
@@ -144,7 +150,9 @@ def _watched(
     capture.stop()
     if failed := capture.recording().facts["disarmed"]:
         raise RuntimeError(failed)
-    return float(np.median(plain)), ratios, control
+    base = float(np.median(plain))
+    late = float(np.median(fetched)) / base if fetched else 0.0
+    return base, [ratio + late for ratio in ratios], control
 
 
 def far_costs(program: Program, budget_s: float) -> Costs:
@@ -152,9 +160,9 @@ def far_costs(program: Program, budget_s: float) -> Costs:
     for _ in range(8):
         program.step()
     once = _block(program.step, 8) / 1e6
-    count = max(4, min(BLOCK, int(budget_s / 30 / once)))
-    rounds = max(5, min(40, int(0.6 * budget_s / (3 * count * once))))
-    close = max(3, min(20, int(0.2 * budget_s / (5 * CLOSE * once))))
+    count = max(2, min(16, int(BLOCK_S / once)))
+    rounds = max(16, min(100, int(0.6 * budget_s / (3 * count * once))))
+    close = max(4, min(20, int(0.2 * budget_s / (5 * CLOSE * once))))
     quiet = Schedule(dense=3, every=NEVER, sparsest=NEVER)
     base, ratios, control = _watched(program, quiet, count, rounds)
     _, sampled, _ = _watched(

@@ -26,6 +26,8 @@ __all__ = ["Capture"]
 _watched: set[int] = set()
 # Our own operations must not be traced.
 UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
+# Asked at every hook: the public function is one more call, and raises where PyTorch was built without CUDA.
+in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
 
 class Capture:
@@ -187,10 +189,13 @@ class Capture:
         """Run work of ours inside the user's loop: an error disarms us and training goes on."""
         if not self._armed:
             return
+        if (session := self._session).far and in_capture():
+            # What runs now is recorded as a CUDA graph, in which nothing of ours has a place.
+            session.captured = True
+            return
         try:
             with UNTRACED():
-                if not self._session.is_in_capture():
-                    work(*args)
+                work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
         if self._on_step is not None and self._told != self._session.steps:

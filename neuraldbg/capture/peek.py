@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +11,8 @@ __all__ = ["Late", "Peek"]
 
 # Places made at a time for numbers that are on their way.
 TOGETHER = 64
+# So many numbers have one event: what tells that the last of them is there tells that all are.
+GROUP = 4
 
 
 class Late:
@@ -34,30 +35,28 @@ class Late:
         self.value: float | None = None
 
 
-class _Place(NamedTuple):
-    """A cell of pinned memory for numbers of a device, and what tells that one is there."""
-
-    device: torch.device
-    cell: Tensor
-    event: torch.cuda.Event
-
-
 class Peek:
-    """Copies single numbers to the host, each in the order of the work of its device."""
+    """Copies single numbers to the host, in the order of the work of their device."""
 
     def __init__(self) -> None:
-        self._free: dict[torch.device, list[_Place]] = {}
-        self._flying: deque[tuple[Late, _Place]] = deque()
+        self._device: torch.device | None = None
+        self._free: list[Tensor] = []
+        self._events: list[torch.cuda.Event] = []
+        self._open: list[tuple[Late, Tensor]] = []
+        self._flying: deque[tuple[torch.cuda.Event, list[tuple[Late, Tensor]]]] = deque()
 
     def send(self, number: Tensor) -> Late:
         """Send for a number."""
-        device = number.device
-        free = self._free.get(device) or self._more(number)
-        late, place = Late(), free.pop()
+        if number.device != self._device:
+            self._turn_to(number)
+        late = Late()
+        cell = self._free.pop() if self._free else self._more(number.dtype)
         # Converted on its way, if need be.
-        place.cell.copy_(number.detach().reshape(()), non_blocking=True)
-        place.event.record(torch.cuda.current_stream(device))
-        self._flying.append((late, place))
+        plain = number.detach()
+        cell.copy_(plain.reshape(()) if plain.dim() else plain, non_blocking=True)
+        self._open.append((late, cell))
+        if len(self._open) == GROUP:
+            self._seal()
         return late
 
     def arrived(self, *, all_are: bool = False) -> list[Late]:
@@ -66,22 +65,37 @@ class Peek:
         Parameters
         ----------
         all_are
-            Whether the device was waited for meanwhile.
+            Whether to wait for what has not; that costs nothing where the device was waited for meanwhile.
         """
+        if all_are and self._open:
+            self._seal()
         found = []
-        while self._flying and (all_are or self._flying[0][1].event.query()):
-            late, place = self._flying.popleft()
+        while self._flying and (all_are or self._flying[0][0].query()):
+            event, group = self._flying.popleft()
             if all_are:
-                place.event.synchronize()
-            late.value = place.cell.item()
-            self._free[place.device].append(place)
-            found.append(late)
+                event.synchronize()
+            self._events.append(event)
+            for late, cell in group:
+                late.value = cell.item()
+                self._free.append(cell)
+                found.append(late)
         return found
 
-    def _more(self, number: Tensor) -> list[_Place]:
-        kind = torch.float64 if number.dtype == torch.float64 else torch.float32
+    def _seal(self) -> None:
+        """Note the point of the device's work at which the open group is there."""
+        event = self._events.pop() if self._events else torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        self._flying.append((event, self._open))
+        self._open = []
+
+    def _turn_to(self, number: Tensor) -> None:
+        """Numbers come from another device from now on: events and groups belong to one."""
+        if self._open:
+            self._seal()
+        self._device, self._events = number.device, []
+
+    def _more(self, dtype: torch.dtype) -> Tensor:
+        kind = torch.float64 if dtype == torch.float64 else torch.float32
         cells = torch.empty(TOGETHER, dtype=kind, device="cpu", pin_memory=True)
-        made = [_Place(number.device, cell, torch.cuda.Event()) for cell in cells.unbind()]
-        free = self._free.setdefault(number.device, [])
-        free += made
-        return free
+        self._free += cells.unbind()
+        return self._free.pop()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.compiled import Listener
@@ -31,13 +30,6 @@ class Remote(Session):
     ) -> None:
         super().__init__(model, schedule, guard, listener)
         self._hindsight = Hindsight(self._incidents)
-
-    def is_in_capture(self) -> bool:
-        """Return whether what runs now is being recorded as a CUDA graph: nothing of ours has a place there."""
-        if not self.far or not torch.cuda.is_current_stream_capturing():
-            return False
-        self.captured = True
-        return True
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
@@ -82,7 +74,10 @@ class Remote(Session):
         super()._close()
 
     def _flush(self) -> None:
-        if self.far:
+        if self.far and self.failed:
+            # What failed would fail again, now in a call of the user's.
+            self.rows.waiting.clear()
+        elif self.far:
             self._inputs.settle()
             self.notes.settle()
             self._arm_if(self._hindsight.land(self.rows.waiting, self._watch.order))

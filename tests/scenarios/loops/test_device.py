@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from neuraldbg.capture import attach
 from tests.pretend import Device
 from tests.scenarios.loops.programs import LOOPS, Net, adam, batches
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, TABLES, changing
@@ -161,7 +162,7 @@ def test_a_model_may_be_moved_to_its_device_inside_the_context(monkeypatch):
 def test_steps_that_are_captured_are_left_alone_and_said_to_be(monkeypatch):
     with monkeypatch.context() as patch:
         Device(patch)
-        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        patch.setattr(attach, "in_capture", lambda: True)
         found = recorded(LOOPS[0], RHYTHM)
     assert len(found.steps) == 0
     assert [x for x in found.unobserved if "CUDA graph" in x.what]

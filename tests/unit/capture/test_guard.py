@@ -221,7 +221,8 @@ def device_program(watch):
                 scaler.step(optimizer)
                 scaler.update()
             else:
-                loss.backward()
+                for _ in range(4 if step == 9 else 1):
+                    loss.backward(retain_graph=True)
                 nn.utils.clip_grad_norm_(model.parameters(), 0.1)
                 optimizer.step()
             losses.append(loss.item() if step < 22 else 0.0)

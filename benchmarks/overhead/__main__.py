@@ -28,8 +28,8 @@ COMPILED = (
 DEVICE = "Step time on a device"
 FAR = (
     "Time of a step on a device with watching over without: blocks of steps in turn, the device waited for at the "
-    "end of each, and what a watched block left on the device fetched and written within its time. "
-    "Control: two blocks that are both without."
+    "end of each; what watched blocks leave on the device is fetched now and then, and what that takes is spread "
+    "over them. Control: two blocks that are both without."
 )
 RIVALS = (
     "CPU time of a step under each tool over that of the plain loop, all tools in turn in one process; the last "

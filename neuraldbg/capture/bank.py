@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuraldbg.capture.reduce import on_one_device
 from neuraldbg.capture.shards import local
 
 __all__ = [
@@ -155,6 +156,7 @@ def lay(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     counts
         float32, shape ``(samples,)``; how many entries of a row are not padding.
     """
+    samples = on_one_device(samples)
     lengths = tuple(s.numel() for s in samples)
     width, pads, counts = _padding(lengths, samples[0].device)
     if pads is None:

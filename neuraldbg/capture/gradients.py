@@ -133,12 +133,16 @@ class Gradients:
             if used and 0 < size <= PROBE_ENTRIES:
                 layer = self._blueprint.params[index].layer
                 smallest[layer] = min(smallest.get(layer, (size, index)), (size, index))
-        return sorted({probe, *(index for _, index in smallest.values())})
+        chosen = sorted({probe, *(index for _, index in smallest.values())})
+        # Norms of parts on several devices do not stack as they are.
+        return chosen if len({tensors[index].device for index in chosen}) == 1 else []
 
     def stacked(self, chosen: Sequence[int]) -> Tensor | None:
         """Return the norms of the gradients of parameters, the shortest way; None where one is not ordinary or not there."""
         tensors = self._blueprint.tensors
         gradients = [tensors[index].grad for index in chosen]
+        if not gradients:
+            return None
         for gradient in gradients:
             if type(gradient) is not Tensor or gradient.layout is not torch.strided:
                 return None

@@ -20,6 +20,7 @@ __all__ = [
     "float_tensors",
     "in_backward",
     "in_full_precision",
+    "on_one_device",
     "once",
     "scalar",
     "strided",
@@ -73,6 +74,14 @@ def strided(tensor: Tensor, limit: int = MAX_SAMPLE) -> Tensor:
 def in_backward() -> bool:
     """Return whether autograd's engine is at work on this thread."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
+
+
+def on_one_device(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return small tensors on the device of the first: parts of a model may live on several."""
+    device = tensors[0].device
+    if all(tensor.device == device for tensor in tensors):
+        return tensors
+    return [tensor.to(device, non_blocking=True) for tensor in tensors]
 
 
 def scalar(tensors: object) -> Tensor | None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
+from neuraldbg.capture.reduce import on_one_device
 from neuraldbg.capture.topology import fan_in
 from tests.loops import clusters, train
 
@@ -296,3 +297,10 @@ def test_a_table_that_is_also_the_output_has_a_scale_to_keep(
         train(model, steps=20, batch=words)
     assert {e.layer for e in dbg.events if e.name == "initialization_huge"} == told
     assert not [e for e in dbg.events if e.name == "initialization_tiny"]
+
+
+def test_small_tensors_of_several_devices_come_to_the_first():
+    far, near = torch.ones(3, device="meta"), torch.ones(3)
+    assert [t.device.type for t in on_one_device([far, near])] == ["meta", "meta"]
+    same = [near, torch.zeros(3)]
+    assert on_one_device(same) is same

@@ -224,7 +224,7 @@ def run_cases(source: str, seeds: Sequence[int], *, again: bool) -> None:
     for ran, v in found:
         first = v.claims[0] if v.claims else None
         said = (
-            [first.mechanism, first.layer, first.step, round(first.probability, 3)]
+            [first.mechanism, first.told, first.step, round(first.probability, 3)]
             if first
             else [None] * 4
         )

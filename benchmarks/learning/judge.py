@@ -50,7 +50,7 @@ class Verdict:
         """Whether the leading claim's layer is right; claims without a true layer are right anywhere."""
         if self.label.layers is None or self.first is None or self.label.second:
             return True
-        return self.first.layer in self.label.layers
+        return self.first.told in self.label.layers
 
     @property
     def onset(self) -> bool | None:

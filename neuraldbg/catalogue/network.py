@@ -259,17 +259,14 @@ MECHANISMS = (
             forbids=effects(initialization_tiny=0.3, loss_solved=0.2),
             role="state",
             remedy="add residual connections or normalization, or replace the saturating nonlinearity by ReLU{gradient_loss}",
-            look_alikes=(
-                "initialization_too_small",
-                "dead_units",
-                "saturated_activations",
-            ),
+            look_alikes=("initialization_too_small", "dead_units", "saturated_activations"),
             equivalents=(
                 (
                     "initialization_too_small",
                     "re-initialise with He or Xavier scale and run 50 steps",
                 ),
             ),
+            stacked=True,
             source="Pascanu et al. 2013; Glorot & Bengio 2010",
         ),
         depth=(
@@ -306,6 +303,7 @@ MECHANISMS = (
             ),
             forbids=effects(initialization_large=0.25, initialization_huge=0.1),
             role="state",
+            stacked=True,
             remedy="clip the gradient norm at {clip_90:.2g}, and scale residual branches or use pre-norm",
             look_alikes=("initialization_too_large", "learning_rate_too_high"),
             source="Pascanu et al. 2013; Zhang et al. 2019, Fixup",

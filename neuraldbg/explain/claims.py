@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
@@ -10,10 +12,12 @@ from neuraldbg.records.event import StepSpan
 from neuraldbg.records.evidence import Evidence, Posterior
 from neuraldbg.records.learned import ClaimMap, OnsetError
 
-__all__ = ["UNKNOWN", "Claim", "claims", "stated_probability", "telling"]
+__all__ = ["UNKNOWN", "Claim", "claims", "stack_of", "stated_probability", "telling"]
 
 UNKNOWN = "unknown_cause"
 FLOOR = 1e-3
+# Fewer layers than this are no stack.
+FEW = 3
 PLATEAU = "loss_plateau"
 # Evidence of at least this share of the most telling counts for the onset.
 TELLING = 0.6
@@ -33,6 +37,8 @@ class Claim:
         Key of its most probable variant; the slug itself for an unknown cause.
     layer
         Dotted name; None for the whole network, the data, the loss or the optimizer.
+    stack
+        Of a mechanism that builds up over many layers, the dotted name of what holds most of them.
     step, steps
         Onset, and the interval that it lies in.
     p_mechanism
@@ -44,10 +50,16 @@ class Claim:
     mechanism: str
     variant: str
     layer: str | None
+    stack: str | None = None
     step: int
     steps: StepSpan
     p_mechanism: float
     probability: float
+
+    @property
+    def told(self) -> str | None:
+        """Where it sits, as the user is told."""
+        return self.stack if self.layer is None else self.layer
 
 
 def claims(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> tuple[Claim, ...]:
@@ -106,11 +118,29 @@ def _claim(
         mechanism=mechanism.slug,
         variant=mechanism.key,
         layer=layer,
+        stack=stack_of(evidence.layers) if mechanism.stacked else None,
         step=step,
         steps=_interval(step, catalogue),
         p_mechanism=_state(p, posterior, catalogue),
         probability=_state(p * places[layer], posterior, catalogue),
     )
+
+
+def stack_of(layers: Sequence[str]) -> str | None:
+    """Return the container of numbered parts that holds most layers, None if it holds few or is the model itself.
+
+    Parameters
+    ----------
+    layers
+        Dotted names.
+    """
+    held: Counter[str] = Counter()
+    for name in layers:
+        parts = name.split(".")
+        held.update(".".join(parts[:i]) for i, part in enumerate(parts) if i and part.isdigit())
+    # Of a stack within a stack the outer one holds at least as many.
+    best = max(held, key=lambda name: (held[name], -len(name)), default=None)
+    return best if best and held[best] >= max(FEW, len(layers) / 2) else None
 
 
 def _unknown(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> Claim:

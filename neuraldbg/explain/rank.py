@@ -138,7 +138,7 @@ class _Teller:
         failure = self._failure(seen, claim.layer)
         return CausalHypothesis(
             mechanism=claim.mechanism,
-            layer=claim.layer,
+            layer=claim.told,
             step=claim.step,
             steps=claim.steps,
             probability=claim.probability,

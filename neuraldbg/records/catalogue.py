@@ -138,6 +138,8 @@ class Mechanism:
         Where it sits when no layer is named: ``the optimizer``, ``the data``, ``the loss`` …
     layered
         True if the claim names a layer.
+    stacked
+        True if it builds up over a stack of layers: the claim then names what holds most of them.
     several
         True if it may sit in several layers at once, each of which is then judged by itself.
     p_whole
@@ -165,6 +167,7 @@ class Mechanism:
     role: Literal["root", "state"] = "root"
     place: str = "the whole network"
     layered: bool = False
+    stacked: bool = False
     several: bool = False
     p_whole: float = 0.15
     spread: Spread = "none"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from neuraldbg.explain.claims import claims, stated_probability, telling
+from neuraldbg.explain.claims import claims, stack_of, stated_probability, telling
 from neuraldbg.records.catalogue import Effect
 from neuraldbg.records.learned import ClaimMap, Learned, OnsetError
 from tests.unit.explain.conftest import CATALOGUE
@@ -103,3 +103,23 @@ def test_what_builds_up_does_not_say_since_when(world) -> None:
         ),
     )
     assert first(world, slow).step != told
+
+
+@pytest.mark.parametrize(
+    ("layers", "stack"),
+    [
+        pytest.param(["encode", "convs.0.lin", "convs.1.lin", "convs.2.lin"], "convs", id="a list"),
+        pytest.param(["net.0", "net.2", "net.4"], "net", id="a sequence with activations between"),
+        pytest.param(
+            [f"blocks.{i}.mlp.{j}" for i in range(3) for j in (0, 2)],
+            "blocks",
+            id="a stack of stacks",
+        ),
+        pytest.param(["0", "2", "4", "6"], None, id="the model itself is the stack"),
+        pytest.param(["fc1", "fc2", "fc3"], None, id="no container"),
+        pytest.param(["heads.0", "heads.1", "a", "b", "c", "d", "e"], None, id="few of many"),
+        pytest.param([], None, id="no layers"),
+    ],
+)
+def test_what_builds_up_over_layers_is_told_with_what_holds_most_of_them(layers, stack):
+    assert stack_of(layers) == stack

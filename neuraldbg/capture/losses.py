@@ -87,9 +87,18 @@ def loss_facts(
         facts["made_by"] = maker
     if function in CLASSIFICATION and prediction.dim() >= 2:
         facts |= _class_facts(function, prediction, target)
+    elif function == "ctc_loss":
+        mass = _sampled_rows(prediction).exp().sum(dim=-1)
+        facts["input_log_probabilities"] = (mass - 1).abs().max() < 1e-2
     elif prediction.shape != target.shape:
         facts["shape_mismatch"] = _broadcasts(prediction, target)
     return facts
+
+
+def _sampled_rows(prediction: Tensor) -> Tensor:
+    """Return some rows of a prediction whose last axis are the classes, as float32."""
+    flat = prediction.detach().reshape(-1, prediction.shape[-1])
+    return flat[_scattered(flat.shape[0], flat.device)].float()
 
 
 def _deviation(x: Tensor) -> Tensor | float:

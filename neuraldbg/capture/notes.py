@@ -97,6 +97,10 @@ class Notes:
         """Take a cut of the graph inside the model."""
         self._incidents.note(self.step, "detached", layer, {})
 
+    def on_draw(self) -> None:
+        """Take a draw of the loop from what the model gave out."""
+        self._incidents.note(self.step, "drawn_from_output", -1, {})
+
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at its singular point."""
         self._incidents.note(self.step, "risky_op", layer, {"op": name})

@@ -86,6 +86,8 @@ class OptimizerBook:
         self._groups: dict[int, int] = {}
         # ``id`` of everything that any optimizer steps, ours or not.
         self.stepped: set[int] = set()
+        # ``id`` of what is stepped by optimizers that own nothing of ours.
+        self.others: set[int] = set()
         self._peak = 0.0
 
     def infos(self) -> tuple[OptimizerInfo, ...]:
@@ -153,6 +155,7 @@ class OptimizerBook:
         ref, owns = weakref.ref(optimizer), _owned(optimizer)
         if not params:
             self._foreign[id(optimizer)] = (ref, owns)
+            self.others.update(map(id, owned))
             self._entries.pop(id(optimizer), None)
             return None
         indices = [self._param_of[id(p)] for p in params]

@@ -377,7 +377,7 @@ class Session:
             **self._facts,
             "compiled": self.parts.compiled,
             "disarmed": self.failed,
-            **self._strangers.facts(self._book.stepped),
+            **self._strangers.facts(self._book.stepped, self._book.others),
         }
         hidden = self.parts.replay.broken
         unseen = Unseen(self.steps, self._hand.seen, hidden, self._incidents.unborn, self.captured)

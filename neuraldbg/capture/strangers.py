@@ -52,9 +52,15 @@ class Strangers:
                     seen.add(child)
                     stack.append(child)
 
-    def facts(self, stepped: Collection[int]) -> dict[str, Fact]:
-        """Return how many of them no optimizer steps; nothing if a graph was too large to be walked to its end."""
-        return {} if self._found is None else {"strangers": len(self._found.difference(stepped))}
+    def facts(self, stepped: Collection[int], others: Collection[int]) -> dict[str, Fact]:
+        """Return how many of them no optimizer steps, and how many an optimizer of another model does.
+
+        Nothing if a graph was too large to be walked to its end.
+        """
+        if self._found is None:
+            return {}
+        rivals = len(self._found.intersection(others))
+        return {"strangers": len(self._found.difference(stepped)), "rivals": rivals}
 
 
 class Latecomers:

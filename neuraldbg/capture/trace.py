@@ -39,8 +39,10 @@ KEEPS_LOGITS = frozenset(
 SAME = "view_as"
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
+DRAWS = frozenset({"multinomial", "bernoulli", "normal"})
 LOOKED_AT = (
     LOSS_FUNCTIONS
+    | DRAWS
     | frozenset(ACTIVATIONS)
     | SINGULAR_AT_ZERO
     | DIFFERENCES
@@ -84,6 +86,9 @@ class Listener(Protocol):
 
     def on_detach(self, layer: int) -> None:
         """Take a cut of the graph inside the model."""
+
+    def on_draw(self) -> None:
+        """Take a draw of the loop from what the model gave out."""
 
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at a point where its value or derivative is undefined."""
@@ -289,7 +294,14 @@ class Tracer(TorchFunctionMode):
             listener.on_detach(last)
         elif name in SINGULAR_AT_ZERO:
             self._singular(name, args[0], last)
-        elif name in DIFFERENCES and not listener.inside:
+        elif not listener.inside:
+            self._look_outside(name, args, last)
+
+    def _look_outside(self, name: str, args: Sequence[Any], last: int) -> None:
+        """Take what the loop itself does with an output."""
+        if name in DRAWS:
+            self._listener.on_draw()
+        elif name in DIFFERENCES:
             self._difference(args, last)
 
     def _loss(

@@ -21,8 +21,11 @@ _HALF = frozenset({"float16", "bfloat16"})
 
 
 def is_adversarial(recording: Recording) -> bool:
-    """Return whether several optimizers pull against one another, so that no loss has to fall."""
-    return len(recording.optimizers) >= 2
+    """Return whether several optimizers pull against one another, so that no loss has to fall.
+
+    The other one may own a model that is not watched, through which the loss of this one passes.
+    """
+    return len(recording.optimizers) >= 2 or bool(recording.facts.get("rivals"))
 
 
 def computes_in_float16(recording: Recording) -> bool:

@@ -23,6 +23,8 @@ NEARBY = 8
 # Losses whose graph keeps the target: what the batch of a spike was asked for can be told afterwards.
 KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
+# Optimizers that divide a gradient by its size: a loss that is a multiple of another is the same to them.
+SCALE_FREE = frozenset({"adam", "rmsprop", "adagrad"})
 
 
 def data_signals(recording: Recording) -> dict[str, Series]:
@@ -240,9 +242,11 @@ def _fingerprint(recording: Recording) -> dict[str, Series]:
     )
     summed = [_is_sum(c) and not _is_divided(c, told.get(c.step)) for c in losses]
     shares = {name: [test(c) for c in losses] for name, test in _MISMATCHES.items()}
+    if not all(o.family in SCALE_FREE for o in recording.optimizers):
+        shares["sum"] = summed
     return {
         f"loss_{name}": _located(start, float(np.mean(found)), layer)
-        for name, found in (*shares.items(), ("sum", summed))
+        for name, found in shares.items()
     }
 
 
@@ -278,8 +282,9 @@ def _is_softmax_twice(call: LossCall) -> bool:
 
 def _is_nll_on_raw(call: LossCall) -> bool:
     if call.function in {"ctc_loss", "kl_div"}:
-        # No logarithm of a probability is above zero.
-        return "input_max" in call.facts and _high(call) > 1e-3
+        # No logarithm of a probability is above zero, and those of one row are of all there is.
+        above = "input_max" in call.facts and _high(call) > 1e-3
+        return above or not call.facts.get("input_log_probabilities", True)
     return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
 
 

@@ -13,7 +13,7 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z, trailing_median
 from neuraldbg.signals.view import run_series, scalar_series
 
-__all__ = ["gradual_fall", "initial_loss", "label_entropy", "loss_signals"]
+__all__ = ["gradual_fall", "has_level", "initial_loss", "label_entropy", "loss_signals"]
 
 Array = NDArray[np.float64]
 # Fewer steps than this cannot show progress or its absence.
@@ -29,6 +29,8 @@ HELD, STAYS = (0.2, 1.3), 0.8
 FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 # Changes of its sign, in all and as a share of the steps, by which a loss has no level.
 FEWEST_TURNS, SHARE_OF_TURNS = 8, 0.05
+# The logarithm of the number of classes, which is the loss of a guess, has grown by half of one or more.
+GROWN = 2
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -46,7 +48,8 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
         return {}
     steps, values = loss.steps[loss.observed], loss.values[loss.observed]
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
-    if not adversarial and not (_hovers(values) and not recording.losses):
+    hovers = _hovers(values) and not recording.losses
+    if not adversarial and not hovers and has_level(recording):
         out |= _curve(steps, values)
         out |= _against_labels(recording, values)
         out |= _other_terms(recording)
@@ -84,6 +87,9 @@ def gradual_fall(recording: Recording, at: NDArray[np.int64]) -> Array:
     """
     loss = run_series(recording, "loss")
     steps, values = loss.steps[loss.observed], loss.values[loss.observed]
+    if _follows_choices(recording):
+        # What is drawn for a policy that is sure of itself asks for nothing, from whichever side.
+        values = np.abs(values)
     if values.size < SHORTEST_CURVE or not (values[np.isfinite(values)] > 0).all():
         return np.ones(at.size)
     cuts = _strokes(values)
@@ -110,6 +116,24 @@ def _hovers(values: Array) -> bool:
     sign = np.sign(values[np.isfinite(values)])
     turns = np.count_nonzero(np.diff(sign))
     return bool(turns >= max(FEWEST_TURNS, SHARE_OF_TURNS * sign.size))
+
+
+def has_level(recording: Recording) -> bool:
+    """Return whether the loss at one step can be compared with that at another: the same is asked for in the same way."""
+    return not (_follows_choices(recording) or _is_another_task(recording))
+
+
+def _follows_choices(recording: Recording) -> bool:
+    """Return whether the loop drew from what the model gave out, as policies act: its loss has a gradient, not a level."""
+    drawn = any(x.kind == "drawn_from_output" for x in recording.occurrences)
+    return drawn and not recording.losses
+
+
+def _is_another_task(recording: Recording) -> bool:
+    """Return whether there are ever more classes to choose from, as negatives in a queue that fills: a higher loss is no worse."""
+    counts = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
+    sizes = [n for n in counts if isinstance(n, int) and n > 1]
+    return len(sizes) > 1 and sizes[-1] >= GROWN * sizes[0]
 
 
 def _series(steps: NDArray[np.int64], values: Array) -> Series:

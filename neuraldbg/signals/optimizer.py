@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.loss import initial_loss
+from neuraldbg.signals.loss import has_level, initial_loss
 from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.view import (
     column,
@@ -204,7 +204,8 @@ def _predicted(recording: Recording) -> dict[str, Series]:
     grads, grads_seen = gradient_norms(recording, sampled_rows(recording))
     loss = run_series(recording, "loss")
     finite = loss.values[loss.observed]
-    if recording.sampled.size == 0 or finite.size == 0 or not seen.any():
+    nothing = recording.sampled.size == 0 or finite.size == 0 or not seen.any()
+    if nothing or not has_level(recording):
         return {}
     start = abs(initial_loss(finite))
     # Infinity times zero is NaN here, and NaN is left out below.

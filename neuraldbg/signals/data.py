@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 NEARBY = 8
 # Losses whose graph keeps the target: what the batch of a spike was asked for can be told afterwards.
 KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
+PROBABILITIES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
 # Optimizers that divide a gradient by its size: a loss that is a multiple of another is the same to them.
 SCALE_FREE = frozenset({"adam", "rmsprop", "adagrad"})
@@ -321,12 +322,11 @@ _RANGES = {
 def _is_bounded(call: LossCall) -> bool:
     """Return whether the output cannot reach its target: logits in a corridor, targets outside the range."""
     maker = _maker(call)
-    if maker not in _RANGES:
-        return False
-    if call.function == "cross_entropy":
-        return maker in {"tanh", "hardtanh", "sigmoid"}
-    if call.function not in REGRESSION:
-        return False
+    if call.function in PROBABILITIES:
+        # Its targets are probabilities, and so is what the output becomes.
+        maker = "sigmoid"
+    elif maker not in _RANGES or call.function not in REGRESSION:
+        return call.function == "cross_entropy" and maker in {"tanh", "hardtanh", "sigmoid"}
     low, high = _RANGES[maker]
     least, most = call.facts.get("target_min"), call.facts.get("target_max")
     if not isinstance(least, (int, float)) or not isinstance(most, (int, float)):

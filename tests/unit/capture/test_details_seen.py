@@ -304,3 +304,35 @@ def test_small_tensors_of_several_devices_come_to_the_first():
     assert [t.device.type for t in on_one_device([far, near])] == ["meta", "meta"]
     same = [near, torch.zeros(3)]
     assert on_one_device(same) is same
+
+
+@pytest.mark.parametrize(("axis", "right"), [(-1, True), (1, False)], ids=["classes", "batch"])
+def test_log_probabilities_of_ctc_are_looked_at_over_the_classes(axis: int, right: bool) -> None:
+    model, x = nn.Linear(8, 5), torch.randn(12, 3, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    lengths = torch.full((3,), 12), torch.full((3,), 4)
+    with NeuralDbg(model) as dbg:
+        for _ in range(3):
+            optimizer.zero_grad()
+            log_probabilities = model(x).log_softmax(dim=axis)
+            F.ctc_loss(log_probabilities, torch.randint(1, 5, (3, 4)), *lengths).backward()
+            optimizer.step()
+    found = [call.facts["input_log_probabilities"] for call in dbg.recording.losses]
+    assert found == [right] * len(found)
+    assert found
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own output", "something else"])
+def test_a_draw_from_what_the_model_gave_out_is_noted(own: bool) -> None:
+    model, x = nn.Linear(8, 5), torch.randn(16, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for _ in range(3):
+            optimizer.zero_grad()
+            policy = torch.distributions.Categorical(logits=model(x))
+            fixed = torch.distributions.Categorical(logits=torch.zeros(16, 5))
+            choice = (policy if own else fixed).sample()
+            policy.log_prob(choice).mean().backward()
+            optimizer.step()
+    kinds = {occurrence.kind for occurrence in dbg.recording.occurrences}
+    assert ("drawn_from_output" in kinds) is own

@@ -197,7 +197,10 @@ def usual_program(watch):
             if step == 21:
                 other(x[:, :8]).sum().backward()
             optimizer.zero_grad()
-            loss = model(x).square().mean()
+            out = model(x)
+            # As a policy draws its action.
+            torch.bernoulli(out.sigmoid())
+            loss = out.square().mean()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

@@ -62,6 +62,7 @@ def test_a_second_network_with_an_optimizer_of_its_own_is_no_stranger() -> None:
                 optimizer.step()
                 optimizer.zero_grad()
     assert count(dbg) == 0
+    assert dbg.recording.facts["rivals"] == 2
 
 
 def test_one_that_is_frozen_on_purpose_is_none_either() -> None:

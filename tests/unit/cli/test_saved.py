@@ -256,6 +256,7 @@ def test_a_wrong_word_is_answered_with_the_near_one(capsys, words, near):
         (("show", "events", "lr_jump"), "Did you mean 'lr_jumped'"),
         (("show", "layers"), "Name a recording"),
         (("demo", "mlp-dead-unit"), "Did you mean 'mlp-dead-units'"),
+        (("demo", "mlp-dead-units", "--device", "nowhere"), "Leave --device out"),
         (("chain", "FILE", "loss_divergance"), "Did you mean 'loss_divergence'"),
         (("show", "schema", "chian"), "Did you mean 'chain'"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-ROUNDS = ("outsiders", "newcomers", "visitors", "travellers")
+ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers")
 OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS = (find_cases(f"benchmarks/{name}") for name in ROUNDS)
 CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}

@@ -107,6 +107,11 @@ def test_two_optimizers_play_against_one_another() -> None:
     assert not is_adversarial(builders.recording(optimizers=two[:1]))
 
 
+def test_the_other_player_may_belong_to_a_model_that_is_not_watched() -> None:
+    assert is_adversarial(builders.recording(optimizers=(builders.sgd(),), facts={"rivals": 4}))
+    assert not is_adversarial(builders.recording(optimizers=(builders.sgd(),), facts={"rivals": 0}))
+
+
 class TestNumbers:
     def test_they_are_those_that_explanations_quote(self) -> None:
         run = builders.recording(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import LossCall, Occurrence
+from neuraldbg.records.recording import LossCall, Occurrence, OptimizerInfo
 from neuraldbg.signals.data import data_signals
 from tests import builders
 
@@ -22,7 +22,8 @@ def inputs(**columns):
 
 def calls(*facts, function="cross_entropy"):
     losses = tuple(LossCall(step=i, function=function, facts=f) for i, f in enumerate(facts))
-    return data_signals(builders.recording(steps=max(len(facts), 1), losses=losses))
+    sgd = (builders.sgd(),)
+    return data_signals(builders.recording(steps=max(len(facts), 1), losses=losses, optimizers=sgd))
 
 
 def flags(function, **facts):
@@ -44,8 +45,27 @@ def test_a_sum_that_the_loop_divides_is_none(level: float, summed: bool) -> None
     call = LossCall(
         step=0, function="mse_loss", facts={"reduction": "sum", "value": 640.0, "rows": 64}
     )
-    run = builders.recording(steps=1, step={"loss": [level]}, losses=(call,))
+    sgd = (builders.sgd(),)
+    run = builders.recording(steps=1, step={"loss": [level]}, losses=(call,), optimizers=sgd)
     assert bool(data_signals(run)["loss_sum"].values[0]) is summed
+
+
+@pytest.mark.parametrize(
+    ("families", "judged"),
+    [
+        pytest.param(("sgd",), True, id="a step as long as the gradient"),
+        pytest.param(
+            ("adam",), False, id="a step that is as long whatever the loss is multiplied by"
+        ),
+        pytest.param(("adam", "sgd"), True, id="one of each"),
+        pytest.param((), False, id="nobody knows"),
+    ],
+)
+def test_a_sum_matters_to_optimizers_whose_steps_grow_with_it(families, judged) -> None:
+    call = LossCall(step=0, function="mse_loss", facts={"reduction": "sum"})
+    mine = tuple(OptimizerInfo(type=f, family=f, groups=(0,)) for f in families)
+    run = builders.recording(steps=1, losses=(call,), optimizers=mine)
+    assert ("loss_sum" in data_signals(run)) is judged
 
 
 class TestScale:
@@ -210,6 +230,12 @@ class TestFingerprint:
             ),
             pytest.param("ctc_loss", {"input_max": -0.01}, set(), id="log probabilities into ctc"),
             pytest.param(
+                "ctc_loss",
+                {"input_max": -0.01, "input_log_probabilities": False},
+                {"loss_nll_on_raw"},
+                id="log probabilities over another axis into ctc",
+            ),
+            pytest.param(
                 "binary_cross_entropy_with_logits",
                 {"input_min": 0.1, "input_max": 0.9},
                 {"loss_sigmoid_twice"},
@@ -220,6 +246,18 @@ class TestFingerprint:
                 {"input_min": -3.0, "input_max": 3.0},
                 set(),
                 id="free logits",
+            ),
+            pytest.param(
+                "binary_cross_entropy_with_logits",
+                {"input_min": -3.0, "target_min": -1.0, "target_max": 1.0},
+                {"loss_bounded"},
+                id="targets that are no probabilities",
+            ),
+            pytest.param(
+                "binary_cross_entropy_with_logits",
+                {"input_min": -3.0, "target_min": 0.05, "target_max": 0.95},
+                set(),
+                id="smoothed labels",
             ),
             pytest.param(
                 "cross_entropy",

@@ -1,11 +1,12 @@
 """Shapes of the loss curve."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import LossCall
+from neuraldbg.records.recording import LossCall, Occurrence
 from neuraldbg.signals.loss import gradual_fall, initial_loss, label_entropy, loss_signals
 from tests import builders
 
@@ -168,6 +169,25 @@ class TestNotMeasured:
         # One with targets has one, and so has a likelihood that passes zero.
         assert "loss_remaining" in derived(hovering, losses=(call("mse_loss"),))
         assert "loss_remaining" in derived(falling(40, start=2.0, end=-2.0))
+
+    def test_a_loss_with_ever_more_classes_is_not_the_same_loss(self) -> None:
+        rising = falling(40, start=0.1, end=5.0)
+        growing = [call("cross_entropy", step=i, classes=5 * (i + 1)) for i in (0, 8, 39)]
+        assert "loss_rise" not in derived(rising, losses=tuple(growing))
+        constant = [call("cross_entropy", step=i, classes=5) for i in (0, 8, 39)]
+        assert derived(rising, losses=tuple(constant))["loss_rise"].values.max() > 1.0
+
+    def test_a_loop_that_draws_from_the_output_has_no_level(self) -> None:
+        drawn = (Occurrence(step=0, kind="drawn_from_output"),)
+        loss = [-0.01] * 20 + list(-0.3 * np.geomspace(1.0, 1e-3, 60))
+        run = builders.recording(steps=80, step={"loss": loss}, occurrences=drawn)
+        assert set(loss_signals(run, adversarial=False)) == {"loss_nonfinite"}
+        # With labels it has one: what was drawn is fed back, or is one term of several.
+        labelled = replace(run, losses=(call("mse_loss"),))
+        assert "loss_rise" in loss_signals(labelled, adversarial=False)
+        # A policy that is sure of itself asks for nothing, and the gradient falls with that.
+        assert gradual_fall(run, np.array([79]))[0] > 100.0
+        assert gradual_fall(replace(run, occurrences=()), np.array([79]))[0] == 1.0
 
     def test_games_of_several_objectives_have_no_curve_to_judge(self) -> None:
         assert set(derived([2.0] * 40, adversarial=True)) == {"loss_nonfinite"}

@@ -31,6 +31,8 @@ FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 FEWEST_TURNS, SHARE_OF_TURNS = 8, 0.05
 # The logarithm of the number of classes, which is the loss of a guess, has grown by half of one or more.
 GROWN = 2
+# A loss below this share of that of a guess is low, as the detector of solved losses has it.
+SOLVED = 0.25
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -53,7 +55,18 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
         out |= _curve(steps, values)
         out |= _against_labels(recording, values)
         out |= _other_terms(recording)
+    elif _is_another_task(recording) and values.size >= SHORTEST_CURVE:
+        out |= _below_guessing(recording, values)
     return out
+
+
+def _below_guessing(recording: Recording, values: Array) -> dict[str, Series]:
+    """Return what is left of the loss of a guess among as many classes as there are at the end, if that is little.
+
+    Of a choice among ever more how much is left says nothing else: it may never become easy.
+    """
+    left = float(trailing_median(values, 16)[-1]) / math.log(_classes(recording)[-1])
+    return {"loss_remaining": scalar_series(0, left)} if left < SOLVED else {}
 
 
 def initial_loss(values: Array) -> float:
@@ -131,9 +144,14 @@ def _follows_choices(recording: Recording) -> bool:
 
 def _is_another_task(recording: Recording) -> bool:
     """Return whether there are ever more classes to choose from, as negatives in a queue that fills: a higher loss is no worse."""
-    counts = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
-    sizes = [n for n in counts if isinstance(n, int) and n > 1]
+    sizes = _classes(recording)
     return len(sizes) > 1 and sizes[-1] >= GROWN * sizes[0]
+
+
+def _classes(recording: Recording) -> list[int]:
+    """Return among how many classes the calls of a categorical loss chose, in order of time."""
+    counts = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
+    return [n for n in counts if isinstance(n, int) and n > 1]
 
 
 def _series(steps: NDArray[np.int64], values: Array) -> Series:
@@ -218,8 +236,7 @@ def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str
 
 def _against_labels(recording: Recording, values: Array) -> dict[str, Series]:
     entropy = label_entropy(recording.losses)
-    classes = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
-    sizes = [int(c) for c in classes if isinstance(c, int) and c > 1]
+    sizes = _classes(recording)
     start = initial_loss(values)
     if not sizes or not math.isfinite(start):
         return {}

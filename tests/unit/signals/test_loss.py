@@ -174,6 +174,10 @@ class TestNotMeasured:
         rising = falling(40, start=0.1, end=5.0)
         growing = [call("cross_entropy", step=i, classes=5 * (i + 1)) for i in (0, 8, 39)]
         assert "loss_rise" not in derived(rising, losses=tuple(growing))
+        # Far below a guess among as many as there are at the end it is solved all the same.
+        assert "loss_remaining" not in derived(rising, losses=tuple(growing))
+        low = derived(falling(40, start=0.1, end=0.5), losses=tuple(growing))
+        assert low["loss_remaining"].values[0] == pytest.approx(0.42 / np.log(200), rel=0.05)
         constant = [call("cross_entropy", step=i, classes=5) for i in (0, 8, 39)]
         assert derived(rising, losses=tuple(constant))["loss_rise"].values.max() > 1.0
 

@@ -24,6 +24,11 @@ COMPILED = "they are compiled and could not be looked into"
 SHARDED = (
     "they are sharded over several processes; these are the norms and updates of the local shards"
 )
+UNBORN = (
+    "the operation that made the first NaN",
+    "on a device it is looked for in sampled steps only",
+)
+CAPTURED = ("steps that ran as a CUDA graph", "a graph that is replayed calls nobody")
 IN_FUNCTION = "they ran inside a compiled function, where nothing can be watched"
 
 
@@ -108,7 +113,7 @@ class Unseen:
     hidden
         Layers that could not be looked into, and why.
     unborn
-        Whether a loss was not finite, in a step in which nobody could look where that came from.
+        Whether a loss was not finite on a device, in a step in which nobody could look where that came from.
     captured
         Whether steps ran as a graph that was captured before.
     """
@@ -204,16 +209,8 @@ def unobserved(
             "labels and loss kind",
             "the loss was not computed by a known function",
         ),
-        (
-            unseen.unborn,
-            "the operation that made the first NaN",
-            "on a device it is looked for in sampled steps only",
-        ),
-        (
-            unseen.captured,
-            "steps that ran as a CUDA graph",
-            "a graph that is replayed calls nobody",
-        ),
+        (unseen.unborn, *UNBORN),
+        (unseen.captured, *CAPTURED),
         (any(p.shard >= 0 for p in blueprint.params), "whole parameters", SHARDED),
         (bool(failed), "the rest of the run", f"capture stopped: {failed}"),
     )

@@ -380,7 +380,8 @@ class Session:
             **self._strangers.facts(self._book.stepped, self._book.others),
         }
         hidden = self.parts.replay.broken
-        unseen = Unseen(self.steps, self._hand.seen, hidden, self._incidents.unborn, self.captured)
+        unborn = self.far and self._incidents.unborn
+        unseen = Unseen(self.steps, self._hand.seen, hidden, unborn, self.captured)
         return assembled(
             facts,
             unseen,

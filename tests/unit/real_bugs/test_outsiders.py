@@ -8,14 +8,22 @@ from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
 ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers")
-OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS = (find_cases(f"benchmarks/{name}") for name in ROUNDS)
-CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS
+OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS = (
+    find_cases(f"benchmarks/{name}") for name in ROUNDS
+)
+CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
 @pytest.mark.parametrize(
     ("cases", "count", "healthy"),
-    [(OUTSIDERS, 51, 9), (NEWCOMERS, 42, 6), (VISITORS, 42, 12), (TRAVELLERS, 42, 12)],
+    [
+        (OUTSIDERS, 51, 9),
+        (NEWCOMERS, 42, 6),
+        (VISITORS, 42, 12),
+        (TRAVELLERS, 42, 12),
+        (WAYFARERS, 36, 9),
+    ],
     ids=ROUNDS,
 )
 def test_there_are_faults_and_healthy_oddities(cases, count, healthy) -> None:

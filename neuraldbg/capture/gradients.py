@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import norms, similarity
+from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import local, local_gradient
 from neuraldbg.capture.topology import Blueprint
 
@@ -214,5 +215,5 @@ def together(found: Sequence[Tensor]) -> Tensor | float:
     if not found:
         return 0.0
     if found[0].is_cuda:
-        return torch.linalg.vector_norm(torch.stack([part.to(found[0].device) for part in found]))
+        return torch.linalg.vector_norm(stack_together(found))
     return math.hypot(*(part.item() for part in found))

@@ -33,7 +33,7 @@ from neuraldbg.capture.reduce import (
     first_float,
     in_backward,
     in_full_precision,
-    on_one_device,
+    stack_together,
 )
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
@@ -377,7 +377,7 @@ def _time_slopes(layers: list[int], norms: Tensor) -> list[Rows]:
 
 
 def _kept_share(kept: dict[int, Tensor]) -> Tensor:
-    return torch.stack(tuple(on_one_device([mask.float().mean() for mask in kept.values()])))[None]
+    return stack_together([mask.float().mean() for mask in kept.values()])[None]
 
 
 def _tensors(value: object) -> list[Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.provenance import MOST_VIEWS, VIEWS
-from neuraldbg.capture.reduce import on_one_device, strided
+from neuraldbg.capture.reduce import stack_together, strided
 from neuraldbg.records.recording import Fact
 
 __all__ = ["LOSS_FUNCTIONS", "Open", "loss_facts", "made_by", "regressed_on", "settled"]
@@ -109,8 +109,7 @@ def settled(found: Sequence[Open]) -> list[dict[str, Fact]]:
     """Return facts as plain values; what is on a device is read in one transfer."""
     values = [x for facts in found for x in facts.values()]
     tensors = [x.detach().reshape(()) for x in values if isinstance(x, Tensor)]
-    near = on_one_device([x.double() for x in tensors]) if tensors else ()
-    numbers = iter(torch.stack(tuple(near)).tolist() if near else ())
+    numbers = iter(stack_together([x.double() for x in tensors]).tolist() if tensors else ())
     return [_plain(facts, numbers) for facts in found]
 
 

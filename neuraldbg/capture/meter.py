@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from neuraldbg.capture.gradients import Gradients, together
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
-from neuraldbg.capture.reduce import on_one_device
+from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["GradientMeter"]
@@ -73,7 +72,7 @@ class GradientMeter:
     def _keep_raw(tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> None:
         # Of several backward passes of a step the last one has the gradients of all.
         if found:
-            tick.raw_index, tick.raw = indices, torch.stack(tuple(on_one_device(found)))
+            tick.raw_index, tick.raw = indices, stack_together(found)
 
     def probe_raw(self, tick: Tick, scale: Tensor | float | None) -> bool:
         """Look before clipping on a step that is not sampled: at a probe, and at all if it is bad.
@@ -120,7 +119,7 @@ class GradientMeter:
         tick.grad_index = (*tick.grad_index, *mine)
         if self.far:
             parts = found if tick.grad is None else [*tick.grad, *found]
-            tick.grad = torch.stack(tuple(on_one_device(parts))) if parts else None
+            tick.grad = stack_together(parts) if parts else None
             return
         before = () if tick.grad is None else tick.grad
         tick.grad = (*before, *(norm.item() for norm in found))
@@ -132,7 +131,7 @@ class GradientMeter:
         if scale is not None:
             # The optimizer takes the factor out itself, and skips the step if need be.
             found, tick.scaled = [norm / scale for norm in found], True
-        tick.grad_index, tick.grad = indices, torch.stack(tuple(on_one_device(found)))
+        tick.grad_index, tick.grad = indices, stack_together(found)
         if tick.sampled:
             self._compare(tick, together(found))
         if self.far:
@@ -151,5 +150,5 @@ class GradientMeter:
             )
 
     def _judge(self, tick: Tick, indices: Sequence[int], found: Sequence[Tensor]) -> bool:
-        sizes = dict(zip(indices, torch.stack(tuple(on_one_device(found))).tolist(), strict=True))
+        sizes = dict(zip(indices, stack_together(found).tolist(), strict=True))
         return self._incidents.judge_gradients(tick.step, sizes, self._watch.order)

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.bank import Rows, flat_view, lay
-from neuraldbg.capture.reduce import in_full_precision, on_one_device
+from neuraldbg.capture.reduce import in_full_precision, stack_together
 from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import ParamInfo
 
@@ -178,7 +178,7 @@ class Updates:
         everywhere = (
             torch.where(weight > 0, size / weight, torch.nan),
             -(delta * old).sum(1) / (size * weight),
-            torch.stack(tuple(on_one_device(norms([p.detach() for p in self._params])))),
+            stack_together(norms([p.detach() for p in self._params])),
         )
         sloped = [
             -(delta * gradient).sum(1) / (size * slope),
@@ -245,7 +245,7 @@ def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     """
     if not chosen:
         return []
-    sizes = torch.stack(tuple(on_one_device(norms([p.detach() for _, p, _ in chosen]))))
+    sizes = stack_together(norms([p.detach() for _, p, _ in chosen]))
     factors = [(fan_in / max(local(p).numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
     gains = sizes * torch.tensor(factors).to(sizes.device)
     return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
@@ -265,7 +265,7 @@ def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
     held = [(i, p) for i, p in known if p.numel()]
     if not held:
         return []
-    sizes = torch.stack(tuple(on_one_device(norms([p for _, p in held]))))
+    sizes = stack_together(norms([p for _, p in held]))
     roots = torch.tensor([p.numel() ** 0.5 for _, p in held]).to(sizes.device)
     return [Rows([i for i, _ in held], ("init_bias",), (sizes / roots)[None])]
 

@@ -23,6 +23,7 @@ __all__ = [
     "on_one_device",
     "once",
     "scalar",
+    "stack_together",
     "strided",
     "unless",
 ]
@@ -84,6 +85,11 @@ def on_one_device(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return [tensor.to(device, non_blocking=True) for tensor in tensors]
 
 
+def stack_together(tensors: Sequence[Tensor]) -> Tensor:
+    """Return small tensors as one, on the device of the first."""
+    return torch.stack(tuple(on_one_device(tensors)))
+
+
 def scalar(tensors: object) -> Tensor | None:
     """Return the loss among what a backward pass starts from; None if no entry is a single number."""
     if isinstance(tensors, Tensor):
@@ -141,7 +147,7 @@ def all_of(flags: Iterable[bool | Tensor]) -> bool | Tensor:
             return False
         if isinstance(flag, Tensor):
             far.append(flag)
-    return torch.stack([flag.to(far[0].device) for flag in far]).all() if far else True
+    return stack_together(far).all() if far else True
 
 
 def once(before: bool | Tensor, ask: Callable[[], bool | Tensor]) -> bool | Tensor:  # noqa: FBT001 - a flag like that which is returned

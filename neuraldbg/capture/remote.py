@@ -74,11 +74,14 @@ class Remote(Session):
         super()._close()
 
     def _flush(self) -> None:
-        if self.far and self.failed:
+        if not self.far:
+            super()._flush()
+            return
+        self._inputs.settle()
+        if self.failed:
             # What failed would fail again, now in a call of the user's.
             self.rows.waiting.clear()
-        elif self.far:
-            self._inputs.settle()
+        else:
             self.notes.settle()
             self._arm_if(self._hindsight.land(self.rows.waiting, self._watch.order))
-        super()._flush()
+        self.rows.flush()

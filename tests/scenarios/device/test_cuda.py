@@ -11,8 +11,7 @@ from torch import nn
 from neuraldbg import NeuralDbg
 from neuraldbg.capture import Schedule
 from tests.scenarios.loops import programs
-from tests.scenarios.loops.programs import LOOPS, Net, adam
-from tests.scenarios.loops.test_device import Sick
+from tests.scenarios.loops.programs import LOOPS, Net, adam, losing
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, changing
 from tests.twins import Watched, assert_same, digits_like, recorded, twins
 
@@ -136,26 +135,6 @@ def test_nothing_waits_for_the_device_between_two_looks(clipped, set_to_none):
     assert set(found.step["residual"].values[1:].tolist()) == {0.0}
 
 
-def failing(where, *, at):
-    def loop(watch):
-        model, losses, sick = Net(dropout=0.0), [], Sick()
-        model.fc2.register_forward_hook(sick)
-        optimizer = adam(model, fault=False)
-        with watch(model):
-            for step, (x, y) in enumerate(programs.batches()):
-                bad = step >= at
-                sick.armed = bad and where == "gradient"
-                optimizer.zero_grad()
-                out = model(x * torch.inf if bad and where == "input" else x)
-                factor = 0.0 if bad and where == "forward" else 1.0
-                loss = F.cross_entropy(out, y) + torch.log(factor * out[0].square().sum())
-                loss.backward()
-                optimizer.step()
-        return model, losses
-
-    return loop
-
-
 @pytest.mark.parametrize(
     ("where", "at", "kind", "layer"),
     [
@@ -169,7 +148,7 @@ def failing(where, *, at):
     ],
 )
 def test_the_first_nan_is_found_and_placed(where, at, kind, layer):
-    found = recorded(failing(where, at=at), RHYTHM)
+    found = recorded(losing(where, at=at), RHYTHM)
     first = found.occurrences[0]
     assert (first.kind, first.step) == (kind, at)
     assert (found.topology.layers[first.layer].name if first.layer >= 0 else "") == layer

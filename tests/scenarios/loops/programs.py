@@ -468,6 +468,37 @@ def functional_call(watch, *, fault=False):
     return model, losses
 
 
+class Sick:
+    """A hook that makes the gradient of an output infinite, and leaves the output as it is."""
+
+    armed = False
+
+    def __call__(self, _module, _args, out):
+        return out + torch.sqrt(0.0 * out.detach() + 0.0 * out) if self.armed else None
+
+
+def losing(where, *, at):
+    """Return a loop that never reads a number, in which something is not finite from a step on."""
+
+    def loop(watch):
+        model, sick = Net(dropout=0.0), Sick()
+        model.fc2.register_forward_hook(sick)
+        optimizer = adam(model, fault=False)
+        with watch(model):
+            for step, (x, y) in enumerate(batches()):
+                bad = step >= at
+                optimizer.zero_grad()
+                sick.armed = bad and where == "gradient"
+                out = model(x * torch.inf if bad and where == "input" else x)
+                factor = 0.0 if bad and where == "forward" else 1.0
+                loss = F.cross_entropy(out, y) + torch.log(factor * out[0].square().sum())
+                loss.backward()
+                optimizer.step()
+        return model, []
+
+    return loop
+
+
 LOOPS: tuple[Loop, ...] = (
     plain, accumulation, clip_norm, clip_value, clip_by_hand, lbfgs, optimizer_in_backward,
     checkpoint_reentrant, checkpoint_plain, evaluation, moving_average, parameters_added, freezing,

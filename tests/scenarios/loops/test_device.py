@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
 
 from neuraldbg.capture import attach
 from tests.pretend import Device
-from tests.scenarios.loops.programs import LOOPS, Net, adam, batches
+from tests.scenarios.loops.programs import LOOPS, Net, adam, batches, losing
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, TABLES, changing
 from tests.twins import recorded
 
@@ -67,38 +66,6 @@ def test_nothing_waits_but_one_look_at_a_sampled_step(monkeypatch, name):
     assert set(device.strays) <= allowed
     alarms = 2 * len(found.occurrences)
     assert device.waits <= len(found.sampled) + alarms + 1
-
-
-class Sick:
-    """A hook that makes the gradient of an output infinite, and leaves the output as it is."""
-
-    armed = False
-
-    def __call__(self, _module, _args, out):
-        return out + torch.sqrt(0.0 * out.detach() + 0.0 * out) if self.armed else None
-
-
-def losing(where, *, at):
-    """Return a loop in which something is not finite from a step on."""
-
-    def loop(watch):
-        model, losses, sick = Net(dropout=0.0), [], Sick()
-        model.fc2.register_forward_hook(sick)
-        optimizer = adam(model, fault=False)
-        with watch(model):
-            for step, (x, y) in enumerate(batches()):
-                bad = step >= at
-                optimizer.zero_grad()
-                sick.armed = bad and where == "gradient"
-                out = model(x * torch.inf if bad and where == "input" else x)
-                factor = torch.tensor(0.0 if bad and where == "forward" else 1.0)
-                loss = F.cross_entropy(out, y) + torch.log(factor * out[0].square().sum())
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-        return model, losses
-
-    return loop
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -57,6 +57,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
         timeout=TIMEOUT_S,
         kernel_name="python3",
         record_timing=False,
+        # One print may come in several messages on a busy machine.
+        coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
     )
     return _tidy(client.execute())

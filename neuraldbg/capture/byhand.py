@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuraldbg.capture.bank import flat_view
 from neuraldbg.capture.reduce import are_cleared, once, unless
@@ -34,10 +34,11 @@ class ByHand:
         self._steps = 0
         self._cleared: bool | Tensor = False
 
-    def look_at_residue(self, *, closely: bool) -> None:
+    def look_at_residue(self, *, closely: bool) -> list[nn.Parameter]:
         """A backward pass begins: see whether gradients of the last update are still there."""
         del closely  # Whoever steps by hand clears by hand, and all alike.
         self._cleared = once(self._cleared, lambda: are_cleared(self._blueprint.tensors))
+        return []
 
     def residue(self) -> Tensor | float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the update before, else 0.0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch import Tensor
 from neuraldbg.capture.losses import regressed_on
 from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import find_birth
+from neuraldbg.capture.sites import FINITE_VALUES, Sites
 from neuraldbg.capture.topology import Blueprint
+from neuraldbg.records.names import common
 from neuraldbg.records.recording import Fact, Occurrence
 
 __all__ = ["Incidents"]
@@ -82,6 +84,7 @@ class Incidents:
         self.occurrences: list[Occurrence] = []
         # Whether the model's inputs are looked at: then a bad one would have been noted.
         self.inputs_seen = False
+        self.sites: Sites | None = None
         self._blueprint = blueprint
         self._seen: set[tuple[str, int]] = set()
         self.recent = RecentLosses()
@@ -152,7 +155,26 @@ class Incidents:
         outside = birth.target and not (birth.entrance and self.inputs_seen)
         kind = "nonfinite_target" if outside else "nonfinite_forward"
         facts = {"op": birth.op, "rows": birth.rows, "half": birth.half}
-        self.note(step, kind, layer, facts)
+        self.note(step, kind, layer, {**facts, **self._site([birth.op], layer)})
+
+    def _site(self, ops: Iterable[str], layer: int) -> dict[str, Fact]:
+        """Return who called one of these operations, where that is known."""
+        module = self.sites.module_of(ops, layer) if self.sites is not None else None
+        return {} if module is None else {"module": module}
+
+    def left_over(self, step: int, forgotten: Iterable[Tensor]) -> None:
+        """Note the part of the model whose gradients were left while others were cleared, if it is one part."""
+        drawn = self._blueprint
+        layers = {drawn.layer_with(id(p)) for p in forgotten} - {None}
+        part = common(drawn.layers[i].name for i in layers if i is not None)
+        # Whether a parameter is in that part, and whether a gradient is left in it.
+        left = {
+            (f"{info.name}.".startswith(f"{part}."), p.grad is not None)
+            for p, info in zip(drawn.tensors, drawn.params, strict=True)
+            if p.requires_grad
+        }
+        if part and left == {(True, True), (False, False)}:
+            self.note(step, "uncleared", -1, {"module": part})
 
     def judge_gradients(self, step: int, sizes: Mapping[int, float], order: Sequence[int]) -> bool:
         """Find where a gradient first became non-finite while the loss was finite.
@@ -178,5 +200,6 @@ class Incidents:
         layers = [self._blueprint.params[i].layer for i in bad]
         nearest = max(layers, key=lambda layer: place.get(layer, -1))
         share = len(bad) / max(len(sizes), 1)
-        self.note(step, "nonfinite_gradient", nearest, {"share": share, "all": share == 1.0})
+        facts = {"share": share, "all": share == 1.0, **self._site(FINITE_VALUES, nearest)}
+        self.note(step, "nonfinite_gradient", nearest, facts)
         return True

@@ -104,3 +104,8 @@ class Notes:
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at its singular point."""
         self._incidents.note(self.step, "risky_op", layer, {"op": name})
+
+    def on_operation(self, result: object) -> None:
+        """Take the result of an operation that has a singular point."""
+        if (sites := self._incidents.sites) is not None:
+            sites.see(result)

@@ -58,7 +58,9 @@ class Entry:
     cleared: bool | Tensor = True
     backwards: int = 0
     gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
+    # What gradients were at the last look, and at the last close one.
     residues: dict[int, tuple[int, int]] = field(default_factory=dict)
+    closely: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class OptimizerBook:
@@ -260,17 +262,28 @@ class OptimizerBook:
         self._peak = max(self._peak, highest)
         return jumped
 
-    def look_at_residue(self, *, closely: bool) -> None:
-        """A backward pass begins: see whether gradients of the last step are still there."""
+    def look_at_residue(self, *, closely: bool) -> list[nn.Parameter]:
+        """A backward pass begins: see whether gradients of the last step are still there.
+
+        Returns
+        -------
+        list of Parameter
+            Those whose gradients are found to have been left while others were cleared.
+        """
+        forgotten: list[nn.Parameter] = []
         for entry in self._entries.values():
             entry.backwards += 1
             if entry.cleared is not True:
                 # A list of parameters to clear may be older than the last group.
                 entry.cleared = once(entry.cleared, partial(_are_all_cleared, entry))
-                if closely and entry.cleared is True and (left := _left_over(entry)) is not None:
-                    # From now on it is asked at every step.
-                    entry.by_group.append([left])
-                    entry.cleared = are_cleared([left])
+                # Of several passes of a step the first comes upon what the step before left.
+                if closely and entry.backwards == 1 and (left := _left_over(entry)):
+                    forgotten += left
+                    if entry.cleared is True:
+                        # From now on one of them is asked at every step.
+                        entry.by_group.append(left[:1])
+                        entry.cleared = are_cleared(left[:1])
+        return forgotten
 
     def residue(self, entry: Entry) -> Tensor | float | None:
         """A step ended: return 1.0 if its gradients were never cleared since the step before, else 0.0."""
@@ -313,16 +326,14 @@ def _are_all_cleared(entry: Entry) -> bool | Tensor:
     return all_of(are_cleared(own, entry.residues) for own in entry.by_group)
 
 
-def _left_over(entry: Entry) -> nn.Parameter | None:
-    """Return a parameter whose gradient was not cleared although others were: a part of the model was forgotten.
-
-    It was touched since the last look and was not empty then.
-    """
+def _left_over(entry: Entry) -> list[nn.Parameter]:
+    """Return parameters whose gradients were not cleared: touched since the last close look, and not empty then."""
+    left = []
     for parameter in entry.params[:: -(-len(entry.params) // ASKED)]:
-        seen = id(parameter) in entry.residues
-        if are_cleared([parameter], entry.residues) is not True and seen:
-            return parameter
-    return None
+        seen = id(parameter) in entry.closely
+        if are_cleared([parameter], entry.closely) is not True and seen:
+            left.append(parameter)
+    return left
 
 
 def _put_by_hand(entry: Entry) -> float | None:

@@ -30,6 +30,7 @@ from neuraldbg.capture.replay import Replay
 from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.shares import Shares
+from neuraldbg.capture.sites import Sites
 from neuraldbg.capture.stepping import Stepping
 from neuraldbg.capture.strangers import Latecomers, Strangers
 from neuraldbg.capture.tick import Tick
@@ -78,6 +79,7 @@ class Session:
         self._tracer = Tracer(self.notes)
         self._modes = ModeStack(self._tracer)
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
+        self._incidents.sites = Sites(model, self._blueprint, self._watch.edges)
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)
@@ -182,7 +184,8 @@ class Session:
             self._look_closely(tensors)
         self._grads.mark()
         book = self._book if self._book.any_seen else self._hand
-        book.look_at_residue(closely=self._tick.sampled)
+        if forgotten := book.look_at_residue(closely=self._tick.sampled):
+            self._incidents.left_over(self.steps, forgotten)
         root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
         if self._tick.backwards == 1:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from neuraldbg.capture.attention import row_numbers, scaled_dot_product
 from neuraldbg.capture.losses import LOSS_FUNCTIONS
 from neuraldbg.capture.reduce import Numbers, float_tensors
+from neuraldbg.capture.sites import SINGULAR, may_be_singular
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
 __all__ = ["Listener", "Origin", "Tracer"]
@@ -93,6 +94,9 @@ class Listener(Protocol):
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at a point where its value or derivative is undefined."""
 
+    def on_operation(self, result: object) -> None:
+        """Take the result of an operation that has such a point; who called it stands on the stack."""
+
     def guard(self, work: Callable[..., None], *args: Any) -> None:
         """Run work of ours; an error disarms capture and nothing else."""
 
@@ -160,6 +164,8 @@ class Tracer(TorchFunctionMode):
         if self.resting:
             return result
         name = getattr(func, "__name__", "")
+        if name in SINGULAR:
+            self._listener.guard(self._operation, name, args, result)
         # A softmax may be a module of its own and have attention logits for its input.
         if self.leaf_depth == 0 or name in LOSS_FUNCTIONS or name == "softmax":
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
@@ -213,6 +219,10 @@ class Tracer(TorchFunctionMode):
     def _find(self, tensor: Tensor) -> _Label | None:
         found = self._labels.get(id(tensor))
         return found if found is not None and found.ref() is tensor else None
+
+    def _operation(self, name: str, args: Sequence[Any], out: Any) -> None:
+        if may_be_singular(name, args):
+            self._listener.on_operation(out)
 
     def _after(
         self,

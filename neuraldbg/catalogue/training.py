@@ -160,6 +160,7 @@ MECHANISMS = (
         claim="gradients that are never cleared (no zero_grad)",
         story="Gradients pile up over the steps; the direction of the step is dominated by the past.",
         prior=0.03,
+        sited=True,
         effects=effects(
             gradients_uncleared=0.99,
             gradient_grown=0.4,

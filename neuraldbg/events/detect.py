@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from neuraldbg.events.spans import lasting
 from neuraldbg.records.catalogue import Catalogue, Detector
 from neuraldbg.records.event import SemanticEvent, StepSpan
 from neuraldbg.records.evidence import Evidence, Finding, LocatedFinding
-from neuraldbg.records.recording import Topology
+from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series, Signals
 
 __all__ = ["find_events", "gather_evidence"]
@@ -59,13 +60,17 @@ def gather_evidence(
     by_name: dict[str, list[SemanticEvent]] = {}
     for event in events:
         by_name.setdefault(event.name, []).append(event)
+    modules = _modules(signals.recording)
     findings: dict[str, Finding] = {}
     places: dict[str, tuple[str, ...]] = {}
     for detector in catalogue.detectors:
         judged = _judge(detector, signals)
         if judged is None:
             continue
-        findings[detector.name] = _finding(detector, judged, by_name.get(detector.name, []))
+        findings[detector.name] = replace(
+            _finding(detector, judged, by_name.get(detector.name, [])),
+            module=modules.get(detector.reads),
+        )
         if judged.series.layers is not None:
             seen = np.asarray(judged.usable.any(axis=0), dtype=bool)
             layers = [topology.layers[i].name for i in judged.series.layers]
@@ -77,6 +82,12 @@ def gather_evidence(
         edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
         judged=places,
     )
+
+
+def _modules(recording: Recording) -> dict[str, str]:
+    """Return the modules that the first occurrence of its kind concerns, by the series that is made of it."""
+    named = [x for x in recording.occurrences if "module" in x.facts]
+    return {x.kind: str(x.facts["module"]) for x in reversed(named)}
 
 
 def _execution_order(topology: Topology) -> tuple[str, ...]:

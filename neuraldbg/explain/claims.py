@@ -39,6 +39,9 @@ class Claim:
         Dotted name; None for the whole network, the data, the loss or the optimizer.
     stack
         Of a mechanism that builds up over many layers, the dotted name of what holds most of them.
+    site
+        Of an operation that is fed by ``layer``, the dotted name of the module that calls it; of a fault of a part
+        that is no layer, that of the part.
     step, steps
         Onset, and the interval that it lies in.
     p_mechanism
@@ -51,6 +54,7 @@ class Claim:
     variant: str
     layer: str | None
     stack: str | None = None
+    site: str | None = None
     step: int
     steps: StepSpan
     p_mechanism: float
@@ -59,7 +63,7 @@ class Claim:
     @property
     def told(self) -> str | None:
         """Where it sits, as the user is told."""
-        return self.stack if self.layer is None else self.layer
+        return self.site or (self.stack if self.layer is None else self.layer)
 
 
 def claims(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> tuple[Claim, ...]:
@@ -119,11 +123,23 @@ def _claim(
         variant=mechanism.key,
         layer=layer,
         stack=stack_of(evidence.layers) if mechanism.stacked else None,
+        site=_site(mechanism, layer, evidence) if mechanism.sited else None,
         step=step,
         steps=_interval(step, catalogue),
         p_mechanism=_state(p, posterior, catalogue),
         probability=_state(p * places[layer], posterior, catalogue),
     )
+
+
+def _site(mechanism: Mechanism, layer: str | None, evidence: Evidence) -> str | None:
+    """Return the module that was seen with what speaks for a mechanism at a layer, or of the run."""
+    for effect in mechanism.effects:
+        found = evidence.findings.get(effect.event)
+        if found is None or not found.present or found.module is None:
+            continue
+        if any(f.layer == layer for f in found.at) or (layer is None and not found.at):
+            return found.module
+    return None
 
 
 def stack_of(layers: Sequence[str]) -> str | None:

@@ -36,6 +36,8 @@ class Finding:
         First step; None when absent.
     at
         Where it was seen, earliest first; empty for run-wide events.
+    module
+        Dotted name of the module that it concerns, where that is known and more or other than one layer.
     """
 
     event: str
@@ -43,6 +45,7 @@ class Finding:
     weight: float = 1.0
     onset: int | None = None
     at: tuple[LocatedFinding, ...] = ()
+    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["clause", "in_words", "label", "quoted"]
+from collections.abc import Iterable
+
+__all__ = ["clause", "common", "in_words", "label", "quoted"]
 
 MODEL = "(the model)"
 MODEL_IN_WORDS = "the model itself"
@@ -19,6 +21,16 @@ def label(layer: str | None, outside: str = "") -> str:
         What stands there for what is in no layer.
     """
     return outside if layer is None else layer or MODEL
+
+
+def common(layers: Iterable[str]) -> str:
+    """Return the dotted name of the innermost module that holds all of these; empty for the model."""
+    shared: list[str] = []
+    for parts in zip(*(name.split(".") for name in layers), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
 
 
 def quoted(layer: str) -> str:

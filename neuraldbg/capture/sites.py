@@ -1,0 +1,122 @@
+"""Where in the user's program an operation with a singular point stands: the module whose ``forward`` calls it.
+
+A graph says which parameters feed an operation, and not who called it: a root in a pooling module without
+parameters is fed by the convolution before it. In a traced step the stack says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from types import CodeType
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuraldbg.capture.shards import unwrapped
+from neuraldbg.capture.topology import Blueprint
+
+__all__ = ["FINITE_VALUES", "SINGULAR", "Sites", "may_be_singular"]
+
+QUOTIENTS = frozenset(
+    {"div", "__truediv__", "__rtruediv__", "__itruediv__", "div_", "true_divide", "divide"}
+)
+POWERS = frozenset({"pow", "__pow__", "pow_", "float_power"})
+ALWAYS = frozenset(
+    {"log", "log2", "log10", "log1p", "logit", "xlogy", "sqrt", "rsqrt", "reciprocal", "norm"}
+    | {"vector_norm", "linalg_norm", "linalg_vector_norm", "cdist", "pairwise_distance"}
+    | {"cosine_similarity", "normalize", "std", "acos", "asin", "acosh", "atanh", "atan2"}
+)
+SINGULAR = ALWAYS | QUOTIENTS | POWERS
+# Autograd nodes whose value is finite where their derivative is not.
+FINITE_VALUES = frozenset(
+    {"sqrt", "pow", "norm", "linalgvectornorm", "cdist", "std", "acos", "asin", "atan2"}
+)
+# So many callers are asked: helpers and wrappers stand between an operation and the module.
+DEPTH = 32
+
+
+def may_be_singular(name: str, args: Sequence[Any]) -> bool:
+    """Return whether a call may meet a point where its value or derivative is infinite.
+
+    Parameters
+    ----------
+    name
+        Of the function, one of ``SINGULAR``.
+    args
+        Positional arguments; a quotient by a number and a power of one or more have no such point.
+    """
+    if name in ALWAYS:
+        return True
+    second = args[1] if len(args) > 1 else None
+    if name in QUOTIENTS:
+        return name == "__rtruediv__" or isinstance(second, Tensor)
+    return not (isinstance(second, (int, float)) and second >= 1)
+
+
+class Sites:
+    """Modules by what their ``forward`` calls.
+
+    Parameters
+    ----------
+    model
+        Its modules are known by the code of their ``forward``, which several of one class share.
+    blueprint
+        Its layers.
+    edges
+        Dataflow between these, ``(source, target)``; found while the model runs.
+    """
+
+    def __init__(
+        self, model: nn.Module, blueprint: Blueprint, edges: Iterable[tuple[int, int]]
+    ) -> None:
+        self._blueprint, self._edges = blueprint, edges
+        self._named: dict[CodeType, list[str]] = {}
+        # Kind of operation to the code that calls it, None for what is outside of every module.
+        self._callers: dict[str, set[CodeType | None]] = {}
+        plain = unwrapped(model)
+        for name, module in model.named_modules():
+            code = getattr(type(module).forward, "__code__", None)
+            if code is not None:
+                self._named.setdefault(code, []).append(plain(name))
+
+    def see(self, result: object) -> None:
+        """Note who has just called an operation with this result."""
+        if not isinstance(result, Tensor) or result.grad_fn is None:
+            return
+        kind = _kind(result.grad_fn.name())
+        frame = sys._getframe(1)  # noqa: SLF001 - the public way reads source files
+        for _ in range(DEPTH):
+            if frame.f_back is None or frame.f_code in self._named:
+                break
+            frame = frame.f_back
+        code = frame.f_code if frame.f_code in self._named else None
+        self._callers.setdefault(kind, set()).add(code)
+
+    def module_of(self, ops: Iterable[str], layer: int) -> str | None:
+        """Return the dotted name of the module that called an operation, None where that is not certain.
+
+        Parameters
+        ----------
+        ops
+            Names of autograd nodes; it was one of these.
+        layer
+            The nearest layer that feeds it.
+        """
+        if layer < 0:
+            return None
+        codes = set[CodeType | None]().union(*(self._callers.get(_kind(op), ()) for op in ops))
+        near = self._blueprint.layers[layer].name
+        fed = {self._blueprint.layers[t].name for s, t in self._edges if s == layer}
+        found = {
+            name
+            for code in codes
+            for name in (self._named[code] if code is not None else [""])
+            if name in fed or name == near or not name or near.startswith(f"{name}.")
+        }
+        # The model itself, or the loop, calls such an operation as well: it may have been that one.
+        return found.pop() if len(found) == 1 and "" not in found else None
+
+
+def _kind(node: str) -> str:
+    return node.partition("Backward")[0].lower()

@@ -66,6 +66,7 @@ class Capture:
             raise ModelError(msg)
         self._model: nn.Module | None = model
         self._armed = False
+        self.awaits_end = self.has_ended = True
         self._first_step = first_step
         self._session = Shortcut(model, schedule or Schedule(), self._guarded, self)
         self._session.shares = Shares(told=summed)
@@ -250,6 +251,7 @@ class Capture:
     def backward_begins(self, outputs: Any) -> None:
         """A backward pass of the loop begins."""
         self._guarded(self._session.backward_begins, outputs)
+        self.awaits_end, self.has_ended = not self._session.deferred, False
 
     def backward_ends(self) -> None:
         """It returned."""

@@ -25,7 +25,18 @@ ENTRY = "_engine_run_backward"
 
 
 class Listener(Protocol):
-    """Is told of every backward pass that the loop itself asks for."""
+    """Is told of every backward pass that the loop itself asks for.
+
+    Attributes
+    ----------
+    awaits_end
+        Whether the pass that has just begun is to be told when it ends …
+    has_ended
+        … or otherwise this is to be set.
+    """
+
+    awaits_end: bool
+    has_ended: bool
 
     def backward_begins(self, outputs: Any) -> None:
         """Take what ``backward`` starts from; the graph is still whole."""
@@ -141,7 +152,9 @@ def _over_engine(inner: Callable[..., Any]) -> Callable[..., Any]:
             listener.backward_begins(outputs)
         result = inner(outputs, *args, **kwargs)
         for listener in listeners:
-            listener.backward_ends()
+            if listener.awaits_end:
+                listener.backward_ends()
+            listener.has_ended = True
         return result
 
     return run

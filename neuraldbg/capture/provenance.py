@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuraldbg.capture.shards import local
 
-__all__ = ["Birth", "find_birth", "is_readable"]
+__all__ = ["Birth", "find_birth", "is_readable", "params_near"]
 
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
@@ -104,7 +104,7 @@ def find_birth(loss: Tensor) -> Birth | None:
             return Birth(
                 # What was made outside of the graph left no trace of how.
                 op="" if outside and not target else (culprit or node).name(),
-                params=_params_near(culprit or node),
+                params=params_near(culprit or node),
                 target=target,
                 entrance="target" not in name and _is_entrance(node),
                 rows=_rows(bad),
@@ -117,7 +117,7 @@ def find_birth(loss: Tensor) -> Birth | None:
         if origin is None
         else Birth(
             op=origin.name(),
-            params=_params_near(origin),
+            params=params_near(origin),
             target=False,
             entrance=False,
             rows=None,
@@ -272,7 +272,7 @@ def _past_views(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
     return node
 
 
-def _params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
+def params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
     """Return ids of the parameters upstream of a node, nearest first (breadth first)."""
     found: list[int] = []
     node = _branch(node)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neuraldbg.capture.compiled import Listener
+from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.hindsight import Hindsight
 from neuraldbg.capture.landing import land
 from neuraldbg.capture.peek import Late

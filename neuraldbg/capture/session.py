@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import Unseen, assembled, program_facts
 from neuraldbg.capture.byhand import ByHand
-from neuraldbg.capture.compiled import Listener
+from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.incidents import Incidents
@@ -49,11 +49,13 @@ class Session:
 
     # Whether numbers live on a device, where reading one would stall it, and whether steps were captured there.
     far = captured = False
+    # Whether the end of the backward pass under way need not be told: the step that uses it will see to it.
+    deferred = False
 
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
     ) -> None:
-        self.steps, self.failed = 0, ""
+        self.steps, self.failed, self._listener = 0, "", listener
         self._model: nn.Module | None = model
         self._blueprint = draw(model)
         self._grads = Gradients(self._blueprint)

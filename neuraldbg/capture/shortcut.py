@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.optim import Entry
+from neuraldbg.capture.provenance import params_near
 from neuraldbg.capture.reduce import PROBES, unless
 from neuraldbg.capture.remote import Remote
 from neuraldbg.capture.tick import Tick
@@ -41,12 +42,13 @@ class Shortcut(Remote):
     _index = (-1,)
     # On a device, parameters whose gradients are looked at: what is not finite shows in one of them.
     _sentinels: Sequence[int] = ()
-    # Whether the backward pass under way began the short way.
+    # Whether the last backward pass began the short way and its end was not seen to yet; what it began from.
     _began = False
+    _root: Tensor | None = None
 
     def release(self) -> None:
         """Let go of the model."""
-        self._usual_entry = self._probe = None
+        self._usual_entry = self._probe = self._root = None
         self._clear = self._signs = ()
         super().release()
 
@@ -77,9 +79,10 @@ class Shortcut(Remote):
 
     def backward_begins(self, tensors: Sequence[Tensor]) -> None:
         """``backward`` was called; its graph is whole."""
+        if self._began:
+            self._settle()
         entry, root = self._usual_entry, tensors[0]
-        # Still set if the backward pass before raised.
-        self._began = False
+        self.deferred = False
         if (
             entry is None
             or len(tensors) != 1
@@ -97,6 +100,9 @@ class Shortcut(Remote):
                 return
         self._began = entry.cleared = True
         entry.backwards += 1
+        # Nothing of ours has to be done between here and the step, unless gradients are known to change there.
+        self.deferred = not self._meter.rewritten
+        self._root = root if self.deferred else None
         if root.is_cuda:
             self._pending = self._hindsight.peek.send(root)
             return
@@ -110,19 +116,40 @@ class Shortcut(Remote):
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
-        if not self._began:
+        if self._began:
+            self._settle()
+        else:
             super().backward_ends()
-            return
+
+    def end(self, exception: BaseException | None) -> None:
+        """Close the last, possibly unfinished step and note how the run ended."""
+        if self._began:
+            self._settle()
+        super().end(exception)
+
+    def _close(self) -> None:
+        if self._began:
+            self._settle()
+        super()._close()
+
+    def _settle(self) -> None:
+        """Take the backward pass that ended, if it did; by now its gradients may have been thrown away."""
         self._began = False
         loss, self._pending = self._pending, None
+        root, self._root = self._root, None
+        if root is not None and not self._listener.has_ended:
+            # It raised.
+            return
         for parameter in self._signs:
             if parameter.grad is not None:
                 break
         else:
-            # It went into another model.
-            self._grads.missed()
-            self._usual_entry = None
-            return
+            near = () if root is None or root.grad_fn is None else params_near(root.grad_fn)
+            if self._blueprint.param_of.keys().isdisjoint(near):
+                # It went into another model.
+                self._grads.missed()
+                self._usual_entry = None
+                return
         tick = self._tick
         tick.backwards = 1
         self._seen_backward = True
@@ -133,6 +160,8 @@ class Shortcut(Remote):
 
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
+        if self._began:
+            self._settle()
         entry = self._usual_entry
         if entry is not None and self._probe is not None and entry.ref() is optimizer:
             gradient = self._probe.grad

@@ -7,11 +7,11 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers")
-OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS = (
+ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers", "voyagers")
+OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS, VOYAGERS = (
     find_cases(f"benchmarks/{name}") for name in ROUNDS
 )
-CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS
+CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS | VOYAGERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
@@ -23,6 +23,7 @@ KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
         (VISITORS, 42, 12),
         (TRAVELLERS, 42, 12),
         (WAYFARERS, 36, 9),
+        (VOYAGERS, 36, 9),
     ],
     ids=ROUNDS,
 )

@@ -56,6 +56,7 @@ def topology(
         replace(
             layer,
             order=order.get(i, -1),
+            config={**layer.config, **_attends(watch, i)},
             activation=layer.activation
             or watch.functional.get(i)
             or _next_module(blueprint, watch, i),
@@ -72,6 +73,11 @@ def topology(
         inputs=tuple(i for i, x in enumerate(layers) if x.order >= 0 and i not in fed),
         outputs=tuple(sorted(outputs or last)),
     )
+
+
+def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
+    module = watch.attends.get(layer)
+    return {"attends_in": module} if module else {}
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -80,7 +80,7 @@ class InputLog:
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
         if tick.sampled and self._float:
-            tick.run |= _shape_of(slot, x)
+            tick.run |= {"input_rows": float(x.shape[0]) if x.dim() else 1.0, **_shape_of(slot, x)}
 
     def _resize(self, x: Tensor) -> None:
         self._shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype

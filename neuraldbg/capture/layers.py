@@ -80,6 +80,8 @@ class LayerWatch:
         self.ended: Callable[[], None] = _nothing
         # Layer to the function that is applied directly to its output: read there, no tracing needed.
         self.functional: dict[int, str] = {}
+        # Layer to the module in which attention is made of its output.
+        self.attends: dict[int, str] = {}
         # Data type of automatic mixed precision, where layers ran under it.
         self.autocast = ""
         self.regimes = Regimes()

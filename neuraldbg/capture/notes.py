@@ -92,6 +92,9 @@ class Notes:
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
         self.watch.add(layer, numbers)
+        sites, known = self._incidents.sites, self.watch.attends
+        if sites is not None and layer >= 0 and layer not in known:
+            known[layer] = sites.caller(layer)
 
     def on_detach(self, layer: int) -> None:
         """Take a cut of the graph inside the model."""

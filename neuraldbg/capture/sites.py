@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from torch import Tensor, nn
@@ -79,6 +79,19 @@ class Sites:
             code = getattr(type(module).forward, "__code__", None)
             if code is not None:
                 self._named.setdefault(code, []).append(plain(name))
+
+    def caller(self, layer: int) -> str:
+        """Return the dotted name of the innermost module on the stack that holds a layer, empty if none does."""
+        near = self._blueprint.layers[layer].name
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as below
+        for _ in range(DEPTH):
+            if frame is None:
+                break
+            held = [n for n in self._named.get(frame.f_code, ()) if f"{near}.".startswith(f"{n}.")]
+            if held:
+                return max(held, key=len)
+            frame = frame.f_back
+        return ""
 
     def see(self, result: object) -> None:
         """Note who has just called an operation with this result."""

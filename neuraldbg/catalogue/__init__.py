@@ -1,6 +1,7 @@
 """Knowledge as data: every detector and mechanism with its numbers and sources."""
 
 from neuraldbg.catalogue import (
+    between,
     dataside,
     network,
     on_activations,
@@ -28,7 +29,12 @@ EXPERTS = Catalogue(
         *on_activations.DETECTORS,
         *on_parameters.DETECTORS,
     ),
-    mechanisms=(*training.MECHANISMS, *network.MECHANISMS, *dataside.MECHANISMS),
+    mechanisms=(
+        *training.MECHANISMS,
+        *network.MECHANISMS,
+        *between.MECHANISMS,
+        *dataside.MECHANISMS,
+    ),
     version="3",
 )
 

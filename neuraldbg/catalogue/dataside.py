@@ -231,7 +231,7 @@ MECHANISMS = (
                 nonfinite_after_growth=0.1, input_nonfinite=0.02, target_nonfinite=0.05
             ),
             layered=True,
-            sited=True,
+            sites=("nonfinite_forward", "nonfinite_gradient"),
             p_whole=0.05,
             spread="backward",
             remedy="guard {operation}: add an epsilon inside the root or logarithm, or clamp its input",

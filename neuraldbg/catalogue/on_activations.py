@@ -231,6 +231,16 @@ DETECTORS = (
         source="mechanisms.md A14: above 0.5",
     ),
     Detector(
+        name="normalization_unscaled",
+        kind="activation_regime",
+        reads="norm_output",
+        threshold=10.0,
+        after="output far from unit scale",
+        leak=0.002,
+        meaning="a normalization leaves its output ten times as large as it should be, in the very first step",
+        source="a normalization of fitting statistics leaves a root mean square of its own scale, which begins at one",
+    ),
+    Detector(
         name="normalization_slow",
         kind="activation_regime",
         reads="norm_memory",

@@ -260,6 +260,17 @@ DETECTORS = (
         source="mechanisms.md P11: below 0.1 sustained, over and above the fall of a loss that is learned",
     ),
     Detector(
+        name="second_moment_inherited",
+        kind="optimizer_stability",
+        reads="second_moment_inherited",
+        threshold=10.0,
+        after="second moment of another task",
+        leak=0.01,
+        reliability=1.0,
+        meaning="the optimizer brought a second moment along that expects gradients ten times larger than the first ones",
+        source="as for an inflated one; without a state of its own an optimizer has none before its first step, exact",
+    ),
+    Detector(
         name="epsilon_dominates",
         kind="optimizer_stability",
         reads="eps_dominance",

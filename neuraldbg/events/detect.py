@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,17 +59,13 @@ def gather_evidence(
     by_name: dict[str, list[SemanticEvent]] = {}
     for event in events:
         by_name.setdefault(event.name, []).append(event)
-    modules = _modules(signals.recording)
     findings: dict[str, Finding] = {}
     places: dict[str, tuple[str, ...]] = {}
     for detector in catalogue.detectors:
         judged = _judge(detector, signals)
         if judged is None:
             continue
-        findings[detector.name] = replace(
-            _finding(detector, judged, by_name.get(detector.name, [])),
-            module=modules.get(detector.reads),
-        )
+        findings[detector.name] = _finding(detector, judged, by_name.get(detector.name, []))
         if judged.series.layers is not None:
             seen = np.asarray(judged.usable.any(axis=0), dtype=bool)
             layers = [topology.layers[i].name for i in judged.series.layers]
@@ -81,13 +76,24 @@ def gather_evidence(
         layers=_execution_order(topology),
         edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
         judged=places,
+        sites=_sites(signals.recording),
     )
 
 
-def _modules(recording: Recording) -> dict[str, str]:
-    """Return the modules that the first occurrence of its kind concerns, by the series that is made of it."""
-    named = [x for x in recording.occurrences if "module" in x.facts]
-    return {x.kind: str(x.facts["module"]) for x in reversed(named)}
+def _sites(recording: Recording) -> dict[tuple[str, str | None], str]:
+    """Return the modules in which something happened, by its kind and the layer before it; of several the first."""
+    layers = recording.topology.layers
+    happened = {
+        (x.kind, layers[x.layer].name if x.layer >= 0 else None): str(x.facts["module"])
+        for x in reversed(recording.occurrences)
+        if "module" in x.facts
+    }
+    attends: dict[tuple[str, str | None], str] = {
+        ("attends_in", x.name): str(x.config["attends_in"])
+        for x in layers
+        if "attends_in" in x.config
+    }
+    return {**happened, **attends}
 
 
 def _execution_order(topology: Topology) -> tuple[str, ...]:

@@ -123,23 +123,12 @@ def _claim(
         variant=mechanism.key,
         layer=layer,
         stack=stack_of(evidence.layers) if mechanism.stacked else None,
-        site=_site(mechanism, layer, evidence) if mechanism.sited else None,
+        site=next((x for k in mechanism.sites if (x := evidence.sites.get((k, layer)))), None),
         step=step,
         steps=_interval(step, catalogue),
         p_mechanism=_state(p, posterior, catalogue),
         probability=_state(p * places[layer], posterior, catalogue),
     )
-
-
-def _site(mechanism: Mechanism, layer: str | None, evidence: Evidence) -> str | None:
-    """Return the module that was seen with what speaks for a mechanism at a layer, or of the run."""
-    for effect in mechanism.effects:
-        found = evidence.findings.get(effect.event)
-        if found is None or not found.present or found.module is None:
-            continue
-        if any(f.layer == layer for f in found.at) or (layer is None and not found.at):
-            return found.module
-    return None
 
 
 def stack_of(layers: Sequence[str]) -> str | None:

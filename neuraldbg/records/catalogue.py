@@ -140,9 +140,9 @@ class Mechanism:
         True if the claim names a layer.
     stacked
         True if it builds up over a stack of layers: the claim then names what holds most of them.
-    sited
-        True if it may be of a module that is no layer (one that calls an operation, a part of the model): the claim
-        then names that, where it was seen.
+    sites
+        What happens in a module that is no layer (one that calls an operation, a part of the model) where this
+        is at work: the claim then names that module. Names of kinds of occurrences, or of facts of layers.
     several
         True if it may sit in several layers at once, each of which is then judged by itself.
     p_whole
@@ -171,7 +171,7 @@ class Mechanism:
     place: str = "the whole network"
     layered: bool = False
     stacked: bool = False
-    sited: bool = False
+    sites: tuple[str, ...] = ()
     several: bool = False
     p_whole: float = 0.15
     spread: Spread = "none"

@@ -36,8 +36,6 @@ class Finding:
         First step; None when absent.
     at
         Where it was seen, earliest first; empty for run-wide events.
-    module
-        Dotted name of the module that it concerns, where that is known and more or other than one layer.
     """
 
     event: str
@@ -45,7 +43,6 @@ class Finding:
     weight: float = 1.0
     onset: int | None = None
     at: tuple[LocatedFinding, ...] = ()
-    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +61,8 @@ class Evidence:
         ``(source, target)`` dataflow between those names.
     judged
         Event name to the layers at which it could have been seen; absent means all of ``layers``.
+    sites
+        What happened and the layer before it, None for the run, to the dotted name of the module that it happened in.
     """
 
     findings: Mapping[str, Finding]
@@ -71,6 +70,7 @@ class Evidence:
     layers: tuple[str, ...] = ()
     edges: tuple[tuple[str, str], ...] = ()
     judged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sites: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

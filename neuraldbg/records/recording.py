@@ -64,7 +64,8 @@ class LayerInfo:
     calls
         Calls in the first step (a recurrent cell has many).
     config
-        Numbers that matter to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …
+        What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, and ``attends_in``, the module in
+        which attention is made of its output.
     """
 
     name: str

@@ -156,7 +156,18 @@ def _normalization(recording: Recording) -> dict[str, Series]:
         "norm_flat": layer_series(recording, "norm_var_min"),
         "norm_gap": gap._replace(observed=gap.observed & settled),
         **_norm_memory(recording, count.observed | gap.observed),
+        **_norm_output(recording),
     }
+
+
+def _norm_output(recording: Recording) -> dict[str, Series]:
+    """Return how large each normalization leaves its output in the first step: about 1 if it knows its input."""
+    size = layer_series(recording, "act_rms")
+    chosen = [i for i, layer in enumerate(recording.topology.layers) if layer.kind == "norm"]
+    if not chosen or size.steps.size == 0:
+        return {}
+    values, seen = size.values[:1, chosen], size.observed[:1, chosen]
+    return {"norm_output": Series(size.steps[:1], values, seen, tuple(chosen))}
 
 
 def _norm_memory(recording: Recording, working: NDArray[np.bool_]) -> dict[str, Series]:

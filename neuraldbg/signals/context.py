@@ -7,7 +7,8 @@ import numpy as np
 from neuraldbg.records.recording import Fact, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import fed_layers, regressions
-from neuraldbg.signals.loss import initial_loss, label_entropy
+from neuraldbg.signals.guess import label_entropy
+from neuraldbg.signals.loss import initial_loss
 from neuraldbg.signals.view import chain_layers, run_series
 
 __all__ = ["context_flags", "context_numbers", "is_adversarial"]

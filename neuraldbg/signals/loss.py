@@ -8,12 +8,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from neuraldbg.records.recording import LossCall, Recording
+from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.guess import guessing_loss, label_entropy, unexplained
 from neuraldbg.signals.robust import robust_z, trailing_median
 from neuraldbg.signals.view import run_series, scalar_series
 
-__all__ = ["gradual_fall", "has_level", "initial_loss", "label_entropy", "loss_signals"]
+__all__ = ["gradual_fall", "has_level", "initial_loss", "loss_signals"]
 
 Array = NDArray[np.float64]
 # Fewer steps than this cannot show progress or its absence.
@@ -31,6 +32,8 @@ FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 FEWEST_TURNS, SHARE_OF_TURNS = 8, 0.05
 # The logarithm of the number of classes, which is the loss of a guess, has grown by half of one or more.
 GROWN = 2
+# So much may be left of the variance of targets that come apart; more is slow, as the detector of slow losses has it.
+MOST_LEFT = 0.6
 # A loss below this share of that of a guess is low, as the detector of solved losses has it.
 SOLVED = 0.25
 
@@ -52,10 +55,10 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
     hovers = _hovers(values) and not recording.losses
     if not adversarial and not hovers and has_level(recording):
-        out |= _curve(steps, values)
-        out |= _against_labels(recording, values)
+        out |= _curve(steps, values, guessing_loss(recording))
+        out |= _against_guess(recording, values)
         out |= _other_terms(recording)
-    elif _is_another_task(recording) and values.size >= SHORTEST_CURVE:
+    elif values.size >= SHORTEST_CURVE:
         out |= _below_guessing(recording, values)
     return out
 
@@ -65,7 +68,11 @@ def _below_guessing(recording: Recording, values: Array) -> dict[str, Series]:
 
     Of a choice among ever more how much is left says nothing else: it may never become easy.
     """
-    left = float(trailing_median(values, 16)[-1]) / math.log(_classes(recording)[-1])
+    left = unexplained(recording)
+    if _has_more_classes(recording):
+        left = float(trailing_median(values, 16)[-1]) / math.log(_classes(recording)[-1])
+    elif left is None:
+        return {}
     return {"loss_remaining": scalar_series(0, left)} if left < SOLVED else {}
 
 
@@ -75,13 +82,6 @@ def initial_loss(values: Array) -> float:
     if not np.isfinite(values[0]) or finite.size == 0:
         return float("nan")
     return float(min(values[0], np.median(finite)))
-
-
-def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
-    """Return the mean entropy of the labels in nats, None if no classification loss was seen."""
-    values = [call.facts.get("label_entropy") for call in losses]
-    found = [float(v) for v in values if isinstance(v, (int, float))]
-    return float(np.mean(found)) if found else None
 
 
 def gradual_fall(recording: Recording, at: NDArray[np.int64]) -> Array:
@@ -143,7 +143,21 @@ def _follows_choices(recording: Recording) -> bool:
 
 
 def _is_another_task(recording: Recording) -> bool:
-    """Return whether there are ever more classes to choose from, as negatives in a queue that fills: a higher loss is no worse."""
+    """Return whether ever more is asked for, so that a higher loss is no worse."""
+    left = unexplained(recording)
+    explains = left is not None and left < MOST_LEFT
+    return explains or _has_more_classes(recording) or _has_more_rows(recording)
+
+
+def _has_more_rows(recording: Recording) -> bool:
+    """Return whether batches grow under a loss that was written by hand: a sum over those at risk grows with them."""
+    rows = run_series(recording, "input_rows")
+    sizes = rows.values[rows.observed]
+    return not recording.losses and sizes.size > 1 and bool(sizes[-1] >= GROWN * sizes[0])
+
+
+def _has_more_classes(recording: Recording) -> bool:
+    """Return whether there are ever more classes to choose from, as negatives in a queue that fills."""
     sizes = _classes(recording)
     return len(sizes) > 1 and sizes[-1] >= GROWN * sizes[0]
 
@@ -158,7 +172,7 @@ def _series(steps: NDArray[np.int64], values: Array) -> Series:
     return Series(steps, values, np.isfinite(values))
 
 
-def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
+def _curve(steps: NDArray[np.int64], values: Array, guess: float | None) -> dict[str, Series]:
     start = initial_loss(values)
     if not math.isfinite(start):
         return {}
@@ -174,7 +188,11 @@ def _curve(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
         "loss_regressed": _series(steps, (level - best) / achieved * (best < 0.9 * start)),
         "loss_jump": _series(steps, _jump(values, spike)),
     }
-    return out | _step_up(steps, values) | _progress(steps, values, start)
+    return (
+        out
+        | _step_up(steps, values)
+        | _progress(steps, values, start if guess is None else min(start, guess))
+    )
 
 
 def _step_up(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
@@ -234,16 +252,18 @@ def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str
     }
 
 
-def _against_labels(recording: Recording, values: Array) -> dict[str, Series]:
-    entropy = label_entropy(recording.losses)
+def _against_guess(recording: Recording, values: Array) -> dict[str, Series]:
+    """Return how a loss stands to that of an answer that ignores its input."""
     sizes = _classes(recording)
     start = initial_loss(values)
-    if not sizes or not math.isfinite(start):
+    if not math.isfinite(start):
         return {}
-    out = {"loss_over_chance": scalar_series(0, start / math.log(max(sizes)))}
-    if entropy is not None and entropy > 0.05 and values.size >= SHORTEST_CURVE:
+    out = {"loss_over_chance": scalar_series(0, start / math.log(max(sizes)))} if sizes else {}
+    entropy = label_entropy(recording.losses) if sizes else None
+    guess = entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
+    if guess is not None and values.size >= SHORTEST_CURVE:
         level = trailing_median(values, 16)[-1]
-        out["loss_above_prior"] = scalar_series(0, abs(level / entropy - 1.0))
+        out["loss_above_prior"] = scalar_series(0, abs(level / guess - 1.0))
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,14 +9,14 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.initial import initial_signals
 from neuraldbg.signals.loss import gradual_fall
 from neuraldbg.signals.ownership import stillness
 from neuraldbg.signals.robust import any_row
-from neuraldbg.signals.structure import last_layers
+from neuraldbg.signals.structure import sources
 from neuraldbg.signals.view import (
     ParamReader,
     gradient_norms,
-    is_weight,
     layer_max,
     matrix_params,
     reached,
@@ -25,7 +24,7 @@ from neuraldbg.signals.view import (
     table_params,
 )
 
-__all__ = ["RECOMMENDED_GAIN", "parameter_signals"]
+__all__ = ["parameter_signals"]
 
 Array = NDArray[np.float64]
 
@@ -33,19 +32,6 @@ Array = NDArray[np.float64]
 SETTLED = 10
 # Steps whose gradients say whether two weights are copies of one another.
 ALIKE = 8
-# Modules whose weight is a convolution kernel, or an expert's own kind of one.
-KERNELS = re.compile(r"conv(transpose)?[123]d", re.IGNORECASE)
-# He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
-RECOMMENDED_GAIN = {
-    "relu": 2**0.5,
-    "relu6": 2**0.5,
-    "leaky_relu": 2**0.5,
-    "elu": 1.25,
-    "gelu": 2**0.5,
-    "silu": 2**0.5,
-    "tanh": 5 / 3,
-    "sigmoid": 1.0,
-}
 
 
 def parameter_signals(recording: Recording) -> dict[str, Series]:
@@ -69,8 +55,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
         "update_ratio_median": _median(recording.sampled, ratio, seen),
         **_movement(recording, ratio, seen),
         **_norms(recording, get, moved),
-        **_initial(recording),
-        **_biases(recording),
+        **initial_signals(recording),
         **_similarity(recording),
         **_adaptive(recording, get, owner, moved),
         **stillness(recording),
@@ -146,75 +131,6 @@ def _fading(recording: Recording) -> dict[str, Series]:
     return {name: s for name, s in found.items() if name != "weight_growth"}
 
 
-def _initial(recording: Recording) -> dict[str, Series]:
-    """Return the initial scale of every matrix over the one recommended for its nonlinearity.
-
-    Of tables it is known where they are the weight of a linear layer, too.
-    """
-    topology, start = recording.topology, recording.sampled[:1]
-    tables = table_params(topology)
-    params = matrix_params(topology) + tables
-    gains, known = ParamReader(recording, params)("init_gain")
-    gain, seen = gains[:1], known[:1]
-    owner = np.array([topology.params[i].layer for i in params])
-    layers = [topology.layers[i] for i in owner]
-    recommended = np.array([RECOMMENDED_GAIN.get(x.activation or "linear", 1.0) for x in layers])
-    table, kappa = np.isin(params, tables), gain / recommended
-    typical = np.ma.median(np.ma.masked_array(gain, ~(seen & ~table & (gain > 0))))
-    outlier = gain / max(float(np.ma.filled(typical, 1.0)), 1e-12)
-    # A parameter of a user's own module may be anything (positions, queries): only weights have a fan-in.
-    names = [topology.params[i].name.rpartition(".")[2] for i in params]
-    weight = [
-        x.kind in {"linear", "conv"} and is_weight(n) for x, n in zip(layers, names, strict=True)
-    ]
-    judged = seen & (weight | table)
-    # What a last layer gives is scaled by its loss: policies and residual heads begin near zero on purpose.
-    inner = judged & ~table & (gain > 0) & ~np.isin(owner, list(last_layers(topology)))
-    inner &= [_has_fan_in(topology, i) for i in params]
-    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
-    small = np.where(_scale_free(topology)[list(inverse.layers or ())], 0.0, 1.0)
-    return {
-        "init_gain": layer_max(start, kappa, judged, owner),
-        "init_gain_small": inverse._replace(values=inverse.values * small),
-        "init_outlier_large": layer_max(start, outlier, judged & ~table, owner),
-        "init_outlier_small": layer_max(start, 1.0 / np.maximum(outlier, 1e-12), inner, owner),
-    }
-
-
-def _has_fan_in(topology: Topology, index: int) -> bool:
-    """Return whether it is known what a unit of a weight adds up: of more axes than two in a module of one's own it is not.
-
-    Spectral and other layers of that kind stand beside a path of another sort, and begin near zero on purpose.
-    """
-    param = topology.params[index]
-    return len(param.shape) <= 2 or KERNELS.search(topology.layers[param.layer].type) is not None
-
-
-def _biases(recording: Recording) -> dict[str, Series]:
-    """Return how large biases are that feed a nonlinearity which they can hold at one end."""
-    layers = recording.topology.layers
-    held = {"sigmoid", "tanh", "relu", "relu6", "hardtanh", "hardsigmoid"}
-    chosen = [
-        i
-        for i, p in enumerate(recording.topology.params)
-        if p.kind == "bias"
-        and (layers[p.layer].activation in held or layers[p.layer].kind == "recurrent")
-    ]
-    size, seen = ParamReader(recording, chosen)("init_bias")
-    if not chosen or not seen[:1].any():
-        return {}
-    owner = np.array([recording.topology.params[i].layer for i in chosen])
-    return {"init_bias": layer_max(recording.sampled[:1], size[:1], seen[:1], owner)}
-
-
-def _scale_free(topology: Topology) -> NDArray[np.bool_]:
-    """Return which layers are followed by a normalization: their scale does not matter, shape ``(L,)``."""
-    free = np.zeros(len(topology.layers), bool)
-    for source, target in topology.edges:
-        free[source] |= topology.layers[target].kind == "norm"
-    return free
-
-
 def _similarity(recording: Recording) -> dict[str, Series]:
     """Return how alike the units of a weight are; the units of a table are its columns."""
     topology = recording.topology
@@ -229,6 +145,8 @@ def _similarity(recording: Recording) -> dict[str, Series]:
     gradients, gradients_seen = get("unit_grad_similarity")
     norm, norm_seen = get("weight_norm")
     double = _doubles(recording, params) & norm_seen
+    gain, gain_seen = get("init_gain")
+    seen &= ~_born_zero(topology, owner, gain_seen[0] & (gain[0] == 0.0))
     # Rows that get different gradients are about to part: only both together stay alike.
     alike = np.where(gradients_seen & (gradients < 0.9), 0.0, weights)
     alike, seen = np.where(double, 1.0, alike), seen | double
@@ -240,6 +158,19 @@ def _similarity(recording: Recording) -> dict[str, Series]:
         "unit_similarity_late": layer_max(steps, alike[late], seen[late], owner),
         "weights_zero": layer_max(recording.sampled, (norm == 0.0).astype(float), zero, owner),
     }
+
+
+def _born_zero(
+    topology: Topology, owner: NDArray[np.int64], zero: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which weights are zero at first and fed by others that are not, shape ``(P,)``: gates, heads, adapters.
+
+    Their units differ by nothing but what they learn, which in the first steps is one direction for all.
+    """
+    empty = set(owner[zero]) - set(owner[~zero])
+    fed = sources(topology)
+    gates = [layer in empty and bool(fed.get(layer, set()) - empty) for layer in owner]
+    return np.logical_and(zero, gates)
 
 
 def _doubles(recording: Recording, params: Sequence[int]) -> NDArray[np.bool_]:
@@ -283,6 +214,12 @@ def _adaptive(
             recording.sampled,
             1.0 / np.maximum(surprise, 1e-9) / learned,
             settled & (surprise > 0) & moved,
+        ),
+        # Before its first step an optimizer has a second moment only if it brought one along.
+        "second_moment_inherited": _median(
+            recording.sampled[:1],
+            1.0 / np.maximum(surprise[:1], 1e-9),
+            (seen & (surprise > 0))[:1] & (recording.sampled[0] == 0),
         ),
         "eps_dominance": _median(recording.sampled, tiny, late),
         "update_against_gradient": _median(

@@ -8,7 +8,7 @@ from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.view import scalar_series
 
-__all__ = ["last_layers", "structure_signals"]
+__all__ = ["last_layers", "passed_by", "sources", "structure_signals"]
 
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
 Follows = dict[int, set[int]]
@@ -37,6 +37,37 @@ def last_layers(topology: Topology) -> frozenset[int]:
     """Return the layers with weights that no other such layer follows; none where it is not known what follows what."""
     follows = _follows(topology)
     return frozenset(_last(follows, _weighted(topology)) if follows else ())
+
+
+def sources(topology: Topology) -> Follows:
+    """Return, by layer, the layers with weights that feed it without another such layer between."""
+    weighted, found = _weighted(topology), Follows()
+    follows = _follows(topology)
+    for layer in weighted:
+        ahead, seen = [layer], {layer}
+        while ahead:
+            for target in follows.get(ahead.pop(), set()) - seen:
+                seen.add(target)
+                found.setdefault(target, set()).add(layer)
+                if target not in weighted:
+                    ahead.append(target)
+    return found
+
+
+def passed_by(topology: Topology) -> frozenset[int]:
+    """Return the layers that end a branch: wherever their output goes, so does something that fed them."""
+    # Sets of layers as bits: a deep residual stack has as many arrows as pairs of layers.
+    before = dict.fromkeys(range(len(topology.layers)), 0)
+    for source, target in sorted(topology.edges, key=lambda e: topology.layers[e[0]].order):
+        before[target] |= before[source] | 1 << source
+    fed = {reader: sum(1 << i for i in found) for reader, found in sources(topology).items()}
+    readers: dict[int, list[int]] = {}
+    for reader, found in sources(topology).items():
+        for layer in found:
+            readers.setdefault(layer, []).append(reader)
+    return frozenset(
+        layer for layer, ahead in readers.items() if all(fed[r] & before[layer] for r in ahead)
+    )
 
 
 def _follows(topology: Topology) -> Follows:

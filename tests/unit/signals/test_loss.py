@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from neuraldbg.records.recording import LossCall, Occurrence
-from neuraldbg.signals.loss import gradual_fall, initial_loss, label_entropy, loss_signals
+from neuraldbg.signals.guess import label_entropy
+from neuraldbg.signals.loss import gradual_fall, initial_loss, loss_signals
 from tests import builders
 
 NAN, INF = float("nan"), float("inf")

@@ -1,0 +1,103 @@
+"""The loss of the best answer that ignores its input: what a loss has to fall below before anything is learned."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from neuraldbg.records.recording import LossCall, Recording
+from neuraldbg.signals.view import run_series
+
+__all__ = ["guessing_loss", "label_entropy", "unexplained"]
+
+# The loss is that of the function itself, not a multiple of it or one term of several, if it is as near.
+SAME = 0.02
+# Logits no larger than that cost about log(2) each, unless one class weighs more than the other.
+SMALL, NEAR_CHANCE = 0.6, 0.15
+# Targets are other ones if they spread so many times as much.
+SPREAD = 1.5
+# Functions that are a square near zero, and what they have to be multiplied by for that.
+SQUARES = {"mse_loss": 1.0, "smooth_l1_loss": 2.0, "huber_loss": 2.0}
+
+
+def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
+    """Return the mean entropy of the labels in nats, None if no classification loss was seen."""
+    return _mean(losses, "label_entropy")
+
+
+def guessing_loss(recording: Recording) -> float | None:
+    """Return the loss of the best constant answer of a regression or of yes and no; None if that is not known.
+
+    It is the variance of the targets, or the entropy of their mean, and may be far below the first loss: that
+    a network has found the mean of its targets is no sign that it has learned from its input.
+    """
+    calls = [
+        c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")
+    ]
+    names = {c.function for c in recording.losses}
+    if len(names) != 1 or not calls or not _is_the_loss(recording, calls):
+        return None
+    name = names.pop()
+    if name == "mse_loss":
+        variances = [_number(c, "target_std") ** 2 for c in calls]
+        return _positive(float(np.mean(variances)))
+    if name == "binary_cross_entropy_with_logits" and _is_even_handed(calls[0]):
+        share = _mean(tuple(calls), "target_mean")
+        return None if share is None else _positive(_entropy(share))
+    return None
+
+
+def unexplained(recording: Recording) -> float | None:
+    """Return what is left of the variance of targets that spread more and more; None if they do not, or it is not known.
+
+    Values of states are made of the values of others: they begin at nothing and come apart as the policy learns, and
+    so do the errors.
+    """
+    calls = [c for c in recording.losses if "value" in c.facts]
+    names = {c.function for c in recording.losses}
+    if (
+        len(names) != 1
+        or names.isdisjoint(SQUARES)
+        or not calls
+        or not _is_the_loss(recording, calls)
+    ):
+        return None
+    first, last = _number(calls[0], "target_std"), _number(calls[-1], "target_std")
+    share = SQUARES[names.pop()] * _number(calls[-1], "value") / max(last**2, 1e-12)
+    return share if last >= SPREAD * first and math.isfinite(share) else None
+
+
+def _is_the_loss(recording: Recording, calls: list[LossCall]) -> bool:
+    loss = run_series(recording, "loss")
+    at = dict(zip(loss.steps[loss.observed].tolist(), loss.values[loss.observed], strict=True))
+    known = [(at[c.step], _number(c, "value")) for c in calls if c.step in at]
+    ratios = [total / part for total, part in known if part > 0 and math.isfinite(total)]
+    return bool(ratios) and abs(float(np.median(ratios)) - 1.0) < SAME
+
+
+def _is_even_handed(call: LossCall) -> bool:
+    """Return whether both answers weigh the same, as far as a first loss of small logits tells."""
+    small = _number(call, "input_std") < SMALL
+    inside = _number(call, "target_min") >= 0 and _number(call, "target_max") <= 1
+    return small and inside and abs(_number(call, "value") / math.log(2) - 1.0) < NEAR_CHANCE
+
+
+def _entropy(share: float) -> float:
+    parts = [p for p in (share, 1.0 - share) if p > 0]
+    return -sum(p * math.log(p) for p in parts)
+
+
+def _positive(value: float) -> float | None:
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _mean(losses: tuple[LossCall, ...], name: str) -> float | None:
+    values = [call.facts.get(name) for call in losses]
+    found = [float(v) for v in values if isinstance(v, (int, float))]
+    return float(np.mean(found)) if found else None
+
+
+def _number(call: LossCall, name: str) -> float:
+    value = call.facts.get(name)
+    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,120 @@
+"""Signals of the untouched weights: their scale over the one recommended, and over that of the other layers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuraldbg.records.recording import ParamInfo, Recording, Topology
+from neuraldbg.records.signals import Series
+from neuraldbg.signals.structure import last_layers, passed_by
+from neuraldbg.signals.view import (
+    ParamReader,
+    is_weight,
+    layer_max,
+    matrix_params,
+    table_params,
+)
+
+__all__ = ["RECOMMENDED_GAIN", "initial_signals"]
+
+# Modules whose weight is a convolution kernel, or an expert's own kind of one.
+KERNELS = re.compile(r"conv(?:transpose)?([123])d", re.IGNORECASE)
+# He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
+RECOMMENDED_GAIN = {
+    "relu": 2**0.5,
+    "relu6": 2**0.5,
+    "leaky_relu": 2**0.5,
+    "elu": 1.25,
+    "gelu": 2**0.5,
+    "silu": 2**0.5,
+    "tanh": 5 / 3,
+    "sigmoid": 1.0,
+}
+
+
+def initial_signals(recording: Recording) -> dict[str, Series]:
+    """Return the signals of weights and biases before the first step."""
+    return {**_weights(recording), **_biases(recording)}
+
+
+def _weights(recording: Recording) -> dict[str, Series]:
+    """Return the initial scale of every matrix over the one recommended for its nonlinearity.
+
+    Of tables it is known where they are the weight of a linear layer, too.
+    """
+    topology, start = recording.topology, recording.sampled[:1]
+    tables = table_params(topology)
+    params = matrix_params(topology) + tables
+    gains, known = ParamReader(recording, params)("init_gain")
+    surplus = [_surplus(topology, topology.params[i]) for i in params]
+    gain, seen = gains[:1] / np.sqrt(surplus), known[:1]
+    owner = np.array([topology.params[i].layer for i in params])
+    layers = [topology.layers[i] for i in owner]
+    recommended = np.array([RECOMMENDED_GAIN.get(x.activation or "linear", 1.0) for x in layers])
+    table, kappa = np.isin(params, tables), gain / recommended
+    typical = np.ma.median(np.ma.masked_array(gain, ~(seen & ~table & (gain > 0))))
+    outlier = gain / max(float(np.ma.filled(typical, 1.0)), 1e-12)
+    # A parameter of a user's own module may be anything (positions, queries): only weights have a fan-in.
+    names = [topology.params[i].name.rpartition(".")[2] for i in params]
+    weight = [
+        x.kind in {"linear", "conv"} and is_weight(n) for x, n in zip(layers, names, strict=True)
+    ]
+    judged = seen & (weight | table)
+    # What a last layer gives is scaled by its loss, what ends a residual branch is added to what it began with:
+    # policies, heads and branches begin near zero on purpose.
+    on_purpose = list(last_layers(topology) | passed_by(topology))
+    inner = judged & ~table & (gain > 0) & ~np.isin(owner, on_purpose)
+    inner &= [_has_fan_in(topology, topology.params[i]) for i in params]
+    inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
+    small = np.where(_scale_free(topology)[list(inverse.layers or ())], 0.0, 1.0)
+    return {
+        "init_gain": layer_max(start, kappa, judged, owner),
+        "init_gain_small": inverse._replace(values=inverse.values * small),
+        "init_outlier_large": layer_max(start, outlier, judged & ~table, owner),
+        "init_outlier_small": layer_max(start, 1.0 / np.maximum(outlier, 1e-12), inner, owner),
+    }
+
+
+def _has_fan_in(topology: Topology, param: ParamInfo) -> bool:
+    """Return whether it is known what a unit of a weight adds up: of more axes than two in a module of one's own it is not.
+
+    Spectral and other layers of that kind stand beside a path of another sort, and begin near zero on purpose.
+    """
+    kernel = KERNELS.search(topology.layers[param.layer].type)
+    is_kernel = kernel is not None and len(param.shape) == int(kernel[1]) + 2
+    return len(param.shape) <= 2 or (is_kernel and not param.dtype.startswith("complex"))
+
+
+def _surplus(topology: Topology, param: ParamInfo) -> float:
+    """Return by how much the fan-in may be overrated where it is not known: it may be no more than the channels."""
+    if _has_fan_in(topology, param) or not param.fan_in:
+        return 1.0
+    return max(float(param.fan_in / min(param.shape[:2])), 1.0)
+
+
+def _biases(recording: Recording) -> dict[str, Series]:
+    """Return how large biases are that feed a nonlinearity which they can hold at one end."""
+    layers = recording.topology.layers
+    held = {"sigmoid", "tanh", "relu", "relu6", "hardtanh", "hardsigmoid"}
+    chosen = [
+        i
+        for i, p in enumerate(recording.topology.params)
+        if p.kind == "bias"
+        and (layers[p.layer].activation in held or layers[p.layer].kind == "recurrent")
+    ]
+    size, seen = ParamReader(recording, chosen)("init_bias")
+    if not chosen or not seen[:1].any():
+        return {}
+    owner = np.array([recording.topology.params[i].layer for i in chosen])
+    return {"init_bias": layer_max(recording.sampled[:1], size[:1], seen[:1], owner)}
+
+
+def _scale_free(topology: Topology) -> NDArray[np.bool_]:
+    """Return which layers are followed by a normalization: their scale does not matter, shape ``(L,)``."""
+    free = np.zeros(len(topology.layers), bool)
+    for source, target in topology.edges:
+        free[source] |= topology.layers[target].kind == "norm"
+    return free

@@ -1,4 +1,4 @@
-"""Mechanisms of the network itself: initial weights, depth, units, dropout."""
+"""Mechanisms of the network itself: initial weights, depth, units."""
 
 from __future__ import annotations
 

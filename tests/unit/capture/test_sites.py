@@ -98,3 +98,47 @@ def test_an_operation_without_a_singular_point_does_not_count(
     quiet: Callable[[Tensor], Tensor],
 ) -> None:
     assert told("pool", lambda out: quiet(out).mean()) == ("nonfinite_gradient", "pool", "pool")
+
+
+class Attention(nn.Module):
+    """Attention written by hand, with a softmax that is a module."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.q(x) @ self.k(x).transpose(1, 2) / x.shape[-1] ** 0.5
+        return self.softmax(scores) @ self.v(x)
+
+
+class Reader(nn.Module):
+    """Two blocks of attention and one in its own ``forward``."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Attention(width) for _ in range(2))
+        self.key, self.head = nn.Linear(width, width), nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        key = self.key(x)
+        pooled = nn.functional.scaled_dot_product_attention(key, key, x)
+        return self.head(pooled.mean(1))
+
+
+def test_attention_is_known_by_the_module_that_makes_it() -> None:
+    torch.manual_seed(0)
+    model = Reader()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    with NeuralDbg(model) as dbg:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(4, 5, 8)).square().mean().backward()
+            optimizer.step()
+    found = {x.name: x.config.get("attends_in") for x in dbg.recording.topology.layers}
+    assert found["blocks.0.k"] == "blocks.0"
+    assert found["blocks.1.k"] == "blocks.1"
+    assert {x for x in found.values() if x} == {"blocks.0", "blocks.1"}

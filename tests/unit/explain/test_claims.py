@@ -106,6 +106,24 @@ def test_what_builds_up_does_not_say_since_when(world) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sites", "told"),
+    [
+        ({("attends_in", "fc1"): "block"}, "block"),
+        ({("attends_in", "fc2"): "block"}, "fc1"),
+        ({("uncleared", "fc1"): "block"}, "fc1"),
+        ({}, "fc1"),
+    ],
+    ids=["its module", "that of another layer", "that of another happening", "not known"],
+)
+def test_what_happens_in_a_module_is_told_with_that(world, sites, told) -> None:
+    known = replace(
+        CATALOGUE, mechanisms=tuple(replace(m, sites=("attends_in",)) for m in CATALOGUE.mechanisms)
+    )
+    dead = claims(world.posterior, replace(world.evidence, sites=sites), known)[1]
+    assert (dead.layer, dead.told) == ("fc1", told)
+
+
+@pytest.mark.parametrize(
     ("layers", "stack"),
     [
         pytest.param(["encode", "convs.0.lin", "convs.1.lin", "convs.2.lin"], "convs", id="a list"),

@@ -133,6 +133,14 @@ class TestNormalization:
         assert found.values[0, 0] == pytest.approx(0.5)
 
     @pytest.mark.parametrize(
+        ("kind", "told"), [("norm", [50.0]), ("linear", None)], ids=["a norm", "no norm"]
+    )
+    def test_what_a_normalization_gives_at_first_is_told_by_its_size(self, kind, told) -> None:
+        topology = Topology(layers=(LayerInfo(name="a", type="ActNorm", kind=kind, order=0),))
+        found = derived({"act_rms": {"a": [50.0, 1.0]}}, topology=topology).get("norm_output")
+        assert (None if found is None else found.values[:, 0].tolist()) == told
+
+    @pytest.mark.parametrize(
         ("config", "memory"),
         [({"momentum": 1e-4}, 1e4), ({"momentum": 0.1}, 10.0), ({}, None)],
         ids=["hardly moves", "as usual", "without running statistics"],

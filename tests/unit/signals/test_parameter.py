@@ -195,6 +195,7 @@ class TestInitialScale:
             pytest.param("SpectralConv", (8, 8, 4, 2), False, id="a kernel of one's own"),
             pytest.param("WSConv2d", (8, 8, 3, 3), True, id="somebody's kind of a convolution"),
             pytest.param("SpectralConv", (8, 8), True, id="a matrix"),
+            pytest.param("SpectralConv1d", (8, 8, 4, 2), False, id="modes are no taps"),
         ],
     )
     def test_what_a_unit_adds_up_is_known_of_matrices_and_convolutions(
@@ -207,6 +208,23 @@ class TestInitialScale:
         found = derived({"init_gain": gains}, topology=replace(plain, layers=layers, params=params))
         assert ("init_gain_small" in found) is judged
         assert "init_gain" in found
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"), [("Conv2d", 4.0), ("Spectral", 1.0)], ids=["known", "not known"]
+    )
+    def test_a_fan_in_that_is_not_known_is_not_overrated(self, kind, expected) -> None:
+        layers = tuple(replace(x, type=kind, kind="conv") for x in TWO.layers)
+        params = tuple(replace(p, shape=(8, 8, 4, 4), fan_in=128) for p in TWO.params)
+        gains = {"a.weight": [4.0], "b.weight": [4.0]}
+        found = derived({"init_gain": gains}, topology=replace(TWO, layers=layers, params=params))
+        assert found["init_gain"].values[0, 0] == pytest.approx(expected)
+
+    def test_the_end_of_a_residual_branch_may_be_small(self) -> None:
+        edges, kinds = ((0, 1), (1, 2), (0, 2)), ("linear",) * 3
+        found = self.gain(activation=None, edges=edges, kinds=kinds, a=1.0, b=0.01, c=1.0)[
+            "init_gain_small"
+        ]
+        assert found.observed[0].tolist()[:2] == [True, False]
 
     def test_in_front_of_a_normalization_a_small_scale_does_not_matter(self) -> None:
         kinds = ("linear", "norm", "linear")
@@ -264,6 +282,20 @@ class TestSymmetry:
     def test_without_a_gradient_the_weights_decide(self) -> None:
         found = self.similar([1.0, 1.0], [None, None], [0, 5])
         assert found["unit_similarity"].values[:, 0].tolist() == [1.0, 1.0]
+
+    @pytest.mark.parametrize(
+        ("first", "second", "judged"),
+        [(1.0, 0.0, False), (0.0, 0.0, True), (0.0, 1.0, True), (1.0, 1.0, True)],
+        ids=["a gate", "both are zero", "nothing feeds it", "neither is zero"],
+    )
+    def test_a_weight_born_at_zero_behind_others_is_not_judged(self, first, second, judged) -> None:
+        zero_last = {"a.weight": [first, None], "b.weight": [second, None]}
+        name = "b.weight" if second <= first else "a.weight"
+        found = derived(
+            {"init_gain": zero_last, "unit_weight_similarity": {name: [None, 1.0]}},
+            sampled=[0, 20],
+        )
+        assert ("unit_similarity_late" in found) == judged
 
     def copies(self, a, b, *, norm=1.0, shape=(8, 8)):
         names = ("a.weight", "b.weight")
@@ -507,3 +539,21 @@ class TestFrozenOnPurpose:
     def test_a_table_of_a_container_is_a_constant(self) -> None:
         other = self.weight("head.weight", 4, 16, trainable=True)
         assert self.frozen(self.weight("positions", 32, 16), other) == []
+
+
+class TestInheritedMoment:
+    @pytest.mark.parametrize(
+        ("surprise", "sampled", "expected"),
+        [
+            ([0.01, 0.5], [0, 1], 100.0),
+            ([None, 0.01], [0, 1], None),
+            ([0.01, 0.01], [4, 5], None),
+        ],
+        ids=["before the first step", "after it", "in a run that began before"],
+    )
+    def test_only_what_was_brought_along_counts(self, surprise, sampled, expected) -> None:
+        found = derived({"grad_rms_over_v": {"a.weight": surprise}}, sampled=sampled)
+        series = found.get("second_moment_inherited")
+        assert (None if series is None else series.values[0]) == (
+            None if expected is None else pytest.approx(expected)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuraldbg.records.recording import LayerInfo, Topology
-from neuraldbg.signals.structure import structure_signals
+from neuraldbg.signals.structure import passed_by, sources, structure_signals
 from tests import builders
 
 Edges = tuple[tuple[int, int], ...]
@@ -52,3 +52,37 @@ def test_the_narrowest_passage(widths, edges, kinds, expected) -> None:
 
 def test_a_loop_in_the_dataflow_ends() -> None:
     assert narrowest((32, 2, 16, 10), (*STACK, (2, 1))) == 2
+
+
+def drawn(edges: Edges, kinds: str) -> Topology:
+    kind = {"l": "linear", "a": "activation"}
+    layers = tuple(
+        LayerInfo(name=f"l{i}", type="X", kind=kind[k], order=i) for i, k in enumerate(kinds)
+    )
+    return Topology(layers=layers, edges=edges)
+
+
+@pytest.mark.parametrize(
+    ("edges", "kinds", "expected"),
+    [
+        pytest.param(STACK, "llll", set(), id="a plain stack has no branches"),
+        pytest.param(((0, 1), (1, 2), (2, 3), (0, 3)), "llll", {2}, id="a residual branch ends"),
+        pytest.param(
+            ((0, 1), (1, 2), (2, 3), (0, 3), (3, 4)), "lllal", {2}, id="before an activation too"
+        ),
+        pytest.param(
+            ((0, 1), (0, 2), (1, 3), (2, 3)), "llll", set(), id="neither of two paths feeds another"
+        ),
+        pytest.param(
+            ((0, 1), (1, 2), (1, 3), (0, 3)), "llll", set(), id="one of its readers has only it"
+        ),
+        pytest.param((), "ll", set(), id="no dataflow was seen"),
+    ],
+)
+def test_where_branches_end(edges: Edges, kinds: str, expected: set[int]) -> None:
+    assert passed_by(drawn(edges, kinds)) == expected
+
+
+def test_what_feeds_a_layer_is_looked_for_past_activations() -> None:
+    found = sources(drawn(((0, 1), (1, 2), (2, 3)), "lala"))
+    assert found == {1: {0}, 2: {0}, 3: {2}}

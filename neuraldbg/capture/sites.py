@@ -76,7 +76,8 @@ class Sites:
         self._callers: dict[str, set[CodeType | None]] = {}
         plain = unwrapped(model)
         for name, module in model.named_modules():
-            code = getattr(type(module).forward, "__code__", None)
+            # Of a scripted module the class has none.
+            code = getattr(getattr(type(module), "forward", None), "__code__", None)
             if code is not None:
                 self._named.setdefault(code, []).append(plain(name))
 

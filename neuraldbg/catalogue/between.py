@@ -31,6 +31,7 @@ MECHANISMS = (
         layered=True,
         p_whole=0.1,
         spread="backward",
+        forbids=effects(loss_solved=0.3),
         remedy="normalise queries and keys in '{layer}' (QK-norm), or lower its learning rate",
         look_alikes=("learning_rate_too_high",),
         source="Zhai et al. 2023; Dehghani et al. 2023, ViT-22B",

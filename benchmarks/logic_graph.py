@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-from neuraldbg.catalogue import DEFAULT, dataside, network, training
+from neuraldbg.catalogue import DEFAULT, between, dataside, network, training
 from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT, refutations
 from neuraldbg.cli.show import plain_remedy
 from neuraldbg.graph.build import INFLUENCES, RANK
@@ -25,6 +25,7 @@ PAGE = Path(__file__).parent.parent / "logic_graph.md"
 FAMILIES: tuple[tuple[str, ModuleType], ...] = (
     ("Step size, schedule and update rule", training),
     ("The network itself", network),
+    ("What stands between its weights", between),
     ("Data, loss and numerics", dataside),
 )
 # Arrows per mechanism in a diagram, rows of evidence in its section, and evidence named in the summary.

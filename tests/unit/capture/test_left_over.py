@@ -65,3 +65,16 @@ def test_where_nothing_but_a_scale_is_cleared_no_part_is_named() -> None:
 @pytest.mark.parametrize("passes", [1, 2], ids=["one pass a step", "two passes a step"])
 def test_their_twins_are_not_accused(passes: int) -> None:
     assert told("query", "passage", passes=passes)[1] < 0.1
+
+
+def test_where_some_of_what_holds_them_is_cleared_no_part_is_named() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"towers": nn.ModuleList(nn.Linear(6, 8) for _ in range(3))})
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for _ in range(60):
+            model["towers"][0].zero_grad()
+            x = torch.randn(16, 6)
+            sum(tower(x).square().mean() for tower in model["towers"]).backward()
+            optimizer.step()
+    assert not [x for x in dbg.recording.occurrences if x.kind == "uncleared"]

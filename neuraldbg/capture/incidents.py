@@ -15,7 +15,7 @@ from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import find_birth
 from neuraldbg.capture.sites import FINITE_VALUES, Sites
 from neuraldbg.capture.topology import Blueprint
-from neuraldbg.records.names import common
+from neuraldbg.records.names import common, holds
 from neuraldbg.records.recording import Fact, Occurrence
 
 __all__ = ["Incidents"]
@@ -169,7 +169,7 @@ class Incidents:
         part = common(drawn.layers[i].name for i in layers if i is not None)
         # Whether a parameter is in that part, and whether a gradient is left in it.
         left = {
-            (f"{info.name}.".startswith(f"{part}."), p.grad is not None)
+            (holds(part, info.name), p.grad is not None)
             for p, info in zip(drawn.tensors, drawn.params, strict=True)
             if p.requires_grad
         }

@@ -7,7 +7,7 @@ parameters is fed by the convolution before it. In a traced step the stack says 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.shards import unwrapped
 from neuraldbg.capture.topology import Blueprint
+from neuraldbg.records.names import holds
 
 __all__ = ["FINITE_VALUES", "SINGULAR", "Sites", "may_be_singular"]
 
@@ -84,14 +85,9 @@ class Sites:
     def caller(self, layer: int) -> str:
         """Return the dotted name of the innermost module on the stack that holds a layer, empty if none does."""
         near = self._blueprint.layers[layer].name
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as below
-        for _ in range(DEPTH):
-            if frame is None:
-                break
-            held = [n for n in self._named.get(frame.f_code, ()) if f"{near}.".startswith(f"{n}.")]
-            if held:
+        for code in _stack():
+            if held := [n for n in self._named.get(code, ()) if holds(n, near)]:
                 return max(held, key=len)
-            frame = frame.f_back
         return ""
 
     def see(self, result: object) -> None:
@@ -99,12 +95,7 @@ class Sites:
         if not isinstance(result, Tensor) or result.grad_fn is None:
             return
         kind = _kind(result.grad_fn.name())
-        frame = sys._getframe(1)  # noqa: SLF001 - the public way reads source files
-        for _ in range(DEPTH):
-            if frame.f_back is None or frame.f_code in self._named:
-                break
-            frame = frame.f_back
-        code = frame.f_code if frame.f_code in self._named else None
+        code = next((code for code in _stack() if code in self._named), None)
         self._callers.setdefault(kind, set()).add(code)
 
     def module_of(self, ops: Iterable[str], layer: int) -> str | None:
@@ -126,10 +117,20 @@ class Sites:
             name
             for code in codes
             for name in (self._named[code] if code is not None else [""])
-            if name in fed or name == near or not name or near.startswith(f"{name}.")
+            if name in fed or not name or holds(name, near)
         }
         # The model itself, or the loop, calls such an operation as well: it may have been that one.
         return found.pop() if len(found) == 1 and "" not in found else None
+
+
+def _stack() -> Iterator[CodeType]:
+    """Yield the code of those who called the caller, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the public way reads source files
+    for _ in range(DEPTH):
+        if frame is None:
+            break
+        yield frame.f_code
+        frame = frame.f_back
 
 
 def _kind(node: str) -> str:

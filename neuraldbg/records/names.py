@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["clause", "common", "in_words", "label", "quoted"]
+__all__ = ["clause", "common", "holds", "in_words", "label", "quoted"]
 
 MODEL = "(the model)"
 MODEL_IN_WORDS = "the model itself"
@@ -31,6 +31,11 @@ def common(layers: Iterable[str]) -> str:
             break
         shared.append(parts[0])
     return ".".join(shared)
+
+
+def holds(module: str, name: str) -> bool:
+    """Return whether a dotted name is that of a module or of something in it; the model itself is not asked."""
+    return f"{name}.".startswith(f"{module}.")
 
 
 def quoted(layer: str) -> str:

@@ -186,9 +186,10 @@ class Occurrence:
     ``nonfinite_forward`` (``op`` and ``layer`` where it was born), ``nonfinite_loss``,
     ``nonfinite_gradient`` (``layer`` nearest the loss whose gradient is bad; of both, ``module``, whose ``forward``
     called the operation that made it, where that is certain), ``step_skipped``,
-    ``uncleared`` (``module``, whose gradients alone are left from step to step), ``exception``, ``detached`` (an op cut the graph after ``layer``), ``risky_op``, ``unheard`` (a weight that
-    was put into ``layer`` in mid-run and that no optimizer steps), ``loss_spike`` (``target_mean`` and
-    ``target_std`` of the batch; noted for every early one).
+    ``uncleared`` (``module``, whose gradients alone are left from step to step), ``exception``, ``detached``
+    (an op cut the graph after ``layer``), ``risky_op``, ``unheard`` (a weight that was put into ``layer`` in mid-run
+    and that no optimizer steps), ``loss_spike`` (``target_mean`` and ``target_std`` of the batch; noted for every
+    early one).
     """
 
     step: int

@@ -35,10 +35,7 @@ def guessing_loss(recording: Recording) -> float | None:
     calls = [
         c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")
     ]
-    names = {c.function for c in recording.losses}
-    if len(names) != 1 or not calls or not _is_the_loss(recording, calls):
-        return None
-    name = names.pop()
+    name = _alone(recording, calls)
     if name == "mse_loss":
         variances = [_number(c, "target_std") ** 2 for c in calls]
         return _positive(float(np.mean(variances)))
@@ -55,17 +52,18 @@ def unexplained(recording: Recording) -> float | None:
     so do the errors.
     """
     calls = [c for c in recording.losses if "value" in c.facts]
-    names = {c.function for c in recording.losses}
-    if (
-        len(names) != 1
-        or names.isdisjoint(SQUARES)
-        or not calls
-        or not _is_the_loss(recording, calls)
-    ):
+    name = _alone(recording, calls)
+    if name not in SQUARES:
         return None
     first, last = _number(calls[0], "target_std"), _number(calls[-1], "target_std")
-    share = SQUARES[names.pop()] * _number(calls[-1], "value") / max(last**2, 1e-12)
+    share = SQUARES[name] * _number(calls[-1], "value") / max(last**2, 1e-12)
     return share if last >= SPREAD * first and math.isfinite(share) else None
+
+
+def _alone(recording: Recording, calls: list[LossCall]) -> str:
+    """Return the only loss function of a run, if its value is the loss; empty if there are others or other terms."""
+    names = {c.function for c in recording.losses}
+    return names.pop() if len(names) == 1 and _is_the_loss(recording, calls) else ""
 
 
 def _is_the_loss(recording: Recording, calls: list[LossCall]) -> bool:

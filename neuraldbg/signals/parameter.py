@@ -167,6 +167,8 @@ def _born_zero(
 
     Their units differ by nothing but what they learn, which in the first steps is one direction for all.
     """
+    if not zero.any():
+        return zero
     empty = set(owner[zero]) - set(owner[~zero])
     fed = sources(topology)
     gates = [layer in empty and bool(fed.get(layer, set()) - empty) for layer in owner]

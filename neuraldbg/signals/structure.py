@@ -60,9 +60,10 @@ def passed_by(topology: Topology) -> frozenset[int]:
     before = dict.fromkeys(range(len(topology.layers)), 0)
     for source, target in sorted(topology.edges, key=lambda e: topology.layers[e[0]].order):
         before[target] |= before[source] | 1 << source
-    fed = {reader: sum(1 << i for i in found) for reader, found in sources(topology).items()}
+    fed: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
     for reader, found in sources(topology).items():
+        fed[reader] = sum(1 << i for i in found)
         for layer in found:
             readers.setdefault(layer, []).append(reader)
     return frozenset(

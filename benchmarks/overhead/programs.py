@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,8 @@ EAGER: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]]] = {
     "100 layers of 32, batch 64": lambda: (_Deep(100), _classifier((64, 32))),
     "500 layers of 32, batch 64": lambda: (_Deep(500), _classifier((64, 32))),
 }
+# So many orders of the rows of a batch come in turn.
+ORDERS = 16
 COMPILED = (
     "mlp 4x256, batch 64",
     "residual cnn, batch 64",
@@ -117,10 +120,16 @@ def _program(name: str, *, compiled: bool) -> Program:
 def training(
     name: str, model: nn.Module, batch: tuple[Tensor, Tensor], *, half: bool = False
 ) -> Program:
-    """Return the loop of a classifier over one batch; ``half`` for autocast to bfloat16."""
-    optimizer, (x, y) = torch.optim.Adam(model.parameters(), lr=1e-4), batch
+    """Return the loop of a classifier; ``half`` for autocast to bfloat16.
+
+    Every step draws its batch anew, in another order of its rows: that is memory which nobody has used before.
+    """
+    optimizer, (data, labels) = torch.optim.Adam(model.parameters(), lr=1e-4), batch
+    orders = cycle([torch.randperm(len(data), device=data.device) for _ in range(ORDERS)])
 
     def step() -> Tensor:
+        order = next(orders)
+        x, y = data[order], labels[order]
         optimizer.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten())

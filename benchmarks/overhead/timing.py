@@ -16,7 +16,7 @@ from neuraldbg.capture.schedule import Rhythm
 
 __all__ = ["Costs", "costs", "row"]
 
-# Numbers are written every so many steps.
+# Steps before the first that is timed.
 CYCLE = 32
 FEW = 5
 NEVER = 10**9
@@ -66,8 +66,8 @@ def timed(step: Callable[[], Any], count: int) -> list[float]:
 def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float], list[float]]:
     """Return a plain and an unsampled step, the ratios of neighbours, and those of plain neighbours.
 
-    A few steps of each kind in turn, so that a change of the machine meets all of them. Once in so many steps
-    numbers are written: what that takes is spread over them.
+    A few steps of each kind in turn, so that a change of the machine meets all of them. In some steps numbers
+    that waited are worked out or written: what that takes is spread over all.
     """
     capture = Capture(program.model, schedule=Schedule(dense=3, every=NEVER, sparsest=NEVER))
     capture.start()
@@ -79,23 +79,37 @@ def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float]
         capture.resume()
         block = []
         for _ in range(FEW):
-            full = len(capture._session.rows.waiting) == CYCLE - 1  # noqa: SLF001 - which step writes is nobody's business but ours
+            before_it = _waiting(capture)
             spent = timed(program.step, 1)
-            (writing if full else block).extend(spent)
+            (writing if _waiting(capture) <= before_it else block).extend(spent)
         capture.pause()
         after = timed(program.step, FEW)
         capture.resume()
         plain += before + after
         usual += block
         base = (np.median(before) + np.median(after)) / 2
-        ratios.append(float(np.median(block) / base))
+        if block:
+            ratios.append(float(np.median(block) / base))
         control.append(float(np.median(after) / np.median(before)))
     capture.stop()
     base = float(np.median(plain))
     # The ratio of neighbours stands where both drift together.
     unsampled = base * float(np.median(ratios))
-    written = max(0.0, float(np.median(writing) - np.median(usual))) if writing else 0.0
-    return base, unsampled + written / CYCLE, ratios, control
+    more = _mean(writing) - float(np.median(usual)) if writing else 0.0
+    share = len(writing) / (len(writing) + len(usual))
+    return base, unsampled + max(0.0, more) * share, ratios, control
+
+
+def _waiting(capture: Capture) -> int:
+    """Return how many things wait; fewer of them after a step than before it were worked out in it."""
+    session = capture._session  # noqa: SLF001 - what waits is nobody's business but ours
+    shelves = (session._inputs._shelf, session._kept._shelf)  # noqa: SLF001 - as above
+    return len(session.rows.waiting) + sum(len(shelf.ticks) for shelf in shelves)
+
+
+def _mean(times: list[float]) -> float:
+    """Return the mean without the twentieth that loud neighbours made slowest."""
+    return float(np.mean(sorted(times)[: max(1, round(0.95 * len(times)))]))
 
 
 def _sampled(program: Program, rounds: int) -> tuple[float, float]:

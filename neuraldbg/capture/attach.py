@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from neuraldbg.capture import engine
 from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
+from neuraldbg.capture.reduce import UNTRACED
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.shortcut import Shortcut
@@ -24,8 +25,9 @@ from neuraldbg.records.recording import Recording
 __all__ = ["Capture"]
 
 _watched: set[int] = set()
-# Our own operations must not be traced.
-UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
+# Whether anybody sees to calls of PyTorch, we in traced steps or a mode of the user's: those of the short way are
+# made unseen only then.
+watched_functions = torch._C._len_torch_function_stack  # noqa: SLF001 - there is no public name
 # Asked at every hook: the public function is one more call, and raises where PyTorch was built without CUDA.
 in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
@@ -73,6 +75,7 @@ class Capture:
         self._on_step: Callable[[], None] | None = None
         self._told = 0
         self._steps: list[RemovableHandle] = []
+        self._beginnings: list[RemovableHandle] = []
         self._entries: dict[int, RemovableHandle] = {}
 
     @property
@@ -125,10 +128,8 @@ class Capture:
 
     def resume(self) -> None:
         """Put the hooks back after ``pause``."""
-        self._steps = [
-            torch_optimizer.register_optimizer_step_pre_hook(self._optimizer_before),
-            torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after),
-        ]
+        self._steps = [torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after)]
+        self.await_steps(beginnings=True)
         engine.join(self)
         self._session.resume()
         self._armed = True
@@ -139,8 +140,9 @@ class Capture:
         # Every callback runs, whatever another one raises.
         with ExitStack() as stack:
             stack.callback(engine.leave, self)
-            while self._steps:
-                stack.callback(self._steps.pop().remove)
+            for handles in (self._steps, self._beginnings):
+                while handles:
+                    stack.callback(handles.pop().remove)
             stack.callback(self._session.pause)
 
     def stop(self, exception: BaseException | None = None) -> None:
@@ -186,8 +188,18 @@ class Capture:
             stack.callback(self._session.release)
             stack.callback(self.pause)
 
-    def _guarded(self, work: Callable[..., None], *args: Any) -> None:
-        """Run work of ours inside the user's loop: an error disarms us and training goes on."""
+    def _guarded(
+        self, work: Callable[..., None], *args: Any, short: Callable[..., bool] | None = None
+    ) -> None:
+        """Run work of ours inside the user's loop: an error disarms us and training goes on.
+
+        Parameters
+        ----------
+        work
+            What is to be done …
+        short
+            … unless this, which touches plain tensors only, has done it.
+        """
         if not self._armed:
             return
         if (session := self._session).far and in_capture():
@@ -195,8 +207,9 @@ class Capture:
             session.captured = True
             return
         try:
-            with UNTRACED():
-                work(*args)
+            if short is None or watched_functions() or not short(*args):
+                with UNTRACED():
+                    work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
         if self._on_step is not None and self._told != self._session.steps:
@@ -227,7 +240,7 @@ class Capture:
         def before(
             _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
         ) -> None:
-            self._guarded(session.forward_begins, args, kwargs or {})
+            self._guarded(session.forward_begins, args, kwargs or {}, short=session.forward_short)
 
         self._entries[id(module)] = module.register_forward_pre_hook(
             InertHook(before),  # type: ignore[arg-type]
@@ -244,14 +257,25 @@ class Capture:
         self._guarded(self._session.optimizer_begins, optimizer)
 
     def _optimizer_after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._guarded(self._session.optimizer_ends, optimizer)
+        session = self._session
+        self._guarded(session.optimizer_ends, optimizer, short=session.step_short)
+
+    def await_steps(self, *, beginnings: bool) -> None:
+        """Be told when optimizers begin to step, or only when they have stepped."""
+        if not beginnings:
+            while self._beginnings:
+                self._beginnings.pop().remove()
+        elif self._steps and not self._beginnings:
+            register = torch_optimizer.register_optimizer_step_pre_hook
+            self._beginnings.append(register(self._optimizer_before))
 
     # -- what the engine tells ------------------------------------------------------------------
 
     def backward_begins(self, outputs: Any) -> None:
         """A backward pass of the loop begins."""
-        self._guarded(self._session.backward_begins, outputs)
-        self.awaits_end, self.has_ended = not self._session.deferred, False
+        session = self._session
+        self._guarded(session.backward_begins, outputs, short=session.backward_short)
+        self.awaits_end, self.has_ended = not session.deferred, False
 
     def backward_ends(self) -> None:
         """It returned."""

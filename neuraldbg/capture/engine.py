@@ -65,6 +65,9 @@ class Listener(Protocol):
     def region_ends(self, module: nn.Module, result: Any) -> None:
         """It has returned."""
 
+    def await_steps(self, *, beginnings: bool) -> None:
+        """Be told when optimizers begin to step, or only when they have stepped."""
+
 
 _listeners: list[Listener] = []
 # Owner and name of everything patched: what was there, and what we put there.

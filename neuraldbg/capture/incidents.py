@@ -199,7 +199,5 @@ class Incidents:
         place = {layer: i for i, layer in enumerate(order)}
         layers = [self._blueprint.params[i].layer for i in bad]
         nearest = max(layers, key=lambda layer: place.get(layer, -1))
-        share = len(bad) / max(len(sizes), 1)
-        facts = {"share": share, "all": share == 1.0, **self._site(FINITE_VALUES, nearest)}
-        self.note(step, "nonfinite_gradient", nearest, facts)
+        self.note(step, "nonfinite_gradient", nearest, self._site(FINITE_VALUES, nearest))
         return True

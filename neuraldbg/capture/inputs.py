@@ -1,4 +1,4 @@
-"""Moments of every batch: a small copy is taken at every step and many are reduced together later."""
+"""Moments of every batch: it is kept or a small copy is taken at every step, and many are reduced together later."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
 from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.shards import local
+from neuraldbg.capture.shelf import Shelf, can_be_kept
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["InputLog"]
 
 # A batch up to this size is copied whole; so many entries stand for a larger one.
 ENTRIES = 16_384
-SLOTS = 32
+# So many slots there are, and more for small batches, up to so many entries and slots.
+SLOTS, BANK, MOST_SLOTS = 32, 131_072, 128
+# A batch of this size at most is kept instead: to keep a larger one in every step costs more than the copy saves.
+KEPT = 8192
 
 
 class InputLog:
@@ -39,54 +45,87 @@ class InputLog:
         self._bank = torch.empty(0)
         self._slots: list[Tensor] = []
         self._ticks: list[Tick] = []
+        # Batches that are kept as they are, where nobody is seen to write to them; the last one looked at closely.
+        self._shelf = Shelf(again=True)
+        self._keeps = False
+        self._shown: tuple[Tensor, int] | None = None
+        self._total: float = math.nan
+
+    def keep(self, tick: Tick, args: tuple[Any, ...]) -> bool:
+        """Take a batch like those before, which no step that is not sampled has otherwise; return whether it is one."""
+        x, shelf = args[0] if len(args) == 1 else None, self._shelf
+        if type(x) is not Tensor or x.shape != self._shape or x.requires_grad:
+            return False
+        if not self._keeps:
+            return self._copied(tick, x)
+        if len(shelf.ticks) >= shelf.most:
+            return False
+        tick.inputs_seen = True
+        shelf.ticks.append(tick)
+        shelf.tensors.append(x)
+        shelf.writes.append(x._version)  # noqa: SLF001 - the public way to see a write
+        return True
+
+    def _copied(self, tick: Tick, x: Tensor) -> bool:
+        """Write a batch with one call, if there is room and it is of the usual kind; return whether that is so."""
+        if (
+            x.dtype is not self._dtype
+            or x.layout is not torch.strided
+            or len(self._ticks) >= len(self._slots)
+            or x.device != self._bank.device
+        ):
+            return False
+        tick.inputs_seen = True
+        self._copy(x)
+        self._ticks.append(tick)
+        if not self._whole:
+            self._take_exactly(tick, (x,))
+        return True
 
     def take(self, tick: Tick, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take the batch of a step: everything that the model was called with, outermost first."""
-        x = args[0] if len(args) == 1 and not kwargs else None
-        if (
-            type(x) is Tensor
-            and x.shape == self._shape
-            and x.dtype is self._dtype
-            and x.layout is torch.strided
-            and not x.requires_grad
-            and not tick.sampled
-            and len(self._ticks) < SLOTS
-            and x.device == self._bank.device
-        ):
-            # As before, and written without a call of ours: this is what nearly every step comes to.
-            tick.inputs_seen = True
-            whole = x if self._whole else flat_view(x, ENTRIES)
-            self._slots[len(self._ticks)].copy_(whole, non_blocking=True)
-            self._ticks.append(tick)
-            if not self._whole:
-                self._take_exactly(tick, args)
-            return
         plain = [t for t in map(local, float_tensors((args, kwargs), 3)) if _is_plain(t)]
         if not plain:
             return
         tick.inputs_seen = True
         x = plain[0].detach() if plain[0].requires_grad else plain[0]
-        if (
-            x.shape != self._shape
-            or x.is_floating_point() != self._float
-            or x.device != self._bank.device
-        ):
+        if x.shape != self._shape or x.dtype is not self._dtype or x.device != self._bank.device:
             self.settle()
             self._resize(x)
-        if len(self._ticks) == SLOTS:
+        if len(self._ticks) == len(self._slots) or len(self._shelf.ticks) >= self._shelf.most:
             self.settle()
         slot = self._copy(x)
         self._ticks.append(tick)
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
+        if tick.sampled:
+            self._keeps = x.numel() <= KEPT and len(plain) == 1 and self._is_left_alone(plain[0])
         if tick.sampled and self._float:
             tick.run |= {"input_rows": float(x.shape[0]) if x.dim() else 1.0, **_shape_of(slot, x)}
+
+    def _is_left_alone(self, x: Tensor) -> bool:
+        """Return whether a batch can be measured later, as the one before could have been."""
+        before, self._shown = self._shown, None
+        if not can_be_kept(x):
+            return False
+        self._shown = (x, x._version)  # noqa: SLF001 - the public way to see a write
+        if before is None:
+            return True
+        last, writes = before
+        total, self._total = self._total, math.nan
+        if last.data_ptr() != x.data_ptr():
+            return last._version == writes  # noqa: SLF001 - as above
+        # The same memory again: it may have been filled anew in a way that nobody counts.
+        self._total = x.sum().item()
+        return last._version == writes and total == self._total  # noqa: SLF001 - as above
 
     def _resize(self, x: Tensor) -> None:
         self._shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype
         self._whole = x.numel() <= ENTRIES
+        self._shelf.make_room(x.numel())
         shape = x.shape if self._whole else flat_view(x, ENTRIES).shape
-        self._bank = torch.empty((SLOTS, *shape), device=x.device)
+        slots = min(MOST_SLOTS, max(SLOTS, BANK // max(1, x.numel())))
+        self._bank = torch.empty((slots, *shape), device=x.device)
         self._slots = list(self._bank.unbind())
 
     def _copy(self, x: Tensor) -> Tensor:
@@ -107,19 +146,43 @@ class InputLog:
         if bad:
             self._on_bad(tick.step)
 
+    @torch.no_grad()
     def settle(self) -> None:
         """Work out the moments of all batches taken since the last call."""
         ticks, self._ticks = self._ticks, []
-        if not ticks:
+        if ticks:
+            self._describe(ticks)
+        if not self._shelf.ticks:
             return
+        ticks, kept, all_are = self._shelf.take()
+        self._keeps = self._keeps and all_are
+        alike = [(t, x) for t, x in zip(ticks, kept, strict=True) if x.dtype is self._dtype]
+        for start in range(0, len(alike), len(self._slots)):
+            some = alike[start : start + len(self._slots)]
+            self._fill([x for _, x in some])
+            self._describe([t for t, _ in some])
+
+    def _fill(self, batches: list[Tensor]) -> None:
+        """Copy batches into the first slots."""
+        if self._dtype is torch.float32:
+            torch.stack(batches, out=self._bank[: len(batches)])
+            return
+        for slot, x in zip(self._slots, batches, strict=False):
+            slot.copy_(x)
+
+    def _describe(self, ticks: Sequence[Tick]) -> None:
+        """Write the moments of the batches in the first slots."""
         rows = self._bank[: len(ticks)].reshape(len(ticks), -1)
+        names: tuple[str, ...] = ("input_mean", "input_std", "input_absmax")
         numbers = _moments(rows)
-        if self._float:
-            names: tuple[str, ...] = ("input_mean", "input_std", "input_absmax")
-        else:
+        if not self._float:
             names = ("input_int_mean", "input_int_std", "input_int_zero_share")
-            numbers[2] = (rows == 0).float().mean(1)
-        if numbers.is_cuda:
+            zeros = (rows == 0).float().mean(1)
+            if isinstance(numbers, Tensor):
+                numbers[2] = zeros
+            else:
+                numbers[2] = zeros.numpy()
+        if isinstance(numbers, Tensor):
             ticks[0].blocks += ((names, numbers, ticks),)
             return
         for tick, values in zip(ticks, numbers.T.tolist(), strict=True):
@@ -131,16 +194,25 @@ class InputLog:
                     self._on_bad(tick.step)
 
 
-def _moments(x: Tensor) -> Tensor:
-    """Return mean, deviation and largest size of every row, shape ``(3, rows)``."""
-    count = x.shape[1]
-    mean = x.sum(1) / count
-    square = torch.linalg.vector_norm(x, dim=1).square_() / count
-    var = square - mean * mean
-    if x.is_cuda or bool((var < 1e-3 * square).any()):
+def _moments(x: Tensor) -> Tensor | NDArray[np.float32]:
+    """Return mean, deviation and largest size of every row, shape ``(3, rows)``; a tensor on a device only."""
+    sums = x.sum(1), torch.linalg.vector_norm(x, dim=1), x.amax(1), x.amin(1)
+    if x.is_cuda:
+        mean = sums[0] / x.shape[1]
+        return torch.stack((mean, _centred(x, mean).sqrt_(), torch.maximum(sums[2], -sums[3])))
+    # What is left is a few numbers a row, for which NumPy takes less time.
+    total, size, high, low = (part.numpy() for part in sums)
+    average, square = total / x.shape[1], size * size / x.shape[1]
+    var = square - average * average
+    if (var < 1e-3 * square).any():
         # The difference of two large squares has lost a small deviation: centred, it is not lost.
-        var = (x - mean[:, None]).square_().mean(1)
-    return torch.stack((mean, var.clamp_min_(0.0).sqrt_(), torch.maximum(x.amax(1), -x.amin(1))))
+        var = _centred(x, torch.from_numpy(average)).numpy()
+    return np.stack((average, np.sqrt(np.maximum(var, 0.0)), np.maximum(high, -low)))
+
+
+def _centred(x: Tensor, mean: Tensor) -> Tensor:
+    """Return the variance of every row around a mean."""
+    return (x - mean[:, None]).square_().mean(1)
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -12,6 +12,7 @@ from neuraldbg.capture.shards import local_gradient
 
 __all__ = [
     "PROBES",
+    "UNTRACED",
     "Numbers",
     "all_of",
     "are_cleared",
@@ -30,6 +31,8 @@ __all__ = [
 
 Numbers = list[tuple[str, Tensor]]
 
+# Our own operations must not be traced.
+UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
 MAX_SAMPLE = 4096
 # So many parameters say whether gradients were cleared.
 PROBES = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from neuraldbg.capture.incidents import Incidents
@@ -14,8 +15,9 @@ from neuraldbg.records.recording import LossCall, Occurrence, Recording
 
 __all__ = ["Rows"]
 
-# Ticks are written many at a time: in a row the same code runs several times faster.
-WRITTEN_TOGETHER = 32
+# Ticks are written many at a time: in a row the same code runs several times faster. More of them are awaited
+# while that takes no longer than this, in seconds: what waits is lost with a process that is killed.
+WRITTEN_TOGETHER, MOST_TOGETHER, PATIENCE = 32, 128, 0.5
 # Steps whose numbers wait on a device, at most, where none of them is sampled.
 FETCHED_TOGETHER = 256
 
@@ -44,6 +46,7 @@ class Rows:
         self.waiting: list[Tick] = []
         self._tables = Tables()
         self._told = (0, 0)
+        self._flushed = monotonic()
 
     def wait_longer(self) -> None:
         """Numbers live on a device: all that wait are fetched at once, and fetching waits for the device."""
@@ -52,11 +55,19 @@ class Rows:
     @property
     def many(self) -> bool:
         """Whether it pays to write what waits."""
-        return len(self.waiting) >= self.together
+        if len(self.waiting) < self.together:
+            return False
+        if self.together >= MOST_TOGETHER or monotonic() - self._flushed > PATIENCE:
+            return True
+        self.together += WRITTEN_TOGETHER
+        return False
 
     def flush(self) -> None:
         """Write everything that waits."""
         fresh = bool(self.waiting)
+        self._flushed = monotonic()
+        if self.together <= MOST_TOGETHER:
+            self.together = WRITTEN_TOGETHER
         for tick in self.waiting:
             self._tables.write(tick)
         self.waiting.clear()

@@ -31,7 +31,7 @@ from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.sites import Sites
-from neuraldbg.capture.stepping import Stepping
+from neuraldbg.capture.stepping import Stepping, is_inner_step
 from neuraldbg.capture.strangers import Latecomers, Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
@@ -262,7 +262,8 @@ class Session:
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         tick = self._tick
-        if (mine := self._book.meet(optimizer, closely=tick.sampled)) is None:
+        mine = self._book.meet(optimizer, closely=tick.sampled)
+        if mine is None or is_inner_step(optimizer):
             return
         if tick.traced:
             self._modes.remove()
@@ -284,9 +285,9 @@ class Session:
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
-        if (mine := self._book.met(optimizer)) is None:
+        mine, tick = self._book.met(optimizer), self._tick
+        if mine is None or is_inner_step(optimizer):
             return
-        tick = self._tick
         self._arm_if(self._step.ends(tick, optimizer))
         self.amp.stepped = tick.stepped = True
         if self.amp.scale is not None:

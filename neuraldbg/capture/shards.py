@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["is_sharded", "local", "local_gradient", "rank_and_count", "unwrapped"]
+__all__ = ["PLAIN", "is_sharded", "local", "local_gradient", "rank_and_count", "unwrapped"]
 
 # Modules that hold the user's model under a name of their own. By name: most of them are never imported.
 WRAPPERS = {

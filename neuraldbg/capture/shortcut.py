@@ -8,16 +8,22 @@ is not measured there, in ``Session``, and nothing else (a test compares the two
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from neuraldbg.capture.engine import Listener
+from neuraldbg.capture.later import KeptGradients
 from neuraldbg.capture.optim import Entry
+from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import params_near
-from neuraldbg.capture.reduce import PROBES, unless
+from neuraldbg.capture.reduce import PROBES, UNTRACED, unless
 from neuraldbg.capture.remote import Remote
+from neuraldbg.capture.schedule import Schedule
+from neuraldbg.capture.shards import PLAIN
+from neuraldbg.capture.stepping import has_inner_steps
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["Shortcut"]
@@ -45,46 +51,78 @@ class Shortcut(Remote):
     # Whether the last backward pass began the short way and its end was not seen to yet; what it began from.
     _began = False
     _root: Tensor | None = None
+    # Whether the optimizer was seen to leave gradients as they are: then they are looked at when it has stepped,
+    # and that it begins is not told.
+    _leaves_gradients = False
+    _told_late = False
+
+    def __init__(
+        self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
+    ) -> None:
+        super().__init__(model, schedule, guard, listener)
+        self._kept = KeptGradients(self._grads, self._incidents, self._watch)
 
     def release(self) -> None:
         """Let go of the model."""
+        self._kept.release()
         self._usual_entry = self._probe = self._root = None
         self._clear = self._signs = ()
         super().release()
 
     def _switch(self) -> None:
+        self._arm_if(self._kept.settle())
         super()._switch()
-        self._usual_entry = None if self._tick.sampled else self._book.only()
-        if (entry := self._usual_entry) is None:
+        entry = None if self._tick.sampled else self._book.only()
+        optimizer = None if entry is None else entry.ref()
+        if entry is None or optimizer is None or has_inner_steps(optimizer):
+            self._go_the_long_way()
             return
         self._signs = self._grads.signs()
         index, self._probe = self._grads.probed(self._watch.place)
         self._index = (index,)
         self._sentinels = self._grads.sentinels(index) if self.far and index >= 0 else ()
+        self._kept.watch(index if self._leaves_gradients else -1)
         asked = [p for own in entry.by_group for p in [p for p in own if p.requires_grad][:PROBES]]
-        self._clear = (*self._signs, *asked)
-        if not self._signs or self._probe is None:
-            self._usual_entry = None
+        # The probe is among those that have no gradient before a pass: one after it says that it came here.
+        clear = {id(p): p for p in (self._probe, *self._signs, *asked) if p is not None}
+        self._clear = tuple(clear.values())
+        if not self._signs or self._probe is None or not all(type(p) in PLAIN for p in self._clear):
+            self._go_the_long_way()
+            return
+        self._usual_entry, self._told_late = entry, self._leaves_gradients
+        self._listener.await_steps(beginnings=not self._told_late)
+
+    def _go_the_long_way(self) -> None:
+        """The next steps are not like those before."""
+        self._usual_entry, self._told_late = None, False
+        self._listener.await_steps(beginnings=True)
+
+    def forward_short(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """An entry module was called; return whether that was seen to the short way."""
+        if self._usual_entry is None:
+            return False
+        if not torch.is_grad_enabled():
+            return True
+        tick = self._tick
+        if tick.inputs_seen:
+            tick.more_inputs = True
+            return True
+        return not kwargs and self._inputs.keep(tick, args)
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
         if self._usual_entry is None:
             super().forward_begins(args, kwargs)
         elif torch.is_grad_enabled():
-            tick = self._tick
-            if tick.inputs_seen:
-                tick.more_inputs = True
-            else:
-                self._inputs.take(tick, args, kwargs)
+            self._inputs.take(self._tick, args, kwargs)
 
-    def backward_begins(self, tensors: Sequence[Tensor]) -> None:
-        """``backward`` was called; its graph is whole."""
-        if self._began:
-            self._settle()
+    def backward_short(self, tensors: Sequence[Tensor]) -> bool:
+        """``backward`` was called; return whether that was seen to the short way."""
         entry, root = self._usual_entry, tensors[0]
         self.deferred = False
         if (
             entry is None
+            or self._began
             or len(tensors) != 1
             or type(root) is not Tensor
             or root.numel() != 1
@@ -92,12 +130,10 @@ class Shortcut(Remote):
             or self.amp.scale is not None
             or self._step.entry is not None
         ):
-            super().backward_begins(tensors)
-            return
+            return False
         for parameter in self._clear:
             if parameter.grad is not None:
-                super().backward_begins(tensors)
-                return
+                return False
         self._began = entry.cleared = True
         entry.backwards += 1
         # Nothing of ours has to be done between here and the step, unless gradients are known to change there.
@@ -105,14 +141,26 @@ class Shortcut(Remote):
         self._root = root if self.deferred else None
         if root.is_cuda:
             self._pending = self._hindsight.peek.send(root)
-            return
+            return True
         self._pending = value = root.item()
         recent = self._incidents.recent
         if recent.left and recent.low <= value <= recent.high:
             recent.left -= 1
             recent.values.append(value)
         else:
-            self._judge(value, root)
+            with UNTRACED():
+                self._judge(value, root)
+        return True
+
+    def backward_begins(self, tensors: Sequence[Tensor]) -> None:
+        """``backward`` was called; its graph is whole."""
+        if self._began:
+            self._settle()
+            if self.backward_short(tensors):
+                return
+        # What is kept may be about to be added to.
+        self._arm_if(self._kept.settle())
+        super().backward_begins(tensors)
 
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
@@ -132,6 +180,16 @@ class Shortcut(Remote):
             self._settle()
         super()._close()
 
+    def _judge(self, value: float, root: Tensor) -> None:
+        if not math.isfinite(value):
+            # Gradients of the steps before come first.
+            self._arm_if(self._kept.settle())
+        super()._judge(value, root)
+
+    def _flush(self) -> None:
+        self._arm_if(self._kept.settle())
+        super()._flush()
+
     def _settle(self) -> None:
         """Take the backward pass that ended, if it did; by now its gradients may have been thrown away."""
         self._began = False
@@ -148,7 +206,7 @@ class Shortcut(Remote):
             if self._blueprint.param_of.keys().isdisjoint(near):
                 # It went into another model.
                 self._grads.missed()
-                self._usual_entry = None
+                self._go_the_long_way()
                 return
         tick = self._tick
         tick.backwards = 1
@@ -163,34 +221,91 @@ class Shortcut(Remote):
         if self._began:
             self._settle()
         entry = self._usual_entry
-        if entry is not None and self._probe is not None and entry.ref() is optimizer:
-            gradient = self._probe.grad
-            if (
-                type(gradient) is Tensor
-                and gradient.dtype is torch.float32
-                and gradient.layout is torch.strided
-                and not gradient.requires_grad
-                and len(optimizer.param_groups) == entry.groups
-                and self.amp.scale is None
-                and self._side is None
-            ):
-                tick = self._tick
-                if self.far:
-                    if (found := self._grads.stacked(self._sentinels)) is not None:
-                        self._step.entry, tick.probe = entry, self._index[0]
-                        tick.grad_index, tick.grad = self._sentinels, found
-                        return
-                elif math.isfinite(norm := torch.linalg.vector_norm(gradient).item()):
-                    self._step.entry = entry
-                    tick.grad_index, tick.grad = self._index, (norm,)
-                    return
+        if (
+            entry is not None
+            and self._probe is not None
+            and entry.ref() is optimizer
+            and len(optimizer.param_groups) == entry.groups
+            and self.amp.scale is None
+            and self._side is None
+            and self._measured(self._probe.grad)
+        ):
+            self._step.entry = entry
+            return
         super().optimizer_begins(optimizer)
         if entry is not None and self._book.only() is not entry:
-            self._usual_entry = None
+            self._go_the_long_way()
+
+    def _measured(self, gradient: Tensor | None) -> bool:
+        """See to the gradient of the probe in the shortest way; return whether there is one."""
+        if type(gradient) is not Tensor or gradient.requires_grad:
+            return False
+        tick = self._tick
+        if self._kept.room:
+            tick.grad_index = self._index
+            if self._kept.put(tick, gradient):
+                with UNTRACED():
+                    self._arm_if(self._kept.settle())
+        elif gradient.dtype is not torch.float32 or gradient.layout is not torch.strided:
+            return False
+        elif self.far:
+            found = self._grads.stacked(self._sentinels)
+            if found is None:
+                return False
+            tick.probe, tick.grad_index, tick.grad = self._index[0], self._sentinels, found
+        else:
+            norm = torch.linalg.vector_norm(gradient).item()
+            if not math.isfinite(norm):
+                return False
+            tick.grad_index, tick.grad = self._index, (norm,)
+        return True
+
+    def _is_probe_left(self) -> bool:
+        """Return whether the gradient of the probe is what it was when the optimizer began its step."""
+        tick, (index, probe) = self._tick, self._grads.probed(self._watch.place)
+        gradient = None if probe is None else probe.grad
+        if (
+            gradient is None
+            or index not in tick.grad_index
+            or self._step.evaluations
+            or tick.scaled
+        ):
+            return False
+        before = tick.grad[tick.grad_index.index(index)]  # type: ignore[index]
+        return float(before) == norms([gradient.detach()])[0].item()
+
+    def step_short(self, optimizer: torch.optim.Optimizer) -> bool:
+        """An optimizer has stepped; return whether its step and the pass before it were seen to the short way."""
+        entry, probe = self._usual_entry, self._probe
+        if (
+            not self._told_late
+            or not self._began
+            or entry is None
+            or probe is None
+            or entry.ref() is not optimizer
+            or len(optimizer.param_groups) != entry.groups
+            or self.amp.scale is not None
+            or self._side is not None
+            or self._root is None
+            or not self._listener.has_ended
+            or not self._measured(probe.grad)
+        ):
+            return False
+        tick, loss = self._tick, self._pending
+        self._began, self._pending, self._root = False, None, None
+        tick.backwards = 1
+        if loss is not None:
+            tick.losses = (loss,)
+        self._close_as_usual(entry, optimizer)
+        return True
 
     def optimizer_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
-        entry, tick = self._usual_entry, self._tick
+        if self._told_late:
+            self.optimizer_begins(optimizer)
+        elif self._tick.sampled and self._step.entry is not None:
+            self._leaves_gradients = not self.far and self._is_probe_left()
+        entry = self._usual_entry
         if (
             entry is None
             or self._step.entry is not entry
@@ -202,30 +317,36 @@ class Shortcut(Remote):
             super().optimizer_ends(optimizer)
             return
         self._step.entry = None
+        if self.far and self.steps % LOOKED_EVERY == 0:
+            self._arm_if(self._hindsight.look())
+        self._close_as_usual(entry, optimizer)
+
+    def _close_as_usual(self, entry: Entry, optimizer: torch.optim.Optimizer) -> None:
+        """End the tick of a step that was like those before."""
+        tick = self._tick
         self.amp.stepped = tick.stepped = True
         for group, rate in zip(optimizer.param_groups, entry.rates, strict=False):
             if group.get("lr") is not rate:
                 self._book.settings(entry, closely=False)
                 if entry.restless:
-                    self._usual_entry = None
+                    self._go_the_long_way()
                 break
         tick.keys, tick.settings = entry.keys, entry.values
         tick.run["residual"] = 0.0 if entry.cleared is True else unless(entry.cleared)
         entry.steps, entry.backwards, entry.cleared = entry.steps + 1, 0, False
-        if self.far and self.steps % LOOKED_EVERY == 0:
-            self._arm_if(self._hindsight.look())
         following, rhythm = self.steps + 1, self._rhythm
-        if (
-            tick.backwards != 1
-            or tick.settings is not self._settings
-            or not rhythm.until <= following < rhythm.due
-        ):
-            self._close()
+        if tick.settings is not self._settings:
+            self._settings = tick.settings
+            self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
+        if tick.backwards != 1 or not rhythm.until <= following < rhythm.due:
+            with UNTRACED():
+                self._close()
             return
         waiting = self.rows.waiting
         waiting.append(tick)
         self.steps = self.notes.step = following
         self._seen_backward = False
         self._tick = Tick(following, sampled=False, traced=False)
-        if len(waiting) >= self.rows.together:
-            self._flush()
+        if len(waiting) >= self.rows.together and self.rows.many:
+            with UNTRACED():
+                self._flush()

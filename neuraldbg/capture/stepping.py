@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import torch
 from torch import Tensor
 
@@ -11,7 +14,7 @@ from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.tick import Tick
 
-__all__ = ["Stepping"]
+__all__ = ["Stepping", "has_inner_steps", "is_inner_step"]
 
 
 class Stepping:
@@ -73,3 +76,25 @@ class Stepping:
             bad = self._meter.take(tick, grad_scale(optimizer))
         self.entry, self.evaluations = None, 0
         return bad
+
+
+def has_inner_steps(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a step of an optimizer may be told twice: its class and one that it derives from are hooked."""
+    own = [vars(kind)["step"] for kind in type(optimizer).__mro__ if "step" in vars(kind)]
+    return sum(hasattr(step, "hooked") for step in own) > 1
+
+
+def is_inner_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether the step that is told of was called by another of the same optimizer, that of a derived class.
+
+    The stack says so, whatever happened to steps that did not come to their end.
+    """
+    if not has_inner_steps(optimizer):
+        return False
+    code = getattr(type(optimizer).step, "__code__", None)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard way to walk it
+    count = 0
+    while frame is not None and count < 2:
+        count += frame.f_code is code and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return count == 2

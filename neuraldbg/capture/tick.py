@@ -111,7 +111,9 @@ class Tables:
         grad.open(tick.step)
         self.group.put(tick.keys, tick.settings)
         losses, numbers = tick.losses, tick.run
-        if losses:
+        if len(losses) == 1 and type(losses[0]) is float:
+            numbers["loss"] = losses[0]
+        elif losses:
             numbers["loss"] = sum(float(x) for x in losses if not isinstance(x, Late)) / (
                 1 if tick.shares else len(losses)
             )

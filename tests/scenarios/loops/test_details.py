@@ -49,6 +49,44 @@ def test_several_evaluations_belong_to_one_step_of_a_closure():
     assert recording.steps.size == 16
 
 
+class Derived(torch.optim.SGD):
+    """Does something more around the step of its base class, as optimizers of one's own do."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("closure", [False, True], ids=["plain", "with a closure"])
+def test_a_step_that_calls_the_hooked_step_of_its_base_class_is_one_step(closure):
+    kept = []
+
+    def program(watch):
+        torch.manual_seed(0)
+        model = loops.Net()
+        # An instance of the base class, anywhere in the program, hooks its step.
+        torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1e-3)
+        optimizer = Derived(model.parameters(), lr=1e-3)
+        with watch(model):
+            for x, y in loops.batches():
+
+                def evaluate(x=x, y=y):
+                    optimizer.zero_grad()
+                    loss = F.cross_entropy(model(x), y)
+                    loss.backward()
+                    return loss
+
+                if closure:
+                    loss = optimizer.step(evaluate)
+                else:
+                    loss = evaluate()
+                    optimizer.step()
+                kept.append(loss.item())
+        return model, kept
+
+    recording = recorded(program, Schedule(dense=10, every=16, sparsest=16))
+    assert recording.step["loss"].values.tolist() == pytest.approx(kept, rel=1e-6)
+
+
 def test_the_loss_of_a_closure_step_is_its_first_evaluation():
     kept = []
 

@@ -210,6 +210,25 @@ def usual_program(watch):
     return model, losses
 
 
+def kept_program(watch):
+    """Small batches, drawn anew, and small gradients; one of them is not finite in the end."""
+    torch.manual_seed(3)
+    data, losses = torch.randn(64, 16), []
+    model = nn.Linear(16, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with watch(model):
+        for step in range(24):
+            x = data[torch.randperm(64)[:32]]
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            if step == 21:
+                model.weight.grad[0, 0] = float("nan")
+            optimizer.step()
+            losses.append(loss.item() if step <= 21 else 0.0)
+    return model, losses
+
+
 def device_program(watch):
     """Numbers live on a device: steps with a scaler and without, gradients set to zero, and a first NaN."""
     torch.manual_seed(3)
@@ -235,7 +254,7 @@ def device_program(watch):
     return model, losses
 
 
-PROGRAMS = (program, odd_program, usual_program, device_program)
+PROGRAMS = (program, odd_program, usual_program, kept_program, device_program)
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 

@@ -69,7 +69,8 @@ def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float]
     A few steps of each kind in turn, so that a change of the machine meets all of them. In some steps numbers
     that waited are worked out or written: what that takes is spread over all.
     """
-    capture = Capture(program.model, schedule=Schedule(dense=3, every=NEVER, sparsest=NEVER))
+    quiet = Schedule(dense=3, every=NEVER, sparsest=NEVER, armed=0)
+    capture = Capture(program.model, schedule=quiet)
     capture.start()
     timed(program.step, CYCLE)
     plain, usual, writing, ratios, control = [], [], [], [], []

@@ -291,11 +291,13 @@ class Capture:
 
     def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A compiled module is about to be called."""
-        self._guarded(self._session.region_begins, module, args, kwargs)
+        session = self._session
+        self._guarded(session.region_begins, module, args, kwargs, short=session.region_short)
 
     def region_ends(self, module: nn.Module, result: Any) -> None:
         """It has returned."""
-        self._guarded(self._session.region_ends, module, result)
+        session = self._session
+        self._guarded(session.region_ends, module, result, short=session.region_end_short)
 
     def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
         """A gradient scaler multiplied a loss."""

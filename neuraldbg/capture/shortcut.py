@@ -109,6 +109,20 @@ class Shortcut(Remote):
             return True
         return not kwargs and self._inputs.keep(tick, args)
 
+    def region_short(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        """A compiled part was called; return whether that was seen to the short way."""
+        region = None if self._usual_entry is None else self.parts.known(module)
+        if region is None or not region.is_called:
+            return False
+        region.is_entry = region.is_entry or not self._tick.inputs_seen
+        return not region.is_entry or self.forward_short(args, kwargs)
+
+    def region_end_short(self, _module: nn.Module, _result: Any) -> bool:
+        """It returned: between sampled steps nobody asks what."""
+        return not self._tick.sampled
+
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
         if self._usual_entry is None:

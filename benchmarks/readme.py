@@ -48,7 +48,7 @@ FIGURES = {
 }
 BUILT_ON = (
     "The demo cases were looked at while the engine was built: their row says that it works, not how well it does "
-    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers and voyagers are six rounds of programs by authors who did "
+    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers, voyagers and explorers are seven rounds of programs by authors who did "
     "not know the engine; what they showed was mended after the first sight, and only that row is unseen."
 )
 COUNTS = ("faulty", "healthy")

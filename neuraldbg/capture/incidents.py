@@ -85,6 +85,8 @@ class Incidents:
         # Whether the model's inputs are looked at: then a bad one would have been noted.
         self.inputs_seen = False
         self.sites: Sites | None = None
+        # Layers in the order of execution, as far as it is known.
+        self.order: Sequence[int] = ()
         self._blueprint = blueprint
         self._seen: set[tuple[str, int]] = set()
         self.recent = RecentLosses()
@@ -144,7 +146,12 @@ class Incidents:
         sizes = norms([p.detach() for p in self._blueprint.tensors])
         bad = [i for i, size in enumerate(sizes) if not math.isfinite(size.item())]
         if bad:
-            self.note(step, "nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
+            found = dict(enumerate(size.item() for size in sizes))
+            # After one step only weights whose gradient was not finite are lost, and some are left: a rectifier
+            # hides a bad gradient from the layers before it, and from the probe.
+            first = bool(self.recent.values) and len(bad) < len(sizes)
+            if not (first and self.judge_gradients(step - 1, found, self.order)):
+                self.note(step, "nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
             return
         birth = find_birth(loss)
         if birth is None:

@@ -207,6 +207,7 @@ class Session:
             # Whether the batch was bad is asked before where else it came from.
             self._inputs.settle()
             self._incidents.inputs_seen = self._tick.inputs_seen and not self._tick.more_inputs
+            self._incidents.order = self._watch.order
         self._arm_if(self._incidents.judge_loss(self.steps, value, root))
 
     def _look_closely(self, tensors: Sequence[Tensor]) -> None:

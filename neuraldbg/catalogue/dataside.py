@@ -66,6 +66,7 @@ MECHANISMS = (
                 loss_regressed=0.15,
                 weights_grew=0.2,
                 update_ratio_extreme=0.1,
+                loss_initial_high=0.05,
             ),
             requires=("regression",),
             forbids=effects(loss_solved=0.2),
@@ -74,7 +75,7 @@ MECHANISMS = (
             source="LeCun et al. 1998, Efficient BackProp",
         ),
         large=(0.85, effects(target_scale_large=0.98)),
-        small=(0.15, effects(target_scale_small=0.98)),
+        small=(0.15, effects(target_scale_small=0.98, loss_initial_high=0.8)),
     ),
     *variants(
         Mechanism(

@@ -150,7 +150,7 @@ DETECTORS = (
         until=1,
         after="initial loss far above chance",
         leak=0.02,
-        meaning="the first loss is more than three times ln(classes)",
+        meaning="the first loss is more than three times ln(classes), or that of a regression that answers zero",
         source="mechanisms.md L1",
     ),
 )

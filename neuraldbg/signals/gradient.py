@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row, robust_z
+from neuraldbg.signals.scale import SAME_NORM, after_over_before, spread, unscaling
 from neuraldbg.signals.view import (
     chain_layers,
     column,
@@ -122,22 +123,17 @@ def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> S
 
 
 def _clipping(recording: Recording) -> dict[str, Series]:
-    raw, used = (
-        run_series(recording, "grad_norm_raw"),
-        run_series(recording, "grad_norm_used"),
-    )
-    seen = raw.observed & used.observed & (raw.values > 0) & np.isfinite(raw.values)
-    if seen.sum() < 3:
+    ratio, level = after_over_before(recording)
+    if ratio.size < 3:
         return {}
-    ratio = np.where(seen, used.values / np.where(seen, raw.values, 1.0), 1.0)
-    clipped = ratio[seen] < 0.99
-    start = int(raw.steps[seen][0])
-    level = used.values[seen]
-    spread = float(np.std(level) / max(float(np.mean(level)), 1e-30))
+    ratio = ratio / unscaling(recording)
+    clipped = ratio < 0.99
+    raw = run_series(recording, "grad_norm_raw")
+    start = int(raw.steps[raw.observed][0])
     # A constant norm after the change is a clip; a constant ratio is an unscaling, not a clip.
-    constant = clipped.mean() > 0.9 and spread < 0.05
+    constant = clipped.mean() > 0.9 and spread(level) < SAME_NORM
     return {
-        "clip_strength": scalar_series(start, 1.0 / max(float(np.median(ratio[seen])), 1e-12)),
+        "clip_strength": scalar_series(start, 1.0 / max(float(np.median(ratio)), 1e-12)),
         "clip_share": scalar_series(start, float(clipped.mean())),
         "clip_constant": scalar_series(start, float(constant)),
     }

@@ -9,7 +9,7 @@ import numpy as np
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.signals.view import run_series
 
-__all__ = ["guessing_loss", "label_entropy", "unexplained"]
+__all__ = ["guessing_loss", "label_entropy", "start_over_silence", "unexplained"]
 
 # The loss is that of the function itself, not a multiple of it or one term of several, if it is as near.
 SAME = 0.02
@@ -43,6 +43,22 @@ def guessing_loss(recording: Recording) -> float | None:
         share = _mean(tuple(calls), "target_mean")
         return None if share is None else _positive(_entropy(share))
     return None
+
+
+def start_over_silence(recording: Recording) -> float | None:
+    """Return the first loss of a regression over that of an answer of zero; None if that is not known.
+
+    Outputs of a network at its start are small beside targets that fit it. The mean of the targets belongs to both:
+    what is far from zero is no sign of a network that answers too loudly.
+    """
+    calls = [
+        c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")
+    ]
+    if _alone(recording, calls) != "mse_loss":
+        return None
+    first = calls[0]
+    silence = _number(first, "target_std") ** 2 + _number(first, "target_mean") ** 2
+    return _positive(_number(first, "value") / silence) if silence > 0 else None
 
 
 def unexplained(recording: Recording) -> float | None:

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.guess import guessing_loss, label_entropy, unexplained
+from neuraldbg.signals.guess import (
+    guessing_loss,
+    label_entropy,
+    start_over_silence,
+    unexplained,
+)
 from neuraldbg.signals.robust import robust_z, trailing_median
+from neuraldbg.signals.scale import loss_series
 from neuraldbg.signals.view import run_series, scalar_series
 
 __all__ = ["gradual_fall", "has_level", "initial_loss", "loss_signals"]
@@ -258,7 +264,8 @@ def _against_guess(recording: Recording, values: Array) -> dict[str, Series]:
     start = initial_loss(values)
     if not math.isfinite(start):
         return {}
-    out = {"loss_over_chance": scalar_series(0, start / math.log(max(sizes)))} if sizes else {}
+    over = start / math.log(max(sizes)) if sizes else start_over_silence(recording)
+    out = {} if over is None else {"loss_over_chance": scalar_series(0, over)}
     entropy = label_entropy(recording.losses) if sizes else None
     guess = entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
     if guess is not None and values.size >= SHORTEST_CURVE:
@@ -280,7 +287,7 @@ def _other_terms(recording: Recording) -> dict[str, Series]:
         if isinstance(value, (int, float)):
             calls[call.step] = calls.get(call.step, 0.0) + float(value)
             names[call.step] = f"{names.get(call.step, '')} {call.function}"
-    loss = run_series(recording, "loss")
+    loss = loss_series(recording)
     usable = loss.observed & np.isfinite(loss.values) & np.isin(loss.steps, list(calls))
     steps, total = loss.steps[usable], loss.values[usable]
     part = np.array([calls[int(step)] for step in steps])

@@ -9,6 +9,7 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.loss import has_level, initial_loss
 from neuraldbg.signals.robust import any_row
+from neuraldbg.signals.scale import loss_series
 from neuraldbg.signals.view import (
     column,
     gradient_norms,
@@ -202,7 +203,7 @@ def _predicted(recording: Recording) -> dict[str, Series]:
     ratio, _ = column(recording.param, "update_ratio", shape)
     norm, _ = column(recording.param, "weight_norm", shape)
     grads, grads_seen = gradient_norms(recording, sampled_rows(recording))
-    loss = run_series(recording, "loss")
+    loss = loss_series(recording)
     finite = loss.values[loss.observed]
     nothing = recording.sampled.size == 0 or finite.size == 0 or not seen.any()
     if nothing or not has_level(recording):

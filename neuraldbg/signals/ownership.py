@@ -14,6 +14,8 @@ from neuraldbg.signals.view import ParamReader, gradient_norms, is_weight, layer
 __all__ = ["stillness"]
 
 Array = NDArray[np.float64]
+# What is rounded away in fewer steps than these was not for good.
+WARMED = 32
 
 
 def stillness(recording: Recording) -> dict[str, Series]:
@@ -39,7 +41,10 @@ def stillness(recording: Recording) -> dict[str, Series]:
     always = np.ones((1, len(params)), bool)
     return {
         "rounded_away": layer_max(
-            recording.sampled, unchanged, seen & (half & matrix)[None, :], owner
+            recording.sampled,
+            _lasting(recording.sampled, unchanged, seen),
+            seen & (half & matrix)[None, :],
+            owner,
         ),
         "orphan": _unowned(recording, int(start[0]), orphan & used, thawed),
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
@@ -56,6 +61,19 @@ def stillness(recording: Recording) -> dict[str, Series]:
             owner,
         ),
     }
+
+
+def _lasting(steps: NDArray[np.int64], values: Array, seen: NDArray[np.bool_]) -> Array:
+    """Return the least value from every row to twice as far into the run, same shape.
+
+    First steps of a rate that is warmed up, or at weights that are still small, may be rounded away and harm nobody.
+    """
+    if not steps.size:
+        return values
+    since = steps - steps[0]
+    ends = np.searchsorted(since, np.maximum(2 * since, WARMED), side="right")
+    known = np.where(seen, values, np.inf)
+    return np.stack([known[i:end].min(axis=0) for i, end in enumerate(ends)])
 
 
 def _thawed(

@@ -381,6 +381,39 @@ def test_a_nan_born_in_a_backward_pass_is_noted_at_its_very_step_and_layer():
     assert recording.topology.layers[found[0].layer].name in {"fc2", "head"}
 
 
+def test_a_nan_that_a_rectifier_hides_from_the_probe_is_told_by_the_weights_it_leaves_behind():
+    class Blank(loops.Net):
+        bad = False
+
+        def forward(self, x):
+            first = F.relu(self.fc1(x)) * (0.0 if self.bad else 1.0)
+            hidden = self.fc2(first)
+            length = hidden.square().sum(1, keepdim=True)
+            return self.head(hidden) + torch.sqrt(length * (0.0 if self.bad else 1.0))
+
+    def program(watch):
+        torch.manual_seed(0)
+        model, losses = Blank(), []
+        nn.init.constant_(model.fc1.bias, -100.0)
+        optimizer = loops.adam(model, fault=False)
+        with watch(model):
+            for step, (x, y) in enumerate(loops.batches(190)):
+                model.bad = step == 185
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                # Nothing comes through a rectifier that is shut.
+                assert model.fc1.weight.grad.isfinite().all()
+                optimizer.step()
+                losses.append(0.0)
+        return model, losses
+
+    recording = recorded(program)
+    first = recording.occurrences[0]
+    assert (first.kind, first.step) == ("nonfinite_gradient", 185)
+    assert recording.topology.layers[first.layer].name == "fc2"
+
+
 def test_the_learning_rate_of_every_step_and_group_is_kept():
     def program(watch):
         model = loops.Net()

@@ -7,11 +7,11 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers", "voyagers")
-OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS, VOYAGERS = (
+ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers", "voyagers", "explorers")
+OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS, VOYAGERS, EXPLORERS = (
     find_cases(f"benchmarks/{name}") for name in ROUNDS
 )
-CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS | VOYAGERS
+CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS | VOYAGERS | EXPLORERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
@@ -24,6 +24,7 @@ KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
         (TRAVELLERS, 42, 12),
         (WAYFARERS, 36, 9),
         (VOYAGERS, 36, 9),
+        (EXPLORERS, 20, 4),
     ],
     ids=ROUNDS,
 )

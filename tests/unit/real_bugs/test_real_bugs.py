@@ -48,6 +48,19 @@ SOURCE = re.compile(
     r"^(github: [\w.-]+/[\w.-]+ (issue|pull request) \d+, |discuss\.pytorch\.org: .*topic \d+)"
 )
 ids = [case.id for case in CASES]
+# These take longest to train: that they hurt is in the committed table, which `benchmarks.real_bugs.measure` writes.
+MEASURED_ONLY = {
+    "bf16-weights",
+    "depth-net-weight-decay",
+    "inception-high-rate",
+    "labels-before-shuffle",
+    "masked-half-attention",
+    "multimodal-missing-group",
+    "resumed-adapter-frozen",
+    "siamese-integer-division",
+    "stuck-at-chance",
+}
+QUICK = [case for case in CASES if case.id not in MEASURED_ONLY]
 
 
 class _Spy:
@@ -99,7 +112,7 @@ def test_mechanisms_are_known_words(case):
     assert set(case.truth["mechanisms"]) <= SLUGS
 
 
-@pytest.mark.parametrize("case", CASES, ids=ids)
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.id)
 def test_the_bug_hurts_and_its_layers_exist(case):
     spy = _Spy()
     bug = case.train(spy, seed=0, fixed=False)
@@ -117,5 +130,5 @@ def test_runs_repeat_exactly():
 
 def test_the_committed_table_covers_the_cases_and_all_hurt():
     table = json.loads((RESULTS / "real_bugs_harm.json").read_text())["cases"]
-    assert set(table) == set(ids)
+    assert set(table) == set(ids) > MEASURED_ONLY
     assert all(row["hurts"] for row in table.values())

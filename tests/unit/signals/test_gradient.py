@@ -126,8 +126,11 @@ class TestClipping:
         assert found["clip_constant"].values[0] == 1.0
 
     def test_a_constant_ratio_is_an_unscaling_and_not_a_clip(self) -> None:
-        found = self.derived([10.0, 20.0, 40.0, 20.0], [1.0, 2.0, 4.0, 2.0])
+        raw = [10.0, 20.0, 40.0, 20.0]
+        found = self.derived(raw, [x / 1024 for x in raw])
         assert found["clip_constant"].values[0] == 0.0
+        assert found["clip_share"].values[0] == 0.0
+        assert found["clip_strength"].values[0] == pytest.approx(1.0)
 
     def test_no_clipping_is_a_strength_of_one(self) -> None:
         found = self.derived([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])

@@ -278,6 +278,27 @@ class TestAgainstLabels:
         found = derived([2.1] * 20, losses=calls)
         assert found["loss_above_prior"].values[0] == pytest.approx(0.0, abs=1e-6)
 
+    @pytest.mark.parametrize(
+        ("facts", "loss", "ratio"),
+        [
+            pytest.param({"target_mean": 3.0, "target_std": 1.0, "value": 10.0}, 10.0, 1.0, id="small outputs"),
+            pytest.param({"target_mean": 0.0, "target_std": 0.5, "value": 5.0}, 5.0, 20.0, id="loud outputs"),
+            pytest.param({"target_mean": 0.0, "target_std": 0.5, "value": 5.0}, 7.0, None, id="other terms"),
+            pytest.param({"target_mean": 0.0, "target_std": 0.0, "value": 5.0}, 5.0, None, id="targets of zero"),
+            pytest.param(
+                {"target_mean": 0.0, "target_std": 0.5, "value": 5.0, "shape_mismatch": True}, 5.0, None,
+                id="pairs that do not belong together",
+            ),
+        ],
+    )  # fmt: skip
+    def test_the_first_loss_of_a_regression_is_compared_with_an_answer_of_zero(
+        self, facts, loss, ratio
+    ) -> None:
+        found = derived([loss] * 20, losses=(call("mse_loss", **facts),)).get("loss_over_chance")
+        assert (None if found is None else found.values[0]) == (
+            None if ratio is None else pytest.approx(ratio, rel=1e-6)
+        )
+
     def test_a_regression_has_no_chance_level(self) -> None:
         found = derived([1.0] * 20, losses=(call("mse_loss", target_mean=0.0),))
         assert "loss_over_chance" not in found

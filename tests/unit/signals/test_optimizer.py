@@ -174,7 +174,15 @@ class TestDecayInsideTheGradient:
 
 class TestPredicted:
     def predicted(
-        self, *, cosine=1.0, ratio=0.01, norm=10.0, gradient=2.0, loss=4.0, sampled=(0, 1, 2, 3)
+        self,
+        *,
+        cosine=1.0,
+        ratio=0.01,
+        norm=10.0,
+        gradient=2.0,
+        loss=4.0,
+        sampled=(0, 1, 2, 3),
+        **step,
     ):
         names = ("a.weight", "b.weight")
         rows = len(sampled)
@@ -182,7 +190,7 @@ class TestPredicted:
             builders.chain("a", "b"),
             steps=4,
             sampled=sampled,
-            step={"loss": [loss] * 4},
+            step={"loss": [loss] * 4, **step},
             param={
                 "update_cos_grad": {n: [cosine] * rows for n in names},
                 "update_ratio": {n: [ratio] * rows for n in names},
@@ -196,6 +204,16 @@ class TestPredicted:
         # Two layers, each cos 1 x update 0.1 x gradient 2, over a loss of 4
         found = self.predicted()["predicted_change"]
         assert found.values.tolist() == pytest.approx([0.1] * 4)
+
+    @pytest.mark.parametrize(
+        ("backwards", "change"), [(1.0, 12.8), (2.0, 0.1)], ids=["one pass", "a mean of passes"]
+    )
+    def test_a_loss_whose_gradients_are_divided_is_divided_as_well(self, backwards, change) -> None:
+        raw = [10.0, 20.0, 40.0, 20.0]
+        found = self.predicted(
+            grad_norm_raw=raw, grad_norm_used=[x / 128 for x in raw], backwards=[backwards] * 4
+        )
+        assert found["predicted_change"].values.tolist() == pytest.approx([change] * 4)
 
     def test_early_and_best_leave_out_the_very_first_step(self) -> None:
         found = self.predicted()

@@ -434,6 +434,31 @@ class TestStillness:
         assert found["unmoved"] == 1.0
         assert "rounded_away" not in found
 
+    @pytest.mark.parametrize(
+        ("shares", "lasting"),
+        [
+            pytest.param(
+                {0: 0.9, 10: 0.7, 20: 0.3, 64: 0.1}, {0: 0.3, 20: 0.3}, id="only at first"
+            ),
+            pytest.param({0: 0.9, 10: 0.7, 40: 0.8, 64: 0.7}, {0: 0.7, 40: 0.7}, id="all the time"),
+            pytest.param(
+                {0: 0.1, 10: 0.1, 40: 0.9, 64: 0.8}, {0: 0.1, 40: 0.8}, id="from a step on"
+            ),
+        ],
+    )
+    def test_updates_that_are_rounded_away_for_a_while_are_not(self, shares, lasting) -> None:
+        params = tuple(replace(p, dtype="bfloat16") for p in TWO.params)
+        run = builders.recording(
+            replace(TWO, params=params),
+            steps=70,
+            sampled=list(shares),
+            param={"unchanged_share": {"a.weight": list(shares.values())}},
+            grad={"a.weight": 1.0, "b.weight": 1.0},
+        )
+        found = parameter_signals(run)["rounded_away"]
+        told = dict(zip(found.steps.tolist(), found.values[:, 0], strict=True))
+        assert {step: told[step] for step in lasting} == pytest.approx(lasting)
+
     def test_a_half_precision_weight_that_does_not_change_is_rounded(self) -> None:
         found = self.still(dtype="bfloat16", unchanged=0.9)
         assert found["rounded_away"] == pytest.approx(0.9, abs=1e-6)

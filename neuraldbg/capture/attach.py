@@ -207,7 +207,12 @@ class Capture:
             session.captured = True
             return
         try:
-            if short is None or watched_functions() or not short(*args):
+            if short is not None and not watched_functions():
+                done = short(*args)
+            else:
+                with UNTRACED():
+                    done = short is not None and short(*args)
+            if not done:
                 with UNTRACED():
                     work(*args)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop

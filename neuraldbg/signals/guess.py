@@ -32,9 +32,7 @@ def guessing_loss(recording: Recording) -> float | None:
     It is the variance of the targets, or the entropy of their mean, and may be far below the first loss: that
     a network has found the mean of its targets is no sign that it has learned from its input.
     """
-    calls = [
-        c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")
-    ]
+    calls = _paired(recording)
     name = _alone(recording, calls)
     if name == "mse_loss":
         variances = [_number(c, "target_std") ** 2 for c in calls]
@@ -51,9 +49,7 @@ def start_over_silence(recording: Recording) -> float | None:
     Outputs of a network at its start are small beside targets that fit it. The mean of the targets belongs to both:
     what is far from zero is no sign of a network that answers too loudly.
     """
-    calls = [
-        c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")
-    ]
+    calls = _paired(recording)
     if _alone(recording, calls) != "mse_loss":
         return None
     first = calls[0]
@@ -74,6 +70,11 @@ def unexplained(recording: Recording) -> float | None:
     first, last = _number(calls[0], "target_std"), _number(calls[-1], "target_std")
     share = SQUARES[name] * _number(calls[-1], "value") / max(last**2, 1e-12)
     return share if last >= SPREAD * first and math.isfinite(share) else None
+
+
+def _paired(recording: Recording) -> list[LossCall]:
+    """Return the calls whose value is known and that compare each output with its own target."""
+    return [c for c in recording.losses if "value" in c.facts and not c.facts.get("shape_mismatch")]
 
 
 def _alone(recording: Recording, calls: list[LossCall]) -> str:

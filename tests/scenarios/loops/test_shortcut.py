@@ -191,6 +191,21 @@ def test_a_bad_gradient_is_found_one_loss_later_and_told_with_its_step_and_layer
     assert set(long.sampled) - set(short.sampled) == {FROM + 1}
 
 
+@pytest.mark.parametrize("name", ["nothing", "the model is called twice"])
+def test_a_function_mode_of_the_user_changes_nothing_that_is_recorded(name):
+    def moded(watch):
+        with torch.device("cpu"):
+            return NAMES[name](watch)
+
+    plain, under = recorded(NAMES[name], RHYTHM), recorded(moded, RHYTHM)
+    assert under.facts == plain.facts
+    for table in TABLES:
+        ours, theirs = getattr(under, table), getattr(plain, table)
+        assert ours.keys() == theirs.keys()
+        for column, found in theirs.items():
+            assert np.array_equal(ours[column].values, found.values), (table, column)
+
+
 def test_nearly_all_steps_in_between_go_the_short_way(monkeypatch):
     long = []
     inner = Session.optimizer_ends

@@ -206,8 +206,9 @@ class _Teller:
 
         A consequence is preferred to what defines the mechanism ("dead units from dead units" says nothing),
         a plateau comes last among consequences, since every failed run ends in one, after a spike, which
-        passes while the others stay, and anything is preferred to an anomaly of the data, which is a cause
-        before it is a failure. What barely crossed its threshold counts for less: arithmetic in another order
+        passes while the others stay, and after an unstable optimizer, which people see by what it does to the
+        loss, units and gradients. Anything is preferred to an anomaly of the data, which is a cause before it
+        is a failure. What barely crossed its threshold counts for less: arithmetic in another order
         may not show it.
         """
         gravity = list(SYMPTOMS)
@@ -217,6 +218,7 @@ class _Teller:
                 effect.local,
                 e.failure == "loss_plateau",
                 e.failure == "loss_spike",
+                e.failure == "optimizer_instability",
                 -telling(effect, self._catalogue) * min(e.strength, 1.0),
                 e.failure,
             )

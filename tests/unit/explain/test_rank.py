@@ -60,6 +60,16 @@ class TestSymptom:
         world.events = (seen("odd", first=3),)
         assert claim(world, "odd_data").symptom == "Data anomaly"
 
+    def test_what_the_optimizer_did_to_the_network_opens_before_that_it_is_unstable(
+        self, world
+    ) -> None:
+        far = seen("dead", layer="fc1", first=12, strength=1.0)
+        unstable = replace(far, failure="optimizer_instability")
+        world.events = (unstable,)
+        assert claim(world, "rate_too_high").symptom == "Optimizer instability"
+        world.events = (unstable, seen("gone", layer="fc1", first=13, strength=0.5))
+        assert claim(world, "rate_too_high").symptom == "Gradient vanishing"
+
     def test_a_mechanism_that_explains_no_failure_takes_the_gravest_seen(self, world) -> None:
         world.events = tuple(e for e in world.events if e.name != "stuck")
         assert claim(world, "odd_data").symptom == "Gradient vanishing"

@@ -5,17 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from threading import RLock, get_ident
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
 from neuraldbg.capture import engine
 from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
-from neuraldbg.capture.reduce import UNTRACED
+from neuraldbg.capture.reduce import (
+    UNTRACED,
+    dispatch_modes,
+    in_backward,
+    is_pretended,
+    unseen,
+)
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.shortcut import Shortcut
@@ -25,6 +31,8 @@ from neuraldbg.records.recording import Recording
 __all__ = ["Capture"]
 
 _watched: set[int] = set()
+# Seconds that a thread waits for another that is at work for the same capture.
+PATIENCE = 1.0
 # Whether anybody sees to calls of PyTorch, we in traced steps or a mode of the user's: those of the short way are
 # made unseen only then.
 watched_functions = torch._C._len_torch_function_stack  # noqa: SLF001 - there is no public name
@@ -74,8 +82,10 @@ class Capture:
         self._session.shares = Shares(told=summed)
         self._on_step: Callable[[], None] | None = None
         self._told = 0
-        self._steps: list[RemovableHandle] = []
-        self._beginnings: list[RemovableHandle] = []
+        self.threads: set[int] = set()
+        self.busy = 0
+        self.beginnings = True
+        self._lock = RLock()
         self._entries: dict[int, RemovableHandle] = {}
 
     @property
@@ -128,8 +138,8 @@ class Capture:
 
     def resume(self) -> None:
         """Put the hooks back after ``pause``."""
-        self._steps = [torch_optimizer.register_optimizer_step_post_hook(self._optimizer_after)]
-        self.await_steps(beginnings=True)
+        self.beginnings = True
+        self.threads.add(get_ident())
         engine.join(self)
         self._session.resume()
         self._armed = True
@@ -140,9 +150,6 @@ class Capture:
         # Every callback runs, whatever another one raises.
         with ExitStack() as stack:
             stack.callback(engine.leave, self)
-            for handles in (self._steps, self._beginnings):
-                while handles:
-                    stack.callback(handles.pop().remove)
             stack.callback(self._session.pause)
 
     def stop(self, exception: BaseException | None = None) -> None:
@@ -207,19 +214,33 @@ class Capture:
             session.captured = True
             return
         try:
-            if short is not None and not watched_functions():
-                done = short(*args)
-            else:
-                with UNTRACED():
-                    done = short is not None and short(*args)
-            if not done:
-                with UNTRACED():
-                    work(*args)
+            # Another thread may be at work, or was when this process was forked from it.
+            if self._is_elsewhere() or not self._lock.acquire(timeout=PATIENCE):
+                return
+            try:
+                if short is None or watched_functions() or dispatch_modes():
+                    _do_unseen(work, args, short)
+                elif not short(*args):
+                    with UNTRACED():
+                        work(*args)
+            finally:
+                self._lock.release()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
         if self._on_step is not None and self._told != self._session.steps:
             self._told = self._session.steps
             self._on_step()
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether this happens in a thread that does not train the model; two at once cannot be followed."""
+        here = get_ident()
+        # A device has threads of its own, in which backward passes run.
+        if (here in self.threads and self.busy in {0, here}) or in_backward():
+            return False
+        if here in self.threads:
+            msg = "several threads train parts of one model at the same time, which cannot be followed"
+            self._fail(UsageError(msg))
+        return True
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""
@@ -240,11 +261,15 @@ class Capture:
         if id(module) in session.parts.entries or session.parts.covers(module):
             return
         session.parts.entries.add(id(module))
+        threads = self.threads
+        threads.add(get_ident())
 
         # Without keywords where another hook of ours disarmed us in this very call.
         def before(
             _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
         ) -> None:
+            if get_ident() not in threads and torch.is_grad_enabled():
+                threads.add(get_ident())
             self._guarded(session.forward_begins, args, kwargs or {}, short=session.forward_short)
 
         self._entries[id(module)] = module.register_forward_pre_hook(
@@ -258,23 +283,36 @@ class Capture:
         if (handle := self._entries.pop(key, None)) is not None:
             handle.remove()
 
-    def _optimizer_before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._guarded(self._session.optimizer_begins, optimizer)
+    def _meet(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer steps in a new thread: that trains the model if it owns some of it."""
+        try:
+            if self._session.owns(optimizer):
+                self.threads.add(get_ident())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
 
-    def _optimizer_after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        session = self._session
-        self._guarded(session.optimizer_ends, optimizer, short=session.step_short)
+    def broke(self, error: Exception) -> None:
+        """Something of ours went wrong outside of it."""
+        self._fail(error)
+
+    # -- what the engine tells ------------------------------------------------------------------
 
     def await_steps(self, *, beginnings: bool) -> None:
         """Be told when optimizers begin to step, or only when they have stepped."""
-        if not beginnings:
-            while self._beginnings:
-                self._beginnings.pop().remove()
-        elif self._steps and not self._beginnings:
-            register = torch_optimizer.register_optimizer_step_pre_hook
-            self._beginnings.append(register(self._optimizer_before))
+        if beginnings != self.beginnings:
+            self.beginnings = beginnings
+            engine.await_steps()
 
-    # -- what the engine tells ------------------------------------------------------------------
+    def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        if get_ident() not in self.threads:
+            self._meet(optimizer)
+        self._guarded(self._session.optimizer_begins, optimizer)
+
+    def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """It has stepped."""
+        session = self._session
+        self._guarded(session.optimizer_ends, optimizer, short=session.step_short)
 
     def backward_begins(self, outputs: Any) -> None:
         """A backward pass of the loop begins."""
@@ -315,3 +353,16 @@ class Capture:
     def scaler_ends(self, optimizer: Any) -> None:
         """It has taken it, or not."""
         self._guarded(self._session.scaler_ends, optimizer)
+
+
+def _do_unseen(
+    work: Callable[..., None], args: tuple[Any, ...], short: Callable[..., bool] | None
+) -> None:
+    """Do work of ours where modes would see it."""
+    if is_pretended():
+        return
+    with unseen():
+        done = short is not None and short(*args)
+    if not done:
+        with unseen():
+            work(*args)

@@ -21,6 +21,7 @@ from neuraldbg.capture.shards import local
 
 __all__ = [
     "Rows",
+    "as_real",
     "by_shape",
     "flat_view",
     "lay",
@@ -52,13 +53,18 @@ class Rows(NamedTuple):
 # -- taking samples -----------------------------------------------------------------------------
 
 
+def as_real(tensor: Tensor) -> Tensor:
+    """Return complex numbers as pairs of real ones, in an axis of their own; others as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def flat_view(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     """Return ``entries`` entries, evenly spread, as a flat view where the layout allows one.
 
     All of a smaller tensor. The stride shares no large factor with the last axis, so that it does not fall
     on one column again and again.
     """
-    x = local(tensor).detach()
+    x = as_real(local(tensor).detach())
     size = x.numel()
     stride = _stride(size, entries, x.shape[-1]) if size > entries else 1
     length = min(size, entries)

@@ -19,12 +19,15 @@ __all__ = [
     "Region",
     "Regions",
     "anything_compiled",
-    "is_compiler_at_work",
     "is_hidden",
     "is_optimized",
+    "is_private",
+    "is_transformed",
     "original",
 ]
 
+transform = torch._C._functorch.peek_interpreter_stack  # noqa: SLF001 - there is no public way to ask
+trace_under_way = torch._C._get_tracing_state  # noqa: SLF001 - as above
 WRAPPED = "_orig_mod"
 IN_PLACE = "_compiled_call_impl"
 
@@ -64,13 +67,27 @@ def is_hidden() -> bool:
     return (
         torch.compiler.is_compiling()
         or torch._C._dynamo.eval_frame.get_eval_frame_callback() is not None  # noqa: SLF001 - there is no public way to ask
+        or is_transformed()
     )
 
 
-def is_compiler_at_work() -> bool:
-    """Return whether the compiler is working out a graph: it differentiates tensors that hold no numbers."""
-    # What `TracingContext.try_get` returns, without two calls at every backward pass.
-    return getattr(torch._guards._TLS, "tracing_context", None) is not None  # noqa: SLF001 - there is no public way to ask
+def is_transformed() -> bool:
+    """Return whether this runs inside a transform of ``torch.func``, or is being traced.
+
+    Tensors there stand for others, many at a time, and what is done to them is recorded or differentiated.
+    """
+    return transform() is not None or trace_under_way() is not None
+
+
+def is_private() -> bool:
+    """Return whether a backward pass is not the loop's own: within another, of the compiler, or of a transform."""
+    return (
+        torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
+        # The compiler works out a graph with tensors that hold no numbers. This is what
+        # `TracingContext.try_get` returns, without two calls at every backward pass.
+        or getattr(torch._guards._TLS, "tracing_context", None) is not None  # noqa: SLF001 - as above
+        or is_transformed()
+    )
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The patches of PyTorch, one for all captures: autograd's engine, the gradient scaler, the compiler.
+"""The patches of PyTorch, one for all captures: autograd's engine, optimizers, the gradient scaler, the compiler.
 
 The engine's entry is the function through which ``backward`` and ``grad`` call it; a scaler hides the loss
 behind a factor, and the optimizer's step behind a check; what is compiled hides all that happens inside.
@@ -9,15 +9,19 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from threading import RLock, get_ident
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.amp import GradScaler
+from torch.optim import optimizer as torch_optimizer
+from torch.utils.hooks import RemovableHandle
 
-from neuraldbg.capture.compiled import is_compiler_at_work, is_hidden, original
+from neuraldbg.capture.compiled import is_hidden, is_private, original
+from neuraldbg.capture.hooks import put_back, state_without_ours, take_off
 
-__all__ = ["Listener", "join", "leave"]
+__all__ = ["Listener", "await_steps", "join", "leave"]
 
 # What `torch.autograd.backward` and `torch.autograd.grad` call by this name in their own module: one level
 # below them, so that a loop that imported these names earlier is seen too.
@@ -33,10 +37,19 @@ class Listener(Protocol):
         Whether the pass that has just begun is to be told when it ends …
     has_ended
         … or otherwise this is to be set.
+    threads
+        Those that train the model: gradients that another one is at work on must not be looked at.
+    busy
+        The thread in which a backward pass is under way, 0 for none.
+    beginnings
+        Whether it is told when optimizers begin to step; that they have stepped it is told always.
     """
 
     awaits_end: bool
     has_ended: bool
+    threads: set[int]
+    busy: int
+    beginnings: bool
 
     def backward_begins(self, outputs: Any) -> None:
         """Take what ``backward`` starts from; the graph is still whole."""
@@ -65,29 +78,87 @@ class Listener(Protocol):
     def region_ends(self, module: nn.Module, result: Any) -> None:
         """It has returned."""
 
+    def broke(self, error: Exception) -> None:
+        """Something of ours went wrong outside of it: it has to go."""
+
     def await_steps(self, *, beginnings: bool) -> None:
         """Be told when optimizers begin to step, or only when they have stepped."""
+
+    def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer, of whatever model, is about to step."""
+
+    def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """It has stepped."""
 
 
 _listeners: list[Listener] = []
 # Owner and name of everything patched: what was there, and what we put there.
 _patches: dict[tuple[Any, str], tuple[Any, Any]] = {}
+# Those of them that the owner had from a class that it derives from.
+_inherited: set[tuple[Any, str]] = set()
+# Our hooks on every optimizer, and the threads in which one has stepped. PyTorch goes through its hooks one by one:
+# to add or remove some while another thread does so would end that thread's step with an error.
+_hooks: dict[str, RemovableHandle] = {}
+_steppers: set[int] = set()
+_lock = RLock()
 
 
 def join(listener: Listener) -> None:
     """Begin to tell a listener; the first one puts the patches on."""
-    if not _listeners:
-        _patch(torch.autograd, ENTRY, _over_engine)
-        _patch(GradScaler, "scale", _over_scale)
-        _patch(GradScaler, "step", _over_step)
-        _patch(torch, "compile", _over_compile)
-        _patch(nn.Module, "compile", _over_compile)
-        _patch_wrapper()
-    _listeners.append(listener)
+    with _lock:
+        if not _listeners:
+            _patch_all()
+        _listeners.append(listener)
+        await_steps()
+
+
+def _patch_all() -> None:
+    _patch(torch.autograd, ENTRY, _over_engine)
+    _patch(GradScaler, "scale", _over_scale)
+    _patch(GradScaler, "step", _over_step)
+    _patch(torch, "compile", _over_compile)
+    _patch(nn.Module, "compile", _over_compile)
+    _patch(nn.Module, "__getstate__", _over_state)
+    _patch(torch.jit._recursive, "create_script_module", _over_scripting)  # noqa: SLF001 - what `torch.jit.script` calls
+    _patch_wrapper()
+    _hooks["ends"] = torch_optimizer.register_optimizer_step_post_hook(_told_of_stepped)
+
+
+def await_steps() -> None:
+    """Put the hook on the beginnings of steps there if a listener wants it, and away if that is safe."""
+    with _lock:
+        wanted = any(listener.beginnings for listener in _listeners)
+        if wanted and "begins" not in _hooks:
+            _hooks["begins"] = torch_optimizer.register_optimizer_step_pre_hook(_told_of_step)
+        elif not wanted and "begins" in _hooks and len(_steppers) < 2:
+            _hooks.pop("begins").remove()
+
+
+def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
+    """Keep the compiler out, which takes a step of an optimizer apart; its own decorator takes a second to import."""
+    hook._torchdynamo_disable = True  # type: ignore[attr-defined] # noqa: SLF001 - what that decorator sets
+    return hook
+
+
+@_uncompiled
+def _told_of_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    _steppers.add(get_ident())
+    for listener in tuple(_listeners):
+        if listener.beginnings:
+            listener.step_begins(optimizer)
+
+
+@_uncompiled
+def _told_of_stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    _steppers.add(get_ident())
+    for listener in tuple(_listeners):
+        listener.step_ends(optimizer)
 
 
 def _patch(owner: Any, name: str, over: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     found = getattr(owner, name)
+    if name not in vars(owner):
+        _inherited.add((owner, name))
     _patches[owner, name] = (found, over(found))
     setattr(owner, name, _patches[owner, name][1])
 
@@ -105,14 +176,29 @@ def leave(listener: Listener) -> None:
 
     If somebody patched on top of us meanwhile, theirs stays and ours becomes a plain call-through.
     """
-    if listener in _listeners:
-        _listeners.remove(listener)
-    if _listeners:
-        return
+    with _lock:
+        if listener in _listeners:
+            _listeners.remove(listener)
+        if _listeners:
+            await_steps()
+        else:
+            restore()
+
+
+def restore() -> None:
+    """Take every patch and hook off."""
+    while _hooks:
+        _hooks.popitem()[1].remove()
+    _steppers.clear()
     for (owner, name), (found, ours) in _patches.items():
-        if getattr(owner, name) is ours:
+        if getattr(owner, name) is not ours:
+            continue
+        if (owner, name) in _inherited:
+            delattr(owner, name)
+        else:
             setattr(owner, name, found)
     _patches.clear()
+    _inherited.clear()
 
 
 def _over_scale(inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,20 +226,29 @@ def _over_step(inner: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
+def _grad_called(listeners: list[Listener], outputs: Any) -> None:
+    for listener in listeners:
+        listener.grad_called(outputs)
+
+
 def _over_engine(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
     def run(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        within = torch._C._current_graph_task_id() != -1  # noqa: SLF001 - a backward within a backward
-        if not _listeners or within or is_compiler_at_work():
+        if not _listeners or is_private():
             return inner(outputs, *args, **kwargs)
-        listeners = tuple(_listeners)
+        here = get_ident()
+        listeners = [listener for listener in _listeners if here in listener.threads]
         if not kwargs.get("accumulate_grad", True):
-            for listener in listeners:
-                listener.grad_called(outputs)
+            _grad_called(listeners, outputs)
             return inner(outputs, *args, **kwargs)
         for listener in listeners:
             listener.backward_begins(outputs)
-        result = inner(outputs, *args, **kwargs)
+            listener.busy = here
+        try:
+            result = inner(outputs, *args, **kwargs)
+        finally:
+            for listener in listeners:
+                listener.busy = 0
         for listener in listeners:
             if listener.awaits_end:
                 listener.backward_ends()
@@ -161,6 +256,41 @@ def _over_engine(inner: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return run
+
+
+def _broke(error: Exception) -> None:
+    """Something of ours went wrong where no listener was at work: all of them have part in it."""
+    for listener in tuple(_listeners):
+        listener.broke(error)
+
+
+def _over_state(inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(inner)
+    def getstate(self: nn.Module) -> Any:
+        state = inner(self)
+        try:
+            return state_without_ours(state)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
+            _broke(error)
+        return state
+
+    return getstate
+
+
+def _over_scripting(inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(inner)
+    def create(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        try:
+            found = take_off(module)
+        except Exception as error:  # noqa: BLE001 - as above
+            _broke(error)
+            found = []
+        try:
+            return inner(module, *args, **kwargs)
+        finally:
+            put_back(found)
+
+    return create
 
 
 def _over_compile(inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
-from neuraldbg.capture.params import norms, similarity
+from neuraldbg.capture.params import WIDE, norms, similarity
 from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import local, local_gradient
 from neuraldbg.capture.topology import Blueprint
@@ -173,6 +173,8 @@ class Gradients:
             return None
         for gradient in gradients:
             if type(gradient) is not Tensor or gradient.layout is not torch.strided:
+                return None
+            if gradient.dtype in WIDE:
                 return None
         return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=torch.float32))  # type: ignore[arg-type] # noqa: SLF001 - the batched norm that optimizers use
 

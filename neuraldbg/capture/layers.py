@@ -24,6 +24,7 @@ from neuraldbg.capture.bank import (
     unit_axis,
     unit_sample,
 )
+from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.fed import Feeds
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
@@ -33,6 +34,8 @@ from neuraldbg.capture.reduce import (
     first_float,
     in_backward,
     in_full_precision,
+    is_batched,
+    is_dense,
     stack_together,
 )
 from neuraldbg.capture.regimes import Regimes
@@ -113,8 +116,8 @@ class LayerWatch:
     def hook_all(self) -> list[RemovableHandle]:
         """Register global hooks and return their handles."""
         return [
-            register_module_forward_pre_hook(self._before),
-            register_module_forward_hook(self._after, always_call=True),
+            register_module_forward_pre_hook(InertHook(self._before)),  # type: ignore[arg-type]
+            register_module_forward_hook(InertHook(self._after), always_call=True),  # type: ignore[arg-type]
         ]
 
     def _hook_each(self, modules: Iterable[nn.Module]) -> list[RemovableHandle]:
@@ -297,9 +300,8 @@ class LayerWatch:
             if self.reached is not None:
                 self.reached.append(tensor)
         tensor = local(tensor)
-        # A cell called for every time step is read at its powers of two: the last one counts. A single number,
-        # the loss of a model that works it out itself, has no units and no batch.
-        if count & (count - 1) or tensor.dim() == 0:
+        # A cell called for every time step is read at its powers of two: the last one counts.
+        if count & (count - 1) or not is_dense(tensor):
             return
         if not weighted:
             self._read_regime(layer, kind, module, tensor)
@@ -348,7 +350,7 @@ class LayerWatch:
             self._cells.append((layer, numbers))
 
     def _on_gradient(self, layer: int, gradient: Tensor) -> None:
-        if self.live:
+        if self.live and not (is_transformed() or is_batched(gradient)):
             self._guard(self._take_gradient, layer, gradient)
 
     def _take_gradient(self, layer: int, gradient: Tensor) -> None:

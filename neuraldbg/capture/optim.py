@@ -219,9 +219,11 @@ class OptimizerBook:
         """Count a step and return whether it ends the tick.
 
         With several optimizers the first one seen beats time; another that steps twice while it rests
-        takes over.
+        takes over, at once if it steps just the parameters of the first.
         """
         key = entry.key
+        if key != self._leader and self._replaces_leader(entry):
+            self._leader = key
         if key == self._leader:
             self._since_leader.clear()
             return True
@@ -231,6 +233,10 @@ class OptimizerBook:
         self._leader = key
         self._since_leader.clear()
         return True
+
+    def _replaces_leader(self, entry: Entry) -> bool:
+        leader = self._entries.get(self._leader or 0)
+        return leader is None or set(leader.updates.indices) == set(entry.updates.indices)
 
     def settings(self, entry: Entry, *, closely: bool) -> tuple[Keys, tuple[float, ...]]:
         """Return names and groups, and values, of learning rates, weight decays and momenta.
@@ -291,6 +297,9 @@ class OptimizerBook:
         if not entry.backwards:
             return _put_by_hand(entry)
         value = unless(entry.cleared)
+        if not isinstance(value, Tensor) and value and _put_by_hand(entry) == 0.0:
+            # A backward pass added to them, and then others were put in their place.
+            value = 0.0
         entry.cleared, entry.backwards = False, 0
         return value if entry.steps > 1 else None
 

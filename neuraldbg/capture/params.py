@@ -15,23 +15,29 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.amp import grad_scale
-from neuraldbg.capture.bank import Rows, flat_view, lay
+from neuraldbg.capture.bank import Rows, as_real, flat_view, lay
 from neuraldbg.capture.reduce import in_full_precision, stack_together
 from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import ParamInfo
 
-__all__ = ["Updates", "initial", "initial_gains", "norms", "similarity"]
+__all__ = ["WIDE", "Updates", "initial", "initial_gains", "norms", "similarity"]
 
 UNITS = 64
 # Rows of a table that its columns are compared over.
 ENTRIES = 4096
+# What float32 does not hold.
+WIDE = frozenset({torch.float64, torch.complex32, torch.complex64, torch.complex128})
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the L2 norm of every tensor as float32, on its device."""
     if not tensors:
         return []
-    return list(torch._foreach_norm([*map(local, tensors)], 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
+    mine = [*map(local, tensors)]
+    if any(x.dtype in WIDE for x in mine):
+        # The batched norm adds up in the type that it is asked for, and refuses a narrower one.
+        return [torch.linalg.vector_norm(x).float() for x in mine]
+    return list(torch._foreach_norm(mine, 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
 
 
 class _Views:
@@ -281,7 +287,7 @@ def similarity(index: int, parameter: nn.Parameter, *, table: bool) -> list[Rows
 
 
 def _units(weight: Tensor, *, table: bool) -> Tensor:
-    own = local(weight).detach()
+    own = as_real(local(weight).detach())
     return own[:ENTRIES].T if table else own
 
 

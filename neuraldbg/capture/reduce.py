@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from neuraldbg.capture.shards import local_gradient
 
@@ -17,25 +18,52 @@ __all__ = [
     "all_of",
     "are_cleared",
     "autocast_dtype",
+    "dispatch_modes",
     "first_float",
     "float_tensors",
     "in_backward",
     "in_full_precision",
+    "is_batched",
+    "is_dense",
+    "is_pretended",
     "on_one_device",
     "once",
     "scalar",
     "stack_together",
     "strided",
     "unless",
+    "unseen",
 ]
 
 Numbers = list[tuple[str, Tensor]]
 
 # Our own operations must not be traced.
 UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public name
+# Whether a tensor stands for a batch of them in a backward pass over many vectors at once.
+is_batched = torch._C._functorch.is_legacy_batchedtensor  # noqa: SLF001 - there is no public name
+# How many dispatch modes of the user's there are: they would see our operations, too.
+dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001 - there is no public name
+# Asks for a mode that PyTorch itself knows, and the one in which tensors hold no numbers.
+_mode_of_torch = torch._C._get_dispatch_mode  # noqa: SLF001 - as above
+FAKE = torch._C._TorchDispatchModeKey.FAKE  # type: ignore[attr-defined] # noqa: SLF001 - as above
 MAX_SAMPLE = 4096
 # So many parameters say whether gradients were cleared.
 PROBES = 2
+
+
+def unseen() -> AbstractContextManager[object]:
+    """Return a context in which neither modes of the user's nor ours see calls of PyTorch."""
+    if not dispatch_modes():
+        return UNTRACED()
+    stack = ExitStack()
+    stack.enter_context(UNTRACED())
+    stack.enter_context(_disable_current_modes())
+    return stack
+
+
+def is_pretended() -> bool:
+    """Return whether tensors hold no numbers here, as in PyTorch's fake tensor mode."""
+    return dispatch_modes() > 0 and _mode_of_torch(FAKE) is not None
 
 
 def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
@@ -75,6 +103,15 @@ def strided(tensor: Tensor, limit: int = MAX_SAMPLE) -> Tensor:
     return flat[:: (flat.numel() // limit) | 1]
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor has units and a batch: the loss of a model that works it out itself has none.
+
+    Nor have those that are sparse, complex, or of rows of several lengths.
+    """
+    plain = tensor.layout is torch.strided and not tensor.is_nested
+    return plain and tensor.dim() > 0 and not tensor.is_complex()
+
+
 def in_backward() -> bool:
     """Return whether autograd's engine is at work on this thread."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - there is no public way to ask
@@ -94,11 +131,12 @@ def stack_together(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def scalar(tensors: object) -> Tensor | None:
-    """Return the loss among what a backward pass starts from; None if no entry is a single number."""
-    if isinstance(tensors, Tensor):
-        return tensors if tensors.numel() == 1 else None
-    found = [t for t in float_tensors(tensors) if t.numel() == 1]
-    return found[0] if found else None
+    """Return the loss among what a backward pass starts from; None if no entry is a single number.
+
+    A meta tensor holds none.
+    """
+    found = (t for t in float_tensors(tensors) if t.numel() == 1 and not t.is_meta)
+    return next(found, None)
 
 
 def autocast_dtype(device: str) -> str:

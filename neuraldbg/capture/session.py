@@ -31,7 +31,7 @@ from neuraldbg.capture.rows import Rows
 from neuraldbg.capture.schedule import Rhythm, Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.sites import Sites
-from neuraldbg.capture.stepping import Stepping, is_inner_step
+from neuraldbg.capture.stepping import Stepping, is_inner_step, is_step_under_way
 from neuraldbg.capture.strangers import Latecomers, Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
@@ -188,7 +188,7 @@ class Session:
         book = self._book if self._book.any_seen else self._hand
         if forgotten := book.look_at_residue(closely=self._tick.sampled):
             self._incidents.left_over(self.steps, forgotten)
-        root = tensors[0] if len(tensors) == 1 and tensors[0].numel() == 1 else scalar(tensors)
+        root = scalar(tensors)
         loss = root if root is None or self.amp.scale is None else self.amp.true(root)
         if self._tick.backwards == 1:
             self.shares.look(root)
@@ -245,7 +245,7 @@ class Session:
         self._arm_if(self._step.backward_ended(tick, self.amp.scale))
         if not self._book.any_seen:
             self._hand.mark()
-        elif tick.backwards > self._usual * LONG_SILENCE:
+        elif tick.backwards > self._usual * LONG_SILENCE and not is_step_under_way():
             self._step_by_hand()
 
     def _arm_if(self, bad: object) -> None:

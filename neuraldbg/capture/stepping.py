@@ -14,7 +14,7 @@ from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.tick import Tick
 
-__all__ = ["Stepping", "has_inner_steps", "is_inner_step"]
+__all__ = ["Stepping", "has_inner_steps", "is_inner_step", "is_step_under_way"]
 
 
 class Stepping:
@@ -82,6 +82,17 @@ def has_inner_steps(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether a step of an optimizer may be told twice: its class and one that it derives from are hooked."""
     own = [vars(kind)["step"] for kind in type(optimizer).__mro__ if "step" in vars(kind)]
     return sum(hasattr(step, "hooked") for step in own) > 1
+
+
+def is_step_under_way() -> bool:
+    """Return whether an optimizer has called what runs here, as one does that asks for its gradients itself."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard way to walk it
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_name == "step" else None
+        if isinstance(owner, torch.optim.Optimizer):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_inner_step(optimizer: torch.optim.Optimizer) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from neuraldbg.capture.attention import row_numbers, scaled_dot_product
+from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.losses import LOSS_FUNCTIONS
 from neuraldbg.capture.reduce import Numbers, float_tensors
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
@@ -161,7 +162,7 @@ class Tracer(TorchFunctionMode):
         if torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
-        if self.resting:
+        if self.resting or is_transformed():
             return result
         name = getattr(func, "__name__", "")
         if name in SINGULAR:

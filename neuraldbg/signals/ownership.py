@@ -39,6 +39,8 @@ def stillness(recording: Recording) -> dict[str, Series]:
     thawed = _thawed(gradient, gradient_seen, ~trainable & matrix)
     frozen = (~trainable & matrix & (thawed < 0) & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
+    # A quasi-Newton method that has converged takes no step at all.
+    stops = np.array(any(o.family == "lbfgs" for o in recording.optimizers))
     return {
         "rounded_away": layer_max(
             recording.sampled,
@@ -57,7 +59,7 @@ def stillness(recording: Recording) -> dict[str, Series]:
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),
-            seen & (trainable & matrix & ~half & ~orphan)[None, :],
+            seen & (trainable & matrix & ~half & ~orphan & ~stops)[None, :],
             owner,
         ),
     }

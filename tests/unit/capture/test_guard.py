@@ -1,10 +1,13 @@
 """Whatever step of ours raises, the run ends as without us, with one warning and nothing left behind."""
 
+import copy
 import importlib
 import inspect
 import pkgutil
 import sys
+import threading
 import warnings
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from neuraldbg import capture as package
@@ -26,11 +30,14 @@ FOLDER = str(Path(package.__file__).parent)
 # Called by PyTorch itself: each hands over to the guard at once, or is the guard.
 DOORS = {
     "engine._over_engine.<locals>.run", "engine._over_scale.<locals>.scale", "engine._over_step.<locals>.step",
-    "compiled._over_call.<locals>.call", "compiled.is_hidden", "compiled.is_compiler_at_work",
+    "compiled._over_call.<locals>.call", "compiled.is_hidden", "compiled.is_private", "compiled.is_transformed",
+    "engine._told_of_step", "engine._told_of_stepped",
+    "engine._over_state.<locals>.getstate", "engine._over_scripting.<locals>.create", "hooks.put_back", "engine._broke",
     "hooks.InertHook.__call__", "trace.Tracer.__torch_function__",
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",
     "attach.Capture._guarded", "attach.Capture._watch_entry.<locals>.before",
-    "attach.Capture._optimizer_before", "attach.Capture._optimizer_after",
+    "attach.Capture.step_begins", "attach.Capture.step_ends", "attach.Capture._meet", "attach.Capture.broke",
+    "engine._grad_called",
     "attach.Capture.backward_begins", "attach.Capture.backward_ends", "attach.Capture.grad_called",
     "attach.Capture.region_begins", "attach.Capture.region_ends",
     "attach.Capture.compiles", "attach.Capture.scaled", "attach.Capture.scaler_begins", "attach.Capture.scaler_ends",
@@ -41,7 +48,7 @@ BESIDE = {
     "attach.Capture.steps", "attach.Capture.pending", "attach.Capture.part", "attach.Capture.listen",
     "attach.Capture.follow", "attach.Capture.incidents", "rows.Rows.incidents",
     "attach.Capture._attach", "attach.Capture._fail",
-    "assemble.assembled", "rows.Rows.losses", "rows.Rows.occurrences", "incidents.Incidents.unborn",
+    "engine._uncompiled", "assemble.assembled", "rows.Rows.losses", "rows.Rows.occurrences", "incidents.Incidents.unborn",
     "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.__init__",
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
@@ -254,7 +261,76 @@ def device_program(watch):
     return model, losses
 
 
-PROGRAMS = (program, odd_program, usual_program, kept_program, device_program)
+class Through(TorchDispatchMode):
+    """A mode of the user's that lets everything through."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def copied_and_scripted(model):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        copy.deepcopy(model)
+        torch.jit.script(model)
+
+
+def in_a_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def strange_program(watch):
+    """Copies, scripts, modes, other threads, other optimizers, complex weights, gradients put in place."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    model.register_parameter("turn", nn.Parameter(torch.ones(3, 3, dtype=torch.complex64)))
+    first = torch.optim.Adam(model[0].parameters(), lr=1e-2)
+    second, third = (torch.optim.SGD(model[0].parameters(), lr=1e-2) for _ in range(2))
+    last = torch.optim.LBFGS(
+        model[2].parameters(), max_iter=12, tolerance_grad=0, tolerance_change=0
+    )
+    x, y = torch.randn(8, 4), torch.randn(8, 3)
+
+    def loss():
+        return F.mse_loss((model(x).to(torch.complex64) @ model.turn).abs(), y)
+
+    def closure():
+        last.zero_grad()
+        found = loss()
+        found.backward()
+        return found
+
+    losses = []
+    with watch(model):
+        for step in range(12):
+            optimizer = (first, second, third)[step // 4]
+            with Through() if step in {1, 2} else nullcontext():
+                found = loss()
+                found.backward()
+            if step < 4:
+                # In the place of what was added up.
+                for p in model[0].parameters():
+                    p.grad = torch.ones_like(p)
+            if step == 3:
+                copied_and_scripted(model)
+            in_a_thread(optimizer.step)
+            if step >= 4:
+                optimizer.zero_grad()
+            losses.append(found.item())
+        last.step(closure)
+    return model, losses
+
+
+PROGRAMS = (
+    program,
+    odd_program,
+    usual_program,
+    kept_program,
+    device_program,
+    strange_program,
+)
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 

@@ -124,6 +124,8 @@ PATCHED = {
         (torch.amp.GradScaler, "step"),
         (torch, "compile"),
         (nn.Module, "compile"),
+        (nn.Module, "__getstate__"),
+        (torch.jit._recursive, "create_script_module"),
     )
 }
 

@@ -26,6 +26,8 @@ __all__ = ["Listener", "await_steps", "join", "leave"]
 # What `torch.autograd.backward` and `torch.autograd.grad` call by this name in their own module: one level
 # below them, so that a loop that imported these names earlier is seen too.
 ENTRY = "_engine_run_backward"
+# The part of the compiler that Python asks at every call.
+frames = torch._C._dynamo.eval_frame  # noqa: SLF001 - there is no public way to ask
 
 
 class Listener(Protocol):
@@ -135,9 +137,25 @@ def await_steps() -> None:
 
 
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
-    """Keep the compiler out, which takes a step of an optimizer apart; its own decorator takes a second to import."""
-    hook._torchdynamo_disable = True  # type: ignore[attr-defined] # noqa: SLF001 - what that decorator sets
-    return hook
+    """Keep the compiler out of a hook, which takes steps of optimizers apart; its own decorator takes a second to import."""
+
+    @functools.wraps(hook)
+    def alone(*args: Any) -> None:
+        if frames.get_eval_frame_callback() is None:
+            hook(*args)
+            return
+        before = frames.set_eval_frame(None)
+        try:
+            hook(*args)
+        finally:
+            frames.set_eval_frame(before)
+
+    alone._torchdynamo_disable = True  # type: ignore[attr-defined] # noqa: SLF001 - what that decorator sets
+    if hasattr(frames, "set_code_exec_strategy"):
+        # As a frame of its own, too, it is to run as it is.
+        skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)  # noqa: SLF001 - as above
+        frames.set_code_exec_strategy(alone.__code__, skip)  # type: ignore[attr-defined]
+    return alone
 
 
 @_uncompiled
@@ -165,8 +183,8 @@ def _patch(owner: Any, name: str, over: Callable[[Callable[..., Any]], Callable[
 
 def _patch_wrapper() -> None:
     """Patch the wrapper of compiled modules, once the part of PyTorch that has it was loaded."""
-    frames = sys.modules.get("torch._dynamo.eval_frame")
-    wrapper = getattr(frames, "OptimizedModule", None)
+    loaded = sys.modules.get("torch._dynamo.eval_frame")
+    wrapper = getattr(loaded, "OptimizedModule", None)
     if wrapper is not None and (wrapper, "__call__") not in _patches:
         _patch(wrapper, "__call__", _over_call)
 

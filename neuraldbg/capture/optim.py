@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import Updates
-from neuraldbg.capture.reduce import PROBES, all_of, are_cleared, once, unless
+from neuraldbg.capture.reduce import all_of, are_cleared, once, unless
 from neuraldbg.capture.store import Keys
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
@@ -57,7 +57,9 @@ class Entry:
     steps: int = 0
     cleared: bool | Tensor = True
     backwards: int = 0
+    # Gradients as they were looked at for the last time, and in which step.
     gradients: list[weakref.ref[Tensor]] = field(default_factory=list)
+    looked: int = 0
     # What gradients were at the last look, and at the last close one.
     residues: dict[int, tuple[int, int]] = field(default_factory=dict)
     closely: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -347,8 +349,10 @@ def _left_over(entry: Entry) -> list[nn.Parameter]:
 
 def _put_by_hand(entry: Entry) -> float | None:
     """Return 0.0 if gradients that no backward pass left are other tensors than before: then they are no sum."""
-    gradients = [p.grad for p in entry.params[:PROBES] if p.grad is not None]
-    before, entry.gradients = entry.gradients, [weakref.ref(g) for g in gradients]
+    asked = entry.params[:: -(-len(entry.params) // ASKED)]
+    gradients = [p.grad for p in asked if p.grad is not None]
+    before = entry.gradients if entry.looked == entry.steps - 1 else []
+    entry.gradients, entry.looked = [weakref.ref(g) for g in gradients], entry.steps
     fresh = all(g is not old() for g, old in zip(gradients, before, strict=False))
     return 0.0 if before and gradients and fresh else None
 

@@ -31,7 +31,7 @@ FOLDER = str(Path(package.__file__).parent)
 DOORS = {
     "engine._over_engine.<locals>.run", "engine._over_scale.<locals>.scale", "engine._over_step.<locals>.step",
     "compiled._over_call.<locals>.call", "compiled.is_hidden", "compiled.is_private", "compiled.is_transformed",
-    "engine._told_of_step", "engine._told_of_stepped",
+    "engine._told_of_step", "engine._told_of_stepped", "engine._uncompiled.<locals>.alone",
     "engine._over_state.<locals>.getstate", "engine._over_scripting.<locals>.create", "hooks.put_back", "engine._broke",
     "hooks.InertHook.__call__", "trace.Tracer.__torch_function__",
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",

@@ -22,9 +22,11 @@ import numpy as np
 from benchmarks import reliability as reliability_diagram
 from benchmarks.cases import Ran, hurts, run_all
 from benchmarks.learning.build import evidence_of
-from benchmarks.learning.cross import Held, held_out, learn_all
+from benchmarks.learning.cross import Held, claim_map, held_out, learn_all, restated
 from benchmarks.learning.fit import Options
 from benchmarks.learning.judge import Verdict, ece, figures, judge
+from benchmarks.learning.strangers import CHECKED, read_sights, stranger_map
+from benchmarks.learning.strangers import tables as strangers
 from benchmarks.learning.table import Row, digest, read_table
 from benchmarks.machine import write
 from neuraldbg.catalogue import DEFAULT, EXPERTS, learned
@@ -84,30 +86,6 @@ def interval(verdicts: Sequence[Verdict]) -> tuple[float, float]:
         index = rng.integers(0, p.size, p.size)
         found.append(ece(p[index].tolist(), y[index].tolist()))
     return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
-
-
-def reliability(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return what was said and what was right, in bins of the stated probability."""
-    told = [v for v in verdicts if v.claims and v.label.hurts is not False]
-    rows = []
-    for low, high in (
-        (0, 0.1),
-        (0.1, 0.3),
-        (0.3, 0.5),
-        (0.5, 0.7),
-        (0.7, 0.85),
-        (0.85, 0.95),
-        (0.95, 1.01),
-    ):
-        mine = [v for v in told if low <= v.claims[0].probability < high]
-        if mine:
-            said = float(np.mean([v.claims[0].probability for v in mine]))
-            right = float(np.mean([v.correct for v in mine]))
-            rows.append(
-                [f"{low:.2f} to {min(high, 1):.2f}", len(mine), round(said, 3), round(right, 3)]
-            )
-    return {"title": "Reliability of the first claim", "columns": ["stated", "runs", "said", "right"],
-            "rows": rows, "note": "Mechanism and layer together; held-out architectures.", "readme": True}  # fmt: skip
 
 
 def coverage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -174,15 +152,25 @@ def learn(*, groupings: int) -> None:
     """Judge with architectures held out, learn on all, ship, and write the tables."""
     rows, corpus = list(read_table()), digest()
     held, temperature = held_out(rows, EXPERTS, corpus=corpus)
-    verdicts, raw = _all(held), [v for h in held for v in h.raw]
-    numbers = learn_all(rows, EXPERTS, corpus=corpus, temperature=temperature, verdicts=raw)
+    raw = [v for h in held for v in h.raw]
+    others = claim_map(raw)
+    sights = read_sights()
+    shipped = stranger_map(sights, usual=others.usual, without=(CHECKED,))
+    verdicts = [restated(v, shipped) for v in raw]
+    numbers = learn_all(
+        rows, EXPERTS, corpus=corpus, temperature=temperature, verdicts=raw, claim=shipped
+    )
     SHIPPED.write_text(learned.to_json(numbers), encoding="utf-8")
     low, high = interval(verdicts)
     note = f"95 % interval of the calibration error: {low:.3f} to {high:.3f}."
-    pooled = [_row("all families", verdicts)]
+    pooled = [
+        _row("all families", verdicts),
+        _row("stated through a map of the corpus", _all(held)),
+    ]
     for seed in range(1, groupings):
         again, _ = held_out(rows, EXPERTS, corpus=corpus, seed=seed)
-        pooled.append(_row(f"grouped anew, seed {seed}", _all(again)))
+        anew = [restated(v, shipped) for h in again for v in h.raw]
+        pooled.append(_row(f"grouped anew, seed {seed}", anew))
     body = {
         "corpus": corpus, "runs": len(rows), "temperature": round(temperature, 3),
         "onset_interval": {"early": numbers.onset.early, "late": numbers.onset.late, "coverage": numbers.onset.coverage},
@@ -192,7 +180,7 @@ def learn(*, groupings: int) -> None:
             _table("By architecture family, held out", by(verdicts, lambda v: v.label.family)),
             _table("By mechanism, held out", by(
                 [v for v in verdicts if v.label.mechanisms], lambda v: v.label.mechanisms[0])),
-            reliability(verdicts), coverage(verdicts), confusion(verdicts),
+            *strangers(sights, others), coverage(verdicts), confusion(verdicts),
         ],
     }  # fmt: skip
     sys.stdout.write(f"{body['figures']}\n{write('diagnosis', body)}\n")

@@ -1,7 +1,7 @@
 """What the engine said of programs by strangers when it saw them first, before anything was mended for them.
 
 ``python -m benchmarks.first_sight`` checks the engine out as it was at every round, in a worktree, and has it judge
-the programs of that round; ``results/first_sight.json`` is what the stated probabilities are calibrated with. The
+the programs of that round; ``learning/first_sight.json`` is what the stated probabilities are calibrated with. The
 engine of today is no witness: it was mended on these programs.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["ROUNDS", "collect"]
 
-RESULTS = Path(__file__).with_name("results")
+FOUND = Path(__file__).with_name("learning") / "first_sight.json"
 # Folder of programs to the last commit before they were looked at.
 ROUNDS = {
     "outsiders": "864782a53c15d1b06a7e59d8cf0715b99c3d3285",
@@ -27,6 +27,7 @@ ROUNDS = {
     "wayfarers": "8ffa2d6bf289e7e5d1935b86d1e397eab33a020e",
     "voyagers": "64de7cd28237377720fd67aa7b5d3ffd1b67af63",
     "explorers": "65e41a89c5b2b2bb10d822ba3a687fb3f284fb6b",
+    "settlers": "a8877885e53f652d30d996b5111a60c2a5aa857e",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"
@@ -123,10 +124,9 @@ def main() -> None:
     for number, name in enumerate(ROUNDS, 1):
         sys.stderr.write(f"{number}/{len(ROUNDS)} {name}\n")
         rows += collect(name, root)
-    file = RESULTS / "first_sight.json"
     lines = ",\n".join(json.dumps(row) for row in rows)
-    file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    sys.stdout.write(f"{file.name}: {len(rows)} runs\n")
+    FOUND.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    sys.stdout.write(f"{FOUND.name}: {len(rows)} runs\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The reliability diagram: what was stated against how often it was right, on held-out architectures.
+"""The reliability diagram: what was stated against how often it was right, on programs by strangers.
 
 ``python -m benchmarks.reliability`` draws ``results/reliability.svg`` and ``.png`` from ``results/diagnosis.json``.
 """

@@ -15,14 +15,26 @@ from scipy.optimize import minimize, minimize_scalar
 from benchmarks.learning.fit import Batch, Numbers, Options, encode, fit, learned, scores
 from benchmarks.learning.judge import Verdict, judge
 from benchmarks.learning.table import Row
+from neuraldbg.explain.claims import stated_probability
 from neuraldbg.inference.location import OriginNetwork, origin_network, origin_posterior
 from neuraldbg.records.catalogue import Catalogue
 from neuraldbg.records.learned import ClaimMap, Learned, LocationWeights, OnsetError
 
-__all__ = ["Held", "claim_map", "held_out", "learn_all", "location_weights", "onset_error"]
+__all__ = [
+    "Held",
+    "claim_map",
+    "held_out",
+    "learn_all",
+    "location_weights",
+    "logistic_map",
+    "onset_error",
+    "restated",
+]
 
 UNKNOWN = "unknown_cause"
 COVER = 0.95
+# The quantile of the surprise of the corpus from which evidence is unlike any seen.
+USUAL = 0.95
 MOST_ORIGINS = 3
 
 
@@ -147,10 +159,26 @@ def claim_map(verdicts: Sequence[Verdict]) -> ClaimMap:
     """
     told = [v for v in verdicts if v.claims and _counts(v)]
     surprise = np.array([v.surprise for v in told])
-    usual = float(np.quantile(surprise, 0.95)) if told else 1.0
-    x = np.array([_joint(v.claims[0].probability) for v in told])
+    usual = float(np.quantile(surprise, USUAL)) if told else 1.0
+    stated = np.array([v.claims[0].probability for v in told])
+    return logistic_map(stated, surprise, np.array([v.correct for v in told]), usual=usual)
+
+
+def logistic_map(
+    stated: np.ndarray, surprise: np.ndarray, right: np.ndarray, *, usual: float
+) -> ClaimMap:
+    """Return the map from the network's posterior of the leading claim to how often it was right.
+
+    Parameters
+    ----------
+    stated, surprise, right
+        The posterior, the surprise in nats per event type, and whether mechanism and layer were right; one a run.
+    usual
+        The surprise from which evidence is unlike any that was learned from.
+    """
+    x = np.array([_joint(p) for p in stated])
     excess = np.maximum(surprise - usual, 0.0)
-    y = np.array([v.correct for v in told], float)
+    y = right.astype(float)
 
     def loss(theta: np.ndarray) -> float:
         z = theta[0] * x + theta[1] - np.exp(theta[2]) * excess
@@ -167,6 +195,19 @@ def claim_map(verdicts: Sequence[Verdict]) -> ClaimMap:
         usual=round(usual, 4),
         cap=0.99,
     )
+
+
+def restated(verdict: Verdict, found: ClaimMap) -> Verdict:
+    """Return a verdict of the network's own posteriors as it is stated through a map."""
+
+    def state(p: float) -> float:
+        return stated_probability(p, verdict.surprise, found)
+
+    claims = tuple(
+        replace(c, p_mechanism=state(c.p_mechanism), probability=state(c.probability))
+        for c in verdict.claims
+    )
+    return replace(verdict, claims=claims)
 
 
 def _counts(verdict: Verdict) -> bool:
@@ -280,8 +321,9 @@ def learn_all(
     corpus: str,
     temperature: float,
     verdicts: Sequence[Verdict],
+    claim: ClaimMap,
 ) -> Learned:
-    """Return the numbers to ship: learned on every family, with temperature and maps from held-out verdicts."""
+    """Return the numbers to ship: learned on every family, temperature and onsets from held-out verdicts."""
     numbers = learned(fit(rows, catalogue), catalogue, corpus=corpus, temperature=temperature)
     numbers = replace(numbers, location=location_weights(rows, catalogue.refined(numbers), 150))
-    return replace(numbers, claim=claim_map(verdicts), onset=onset_error(verdicts))
+    return replace(numbers, claim=claim, onset=onset_error(verdicts))

@@ -1,12 +1,17 @@
 """A ten-layer MLP is to separate two spirals; its loss stays at 0.693.
 Every hidden activation is a sigmoid, whose derivative of at most 1/4 is multiplied up through all the layers."""
+
 from collections import OrderedDict
 import math
 import torch
 from torch import nn
 
 ID = "deep_sigmoid_spirals"
-TRUTH = {"mechanisms": ["depth_attenuation"], "layers": ["fc1", "fc2", "fc3", "fc4", "fc5", "fc6"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["depth_attenuation"],
+    "layers": ["fc1", "fc2", "fc3", "fc4", "fc5", "fc6"],
+    "onset": 0,
+}
 
 DEPTH, WIDTH = 10, 40
 

@@ -1,10 +1,15 @@
 """Matrix factorization with user and item embeddings predicts likes; the model was cast with .half() to save memory.
 Adam's eps of 1e-8 (and the small squared gradients) round to 0 in float16, and rows without a gradient become 0/0."""
+
 import torch
 from torch import nn
 
 ID = "half_adam_eps"
-TRUTH = {"mechanisms": ["half_precision_underflow", "numerical_singularity"], "layers": None, "onset": 0}
+TRUTH = {
+    "mechanisms": ["half_precision_underflow", "numerical_singularity"],
+    "layers": None,
+    "onset": 0,
+}
 
 
 class MF(nn.Module):

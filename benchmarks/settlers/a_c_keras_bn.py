@@ -1,5 +1,6 @@
 """Residual MLP with BatchNorm that predicts the output power of a simulated turbine from twelve sensors.
 The network was ported from Keras and `momentum=0.99` came along; in PyTorch that keeps only the last mini-batch (of 8 rows)."""
+
 import math
 import torch
 from torch import nn
@@ -39,7 +40,8 @@ class PowerNet(nn.Module):
     def __init__(self, bn_momentum):
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Linear(12, WIDTH, bias=False), nn.BatchNorm1d(WIDTH, momentum=bn_momentum), nn.ReLU())
+            nn.Linear(12, WIDTH, bias=False), nn.BatchNorm1d(WIDTH, momentum=bn_momentum), nn.ReLU()
+        )
         self.blocks = nn.ModuleList([Block(WIDTH, bn_momentum) for _ in range(2)])
         self.out = nn.Linear(WIDTH, 1)
 
@@ -61,7 +63,8 @@ def train(observe, seed=0, fixed=False):
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
     total = EPOCHS * len(loader)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(s, total) / total)))
+        optimizer, lambda s: 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(s, total) / total))
+    )
     criterion = nn.MSELoss()
     curve = []
     with observe(model, optimizer):

@@ -1,5 +1,6 @@
 """A network predicts mean and log-variance of a precise sensor and is trained with the Gaussian negative log-likelihood.
 The loss falls far below zero and gradients grow while sigma shrinks; both are as they should be (nothing is wrong)."""
+
 import torch
 import torch.nn as nn
 

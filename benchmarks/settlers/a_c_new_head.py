@@ -1,5 +1,6 @@
 """Transfer learning on 8x8 digits: a small CNN pretrained on 0-4 is frozen and gets a new `fc` for 5-9.
 The optimizer was created before the head was swapped and goes on holding the old head's weights."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,7 @@ def train(observe, seed=0, fixed=False):
             model.train()
             perm = torch.randperm(len(x_tr))
             for i in range(0, len(perm), 26):
-                pick = perm[i:i + 26]
+                pick = perm[i : i + 26]
                 model.zero_grad()
                 loss = F.cross_entropy(model(x_tr[pick]), y_tr[pick])
                 loss.backward()

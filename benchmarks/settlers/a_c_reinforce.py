@@ -1,5 +1,6 @@
 """REINFORCE on a small stick-balancing task; the returns of each episode are standardized before the update.
 An episode of one single step has a standard deviation of 0/0, and that episode turns the policy into NaN."""
+
 import random
 import torch
 from torch import nn

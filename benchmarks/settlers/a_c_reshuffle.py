@@ -1,5 +1,6 @@
 """A CNN tells circles, crosses, bars and rings apart in 12x12 pictures kept in numpy arrays.
 After every epoch the generator reshuffles the pictures in place, but not the labels."""
+
 import numpy as np
 import torch
 from torch import nn
@@ -54,9 +55,17 @@ class Generator:
 
 def build():
     return nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1), nn.GELU(), nn.AvgPool2d(2),
-        nn.Conv2d(12, 24, 3, padding=1), nn.GELU(), nn.AvgPool2d(2),
-        nn.Flatten(), nn.Linear(24 * 9, 48), nn.GELU(), nn.Linear(48, 4))
+        nn.Conv2d(1, 12, 3, padding=1),
+        nn.GELU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(12, 24, 3, padding=1),
+        nn.GELU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24 * 9, 48),
+        nn.GELU(),
+        nn.Linear(48, 4),
+    )
 
 
 def train(observe, seed=0, fixed=False):

@@ -1,12 +1,17 @@
 """A character LSTM is trained on one corpus under OneCycleLR, checkpointed, and resumed on a second corpus.
 `optimizer.load_state_dict` also brings back the annealed learning rate of the finished run, over the new `lr=`."""
+
 import copy
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "resume_keeps_annealed_lr"
-TRUTH = {"mechanisms": ["learning_rate_too_low", "learning_rate_schedule_bug"], "layers": None, "onset": 0}
+TRUTH = {
+    "mechanisms": ["learning_rate_too_low", "learning_rate_schedule_bug"],
+    "layers": None,
+    "onset": 0,
+}
 
 VOCAB, SEQ, BATCH = 20, 24, 32
 
@@ -27,7 +32,7 @@ def corpus(n_chars, table_seed, sample_seed):
 def batches(text, steps, gen):
     for _ in range(steps):
         starts = torch.randint(0, len(text) - SEQ - 1, (BATCH,), generator=gen)
-        rows = torch.stack([text[s:s + SEQ + 1] for s in starts.tolist()])
+        rows = torch.stack([text[s : s + SEQ + 1] for s in starts.tolist()])
         yield rows[:, :-1], rows[:, 1:]
 
 
@@ -50,13 +55,18 @@ def nll(model, inp, tgt):
 def first_run(seed, gen):
     model = CharLSTM()
     opt = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    sched = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=1e-2, total_steps=200, cycle_momentum=False)
+    sched = torch.optim.lr_scheduler.OneCycleLR(
+        opt, max_lr=1e-2, total_steps=200, cycle_momentum=False
+    )
     for inp, tgt in batches(corpus(20000, 1, 10 + seed), 200, gen):
         opt.zero_grad()
         nll(model, inp, tgt).backward()
         opt.step()
         sched.step()
-    return {"model": copy.deepcopy(model.state_dict()), "optimizer": copy.deepcopy(opt.state_dict())}
+    return {
+        "model": copy.deepcopy(model.state_dict()),
+        "optimizer": copy.deepcopy(opt.state_dict()),
+    }
 
 
 def train(observe, seed=0, fixed=False):

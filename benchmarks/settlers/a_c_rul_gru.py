@@ -1,5 +1,6 @@
 """A GRU estimates how many cycles a bearing has left from a window of vibration features.
 The prediction has shape (N, 1) and the target shape (N,), so their difference is an N x N table."""
+
 import torch
 import torch.nn as nn
 
@@ -12,7 +13,7 @@ def windows(n, rng, length=16):
     life = torch.rand(n, 1, generator=rng)
     rate = 0.5 + torch.rand(n, 1, generator=rng)
     t = torch.linspace(0, 1, length)[None]
-    wear = (life + 0.5 * rate * t)
+    wear = life + 0.5 * rate * t
     level = wear * 1.5 - 1.4 + 0.15 * torch.randn(n, length, generator=rng)
     ripple = torch.sin(12 * rate * t) + 0.15 * torch.randn(n, length, generator=rng)
     left = (1.5 - wear[:, -1]) / rate[:, 0]

@@ -1,5 +1,6 @@
 """A 1-D CNN recognizes six activities from accelerometer windows read folder by folder (one folder an activity).
 The loader was left at shuffle=False, so each epoch shows one class after the other and each folder overwrites the ones before."""
+
 import math
 import torch
 import torch.nn as nn
@@ -69,7 +70,10 @@ class Trainer:
     @torch.no_grad()
     def accuracy(self, dataset):
         self.model.eval()
-        hits = sum((self.model(x).argmax(1) == y).sum().item() for x, y in DataLoader(dataset, batch_size=100))
+        hits = sum(
+            (self.model(x).argmax(1) == y).sum().item()
+            for x, y in DataLoader(dataset, batch_size=100)
+        )
         return hits / len(dataset)
 
 

@@ -1,5 +1,6 @@
 """Metric learning with a triplet margin loss, averaged over the triplets that still violate the margin.
 The printed loss soon hovers around half the margin although the embedding keeps getting better (nothing is wrong)."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -35,10 +36,10 @@ class Encoder(nn.Module):
 
 
 def active_triplet_loss(z, y):
-    d = 2 - 2 * z @ z.T                                   # squared distance on the sphere
+    d = 2 - 2 * z @ z.T  # squared distance on the sphere
     same = y[:, None] == y[None]
     eye = torch.eye(len(y), dtype=torch.bool)
-    violation = d[:, :, None] - d[:, None, :] + MARGIN    # anchor, positive, negative
+    violation = d[:, :, None] - d[:, None, :] + MARGIN  # anchor, positive, negative
     valid = (same & ~eye)[:, :, None] & ~same[:, None, :]
     active = valid & (violation > 0)
     return violation[active].sum() / active.sum().clamp(min=1)

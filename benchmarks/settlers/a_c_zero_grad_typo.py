@@ -1,12 +1,17 @@
 """Denoising autoencoder on patches of smooth random surfaces, trained with plain SGD.
 `optimizer.zero_grad` stands there without its parentheses, so every gradient is added to all earlier ones."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "zero_grad_without_call"
-TRUTH = {"mechanisms": ["gradients_not_cleared"], "layers": None, "onset": 1,
-         "also": ["saturated_activations"]}
+TRUTH = {
+    "mechanisms": ["gradients_not_cleared"],
+    "layers": None,
+    "onset": 1,
+    "also": ["saturated_activations"],
+}
 
 
 class DenoisingAE(nn.Module):
@@ -22,8 +27,13 @@ class DenoisingAE(nn.Module):
 def surfaces(n, gen):
     yy, xx = torch.meshgrid(torch.linspace(0, 1, 8), torch.linspace(0, 1, 8), indexing="ij")
     a = torch.randn(n, 5, generator=gen)[:, :, None, None]
-    s = (a[:, 0] * torch.cos(3.14 * xx) + a[:, 1] * torch.cos(3.14 * yy)
-         + 0.7 * a[:, 2] * torch.cos(6.28 * xx) + 0.7 * a[:, 3] * torch.cos(3.14 * (xx + yy)) + 0.3 * a[:, 4])
+    s = (
+        a[:, 0] * torch.cos(3.14 * xx)
+        + a[:, 1] * torch.cos(3.14 * yy)
+        + 0.7 * a[:, 2] * torch.cos(6.28 * xx)
+        + 0.7 * a[:, 3] * torch.cos(3.14 * (xx + yy))
+        + 0.3 * a[:, 4]
+    )
     return s.reshape(n, 64)
 
 

@@ -1,5 +1,6 @@
 """A byte-level language model of gated causal convolutions is trained with weights and optimizer entirely in bfloat16. With
 the small learning rate most updates are below half a unit in the last place of the weights and are rounded away."""
+
 import contextlib
 import math
 
@@ -10,16 +11,33 @@ import torch.nn.functional as F
 ID = "b_bytelm_bf16"
 TRUTH = {"mechanisms": ["low_precision_update_absorption"], "layers": None, "onset": 0}
 
-SUBJECTS = ["the miller", "a grey heron", "her brother", "the old pilot", "every clerk", "our neighbour"]
+SUBJECTS = [
+    "the miller",
+    "a grey heron",
+    "her brother",
+    "the old pilot",
+    "every clerk",
+    "our neighbour",
+]
 VERBS = ["carries", "forgets", "paints", "measures", "sells", "follows"]
-OBJECTS = ["a wooden ladder", "the broken clock", "two letters", "some bread", "the river map", "a lantern"]
+OBJECTS = [
+    "a wooden ladder",
+    "the broken clock",
+    "two letters",
+    "some bread",
+    "the river map",
+    "a lantern",
+]
 TAILS = ["before noon", "in the rain", "without a word", "near the bridge", "again"]
 
 
 def make_text(n, g):
     def pick(words):
         return words[int(torch.randint(len(words), (1,), generator=g))]
-    return " ".join(f"{pick(SUBJECTS)} {pick(VERBS)} {pick(OBJECTS)} {pick(TAILS)}." for _ in range(n))
+
+    return " ".join(
+        f"{pick(SUBJECTS)} {pick(VERBS)} {pick(OBJECTS)} {pick(TAILS)}." for _ in range(n)
+    )
 
 
 class GatedConv(nn.Module):
@@ -71,6 +89,7 @@ def train(observe, seed=0, fixed=False):
     model = ByteLM()
     precision = contextlib.nullcontext
     if fixed:
+
         def precision():
             return torch.autocast("cpu", dtype=torch.bfloat16)
     else:
@@ -87,5 +106,7 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     model.eval()
     with torch.no_grad(), precision():
-        bits = sum(lm_loss(model, windows(held, 64, 48, g)).item() for _ in range(4)) / 4 / math.log(2)
+        bits = (
+            sum(lm_loss(model, windows(held, 64, 48, g)).item() for _ in range(4)) / 4 / math.log(2)
+        )
     return {"metric": bits, "better": "lower", "curve": curve}

@@ -1,6 +1,7 @@
 """An equivariant graph network (EGNN) predicts where the particles of a small cluster move under pair forces. Distances are
 sqrt(d2) without an epsilon; once clusters of mixed size arrive, padded particles lie upon one another at the origin and the
 gradient of sqrt at 0, multiplied by the mask, is NaN."""
+
 import torch
 import torch.nn as nn
 
@@ -23,7 +24,7 @@ class EGCL(nn.Module):
         self.node = mlp(2 * d, d, d)
 
     def forward(self, h, x, mask, src, dst):
-        diff = x[:, dst] - x[:, src]                               # B, E, 3
+        diff = x[:, dst] - x[:, src]  # B, E, 3
         dist = torch.sqrt(diff.square().sum(-1, keepdim=True) + self.eps)
         em = (mask[:, src] * mask[:, dst]).unsqueeze(-1)
         m = self.edge(torch.cat([h[:, dst], h[:, src], dist], -1)) * em
@@ -61,7 +62,7 @@ def clusters(n, sizes, g):
         diff = x[:, :, None] - x[:, None]
         d2 = diff.square().sum(-1, keepdim=True) + 0.5
         pair = (q[:, :, None] * q[:, None]).unsqueeze(-1)
-        x = x + 0.12 * (pair * diff / d2 ** 1.5).sum(2)
+        x = x + 0.12 * (pair * diff / d2**1.5).sum(2)
     return q, x0, x, mask
 
 
@@ -75,7 +76,7 @@ def train(observe, seed=0, fixed=False):
     model = EGNN(eps=1e-8 if fixed else 0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     curve = []
-    stages = [(full, 2), (mixed, 10)]          # first whole clusters, then all sizes
+    stages = [(full, 2), (mixed, 10)]  # first whole clusters, then all sizes
     with observe(model, optimizer):
         for data, epochs in stages:
             for _ in range(epochs):
@@ -88,8 +89,13 @@ def train(observe, seed=0, fixed=False):
                     optimizer.step()
                     curve.append(loss.item())
     with torch.no_grad():
+
         def rel(pred):
-            return ((((pred - x1).square().sum(-1)) * m).sum() / (((x0 - x1).square().sum(-1)) * m).sum()).item()
+            return (
+                (((pred - x1).square().sum(-1)) * m).sum()
+                / (((x0 - x1).square().sum(-1)) * m).sum()
+            ).item()
+
         score = rel(model(q, x0, m))
     # error relative to "nothing moves"
     return {"metric": score if score == score else float("inf"), "better": "lower", "curve": curve}

@@ -1,5 +1,6 @@
 """Implicit Q-learning from a random-behaviour data set of a point mass that should reach a goal region. The critic returns
 (B, 1) and the value net (B,), so the expectile loss is taken over all B x B pairs and the value becomes the same everywhere."""
+
 import torch
 from torch import nn
 
@@ -10,7 +11,9 @@ GAMMA, TAU, BETA, GOAL = 0.9, 0.8, 6.0, (0.5, -0.4)
 
 
 def mlp(i, o):
-    return nn.Sequential(nn.Linear(i, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, o))
+    return nn.Sequential(
+        nn.Linear(i, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, o)
+    )
 
 
 def env_step(s, a):

@@ -1,6 +1,7 @@
 """A stack of linear recurrent units (diagonal complex state space, computed by FFT) has to name the symbol that stood at
 the beginning of a long distracting sequence. The eigenvalues are drawn in the ring 0.1 to 0.6 of the unit disk, so state
 and gradient vanish over a few dozen steps."""
+
 import math
 
 import torch
@@ -8,8 +9,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "b_lru_recall"
-TRUTH = {"mechanisms": ["depth_attenuation", "initialization_too_small"],
-         "layers": ["blocks.0.lru", "blocks.1.lru"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["depth_attenuation", "initialization_too_small"],
+    "layers": ["blocks.0.lru", "blocks.1.lru"],
+    "onset": 0,
+}
 
 T, VOCAB, CUES = 128, 12, 8
 
@@ -18,21 +22,24 @@ class LRU(nn.Module):
     def __init__(self, d, n, r_min, r_max):
         super().__init__()
         u = torch.rand(n)
-        mod2 = u * (r_max ** 2 - r_min ** 2) + r_min ** 2
+        mod2 = u * (r_max**2 - r_min**2) + r_min**2
         self.nu_log = nn.Parameter(torch.log(-0.5 * torch.log(mod2)))
         self.theta_log = nn.Parameter(torch.log(torch.rand(n) * math.pi / 8 + 1e-3))
         self.B = nn.Parameter(torch.randn(n, d, 2) / math.sqrt(2 * d))
         self.C = nn.Parameter(torch.randn(d, n, 2) / math.sqrt(n))
         self.D = nn.Parameter(torch.randn(d))
 
-    def forward(self, u):                                   # B, T, d
+    def forward(self, u):  # B, T, d
         nu, theta = self.nu_log.exp(), self.theta_log.exp()
         steps = torch.arange(u.size(1), dtype=u.dtype)
-        kern = torch.exp(torch.complex(-nu[:, None] * steps, theta[:, None] * steps))      # n, T
+        kern = torch.exp(torch.complex(-nu[:, None] * steps, theta[:, None] * steps))  # n, T
         gamma = torch.sqrt(1 - torch.exp(-2 * nu))
-        Bu = torch.einsum("nd,btd->bnt", torch.view_as_complex(self.B), u.to(torch.complex64)) * gamma[:, None]
+        Bu = (
+            torch.einsum("nd,btd->bnt", torch.view_as_complex(self.B), u.to(torch.complex64))
+            * gamma[:, None]
+        )
         n_fft = 2 * u.size(1)
-        h = torch.fft.ifft(torch.fft.fft(Bu, n_fft) * torch.fft.fft(kern, n_fft))[..., :u.size(1)]
+        h = torch.fft.ifft(torch.fft.fft(Bu, n_fft) * torch.fft.fft(kern, n_fft))[..., : u.size(1)]
         y = torch.einsum("dn,bnt->btd", torch.view_as_complex(self.C), h).real
         return y + self.D * u
 
@@ -78,7 +85,9 @@ def train(observe, seed=0, fixed=False):
     slow, rest = [], []
     for name, p in model.named_parameters():
         (slow if "nu_log" in name or "theta_log" in name else rest).append(p)
-    optimizer = torch.optim.AdamW([{"params": rest, "weight_decay": 0.01}, {"params": slow, "weight_decay": 0.0}], lr=3e-3)
+    optimizer = torch.optim.AdamW(
+        [{"params": rest, "weight_decay": 0.01}, {"params": slow, "weight_decay": 0.0}], lr=3e-3
+    )
     curve = []
     with observe(model, optimizer):
         for it in range(260):

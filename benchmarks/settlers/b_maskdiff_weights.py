@@ -1,6 +1,7 @@
 """A masked (absorbing-state) diffusion model of short byte strings, trained on the likelihood bound with weight 1/t per
 sample. Nothing is wrong: draws with t near 0 have weights of hundreds, so loss and gradient norm spike now and then, and
 the loss rests at 1.5, the entropy of the strings per byte."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ def make_codes(n, g):
 
     def r(s):
         return s[int(torch.randint(len(s), (1,), generator=g))]
+
     rows = []
     for _ in range(n):
         name = r(cons) + r(vow) + r(cons) + r(vow)
@@ -32,9 +34,14 @@ class Denoiser(nn.Module):
         super().__init__()
         self.tok = nn.Embedding(MASK + 1, d)
         self.pos = nn.Parameter(torch.randn(T, d))
-        self.layers = nn.ModuleList([
-            nn.TransformerEncoderLayer(d, 4, 2 * d, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-            for _ in range(depth)])
+        self.layers = nn.ModuleList(
+            [
+                nn.TransformerEncoderLayer(
+                    d, 4, 2 * d, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            ]
+        )
         self.norm = nn.LayerNorm(d)
         self.head = nn.Linear(d, MASK)
 
@@ -70,7 +77,9 @@ def train(observe, seed=0, fixed=False):
     model = Denoiser()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
     total = 1300
-    lr_at = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1.0, (s + 1) / 50) * (1 - 0.9 * s / total))
+    lr_at = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1.0, (s + 1) / 50) * (1 - 0.9 * s / total)
+    )
     losses = []
     with observe(model, optimizer):
         for _ in range(total):

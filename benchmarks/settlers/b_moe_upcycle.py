@@ -1,5 +1,6 @@
 """Sparse upcycling of a dense block into a soft mixture of experts, for a regression whose rule changes from regime to
 regime. The experts are plain copies of one dense FFN and the router starts at zero, so all experts stay the same forever."""
+
 import copy
 
 import torch
@@ -10,7 +11,8 @@ N_EXP = 6
 ID = "b_moe_upcycle"
 TRUTH = {
     "mechanisms": ["symmetric_initialization"],
-    "layers": ["moe.router"] + [f"moe.experts.{i}.{p}" for i in range(N_EXP) for p in ("up", "down")],
+    "layers": ["moe.router"]
+    + [f"moe.experts.{i}.{p}" for i in range(N_EXP) for p in ("up", "down")],
     "onset": 0,
 }
 
@@ -70,7 +72,7 @@ def train(observe, seed=0, fixed=False):
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed + 100)
     centers = 1.5 * torch.randn(6, 4, generator=g)
-    maps = torch.randn(6, 2, 8, generator=g) / 8 ** 0.5
+    maps = torch.randn(6, 2, 8, generator=g) / 8**0.5
     xtr, ytr = regimes(g, 6000, centers, maps)
     xte, yte = regimes(g, 2000, centers, maps)
 

@@ -1,6 +1,7 @@
 """A physics-informed net solves u'' - u = f on [0, 1] in two stages: first the known values at the ends and at some sensors
 are fitted with weight 1e4, then the residual of the equation joins with everything at weight 1. Adam keeps its second moment from the
 first stage, which is larger by many orders, and hardly moves in the second."""
+
 import math
 
 import torch
@@ -69,7 +70,7 @@ def train(observe, seed=0, fixed=False):
     with observe(net, opt):
         for step in range(STAGE_1 + STAGE_2):
             if step == STAGE_1 and fixed:
-                opt.state.clear()                # the moments belong to the old loss
+                opt.state.clear()  # the moments belong to the old loss
             closure = stage_one if step < STAGE_1 else stage_two
             curve.append(opt.step(closure).item())
 

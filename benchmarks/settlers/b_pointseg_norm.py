@@ -1,6 +1,7 @@
 """Part segmentation of point clouds (PointNet style): every point gets a label of shape and part, from its own features and
 the pooled code of the cloud. The code goes through GroupNorm with as many groups as channels, over one value each, and
 comes out constant."""
+
 import math
 
 import torch
@@ -16,15 +17,15 @@ N_PTS = 80
 def cloud(kind, n):
     u = torch.rand(n) * 2 * math.pi
     w = torch.rand(n) * 2 - 1
-    if kind == 0:      # sphere
-        r = (1 - w ** 2).sqrt()
+    if kind == 0:  # sphere
+        r = (1 - w**2).sqrt()
         p = torch.stack([r * u.cos(), r * u.sin(), w], 1)
-    elif kind == 1:    # cylinder
+    elif kind == 1:  # cylinder
         p = torch.stack([0.8 * u.cos(), 0.8 * u.sin(), w], 1)
-    elif kind == 2:    # cone
+    elif kind == 2:  # cone
         r = (1 - w) / 2
         p = torch.stack([r * u.cos(), r * u.sin(), w], 1)
-    else:              # torus
+    else:  # torus
         t = w * math.pi
         r = 0.7 + 0.3 * t.cos()
         p = torch.stack([r * u.cos(), r * u.sin(), 0.3 * t.sin()], 1)
@@ -32,7 +33,9 @@ def cloud(kind, n):
     ang = torch.rand(()) * 2 * math.pi
     c, s = ang.cos(), ang.sin()
     rot = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
-    p = torch.cat([p[:, :2] @ rot.T, p[:, 2:]], 1) * (0.9 + 0.2 * torch.rand(())) + 0.06 * torch.randn(n, 3)
+    p = torch.cat([p[:, :2] @ rot.T, p[:, 2:]], 1) * (
+        0.9 + 0.2 * torch.rand(())
+    ) + 0.06 * torch.randn(n, 3)
     return p, kind * 2 + part
 
 

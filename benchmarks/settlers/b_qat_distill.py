@@ -1,5 +1,6 @@
 """A student with four-bit weights is distilled from a small float teacher on the digits. The fake quantizer rounds without
 a straight-through estimator, so the gradient of every quantized weight is zero and only the batch norms and biases learn."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -7,8 +8,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 ID = "b_qat_distill"
-TRUTH = {"mechanisms": ["parameters_not_updated"],
-         "layers": ["mix1", "mix2", "mix3", "classify"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["parameters_not_updated"],
+    "layers": ["mix1", "mix2", "mix3", "classify"],
+    "onset": 0,
+}
 
 
 def fake_quant(w, bits, ste):
@@ -22,7 +26,9 @@ class QConv(nn.Conv2d):
     ste = False
 
     def forward(self, x):
-        return F.conv2d(x, fake_quant(self.weight, 4, self.ste), self.bias, self.stride, self.padding)
+        return F.conv2d(
+            x, fake_quant(self.weight, 4, self.ste), self.bias, self.stride, self.padding
+        )
 
 
 class QLinear(nn.Linear):

@@ -1,5 +1,6 @@
 """A dual encoder for retrieval (queries to documents) with InfoNCE and a bank of past documents that begins to grow
 at step 100, up to five thousand negatives. Nothing is wrong: the loss turns and rises because the choice becomes harder, while recall improves."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -50,7 +51,9 @@ class Bank:
 
     def push(self, d):
         self.rows = d if self.rows is None else torch.cat([self.rows, d])
-        self.rows = self.rows[len(self.rows) - self.limit:] if self.limit < len(self.rows) else self.rows
+        self.rows = (
+            self.rows[len(self.rows) - self.limit :] if self.limit < len(self.rows) else self.rows
+        )
 
     def grow(self, step):
         self.limit = min(5000, 8 * max(0, step - 100))
@@ -67,7 +70,9 @@ def train(observe, seed=0, fixed=False):
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=1e-3)
     bank, curve, step = Bank(), [], 0
     with observe(model, optimizer):
-        for words_q, words_d in zip(qtr.split(32), dtr.split(32)):      # one pass, no document comes twice
+        for words_q, words_d in zip(
+            qtr.split(32), dtr.split(32)
+        ):  # one pass, no document comes twice
             q, d = model.query(words_q), model.document(words_d)
             bank.grow(step)
             cands = d if bank.rows is None else torch.cat([d, bank.rows])
@@ -81,4 +86,8 @@ def train(observe, seed=0, fixed=False):
     model.eval()
     with torch.no_grad():
         best = model.logits(model.query(qte), model.document(dte)).argmax(1)
-    return {"metric": (best == torch.arange(len(best))).float().mean().item(), "better": "higher", "curve": curve}
+    return {
+        "metric": (best == torch.arange(len(best))).float().mean().item(),
+        "better": "higher",
+        "curve": curve,
+    }

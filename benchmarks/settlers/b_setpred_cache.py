@@ -1,6 +1,7 @@
 """A small DETR-like set predictor finds three bumps (position, height) in a signal, with Hungarian matching. To save time
 the matched targets are kept per batch number for four epochs, while the loader shuffles anew in every epoch, so that most
 batches are trained on the targets of other signals."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -20,7 +21,7 @@ def make_signals(n, rng):
     sig = (hgt[:, :, None] * np.exp(-0.5 * ((grid - pos[:, :, None]) / 0.03) ** 2)).sum(1)
     sig += 0.03 * rng.normal(size=sig.shape)
     boxes = np.stack([pos, hgt], -1)
-    perm = rng.permuted(np.tile(np.arange(K), (n, 1)), axis=1)      # the annotation has no order
+    perm = rng.permuted(np.tile(np.arange(K), (n, 1)), axis=1)  # the annotation has no order
     boxes = np.take_along_axis(boxes, perm[:, :, None], axis=1)
     return torch.tensor(sig, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32)
 
@@ -28,12 +29,20 @@ def make_signals(n, rng):
 class MiniDETR(nn.Module):
     def __init__(self):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv1d(1, 24, 5, stride=2, padding=2), nn.GELU(),
-                                      nn.Conv1d(24, D, 5, stride=2, padding=2), nn.GELU())
+        self.backbone = nn.Sequential(
+            nn.Conv1d(1, 24, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv1d(24, D, 5, stride=2, padding=2),
+            nn.GELU(),
+        )
         self.pos = nn.Parameter(0.5 * torch.randn(L // 4, D))
         self.queries = nn.Parameter(torch.randn(K, D))
-        self.decoder = nn.ModuleList([nn.TransformerDecoderLayer(D, 4, 80, 0.0, batch_first=True, norm_first=True)
-                                      for _ in range(2)])
+        self.decoder = nn.ModuleList(
+            [
+                nn.TransformerDecoderLayer(D, 4, 80, 0.0, batch_first=True, norm_first=True)
+                for _ in range(2)
+            ]
+        )
         self.norm = nn.LayerNorm(D)
         self.out = nn.Linear(D, 2)
 

@@ -1,5 +1,6 @@
 """Self-supervised pretraining with two views (SimSiam) on 8x8 digits. The target branch is not detached, so both branches
 run into each other and the representation collapses to a single direction."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -27,10 +28,19 @@ class SimSiam(nn.Module):
         super().__init__()
         self.stop_gradient = stop_gradient
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.GroupNorm(4, 32), nn.ReLU(),
-            nn.Flatten(), nn.Linear(32 * 16, d), nn.BatchNorm1d(d))
-        self.predictor = nn.Sequential(nn.Linear(d, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, d))
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.GroupNorm(4, 16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.GroupNorm(4, 32),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 16, d),
+            nn.BatchNorm1d(d),
+        )
+        self.predictor = nn.Sequential(
+            nn.Linear(d, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, d)
+        )
 
     def forward(self, a, b):
         za, zb = self.encoder(a), self.encoder(b)
@@ -53,7 +63,9 @@ def probe(encoder, xtr, ytr, xte, yte):
 def train(observe, seed=0, fixed=False):
     torch.manual_seed(seed)
     X, y = load_digits(return_X_y=True)
-    xtr, xte, ytr, yte = train_test_split(X.reshape(-1, 1, 8, 8) / 16.0, y, test_size=0.3, random_state=seed, stratify=y)
+    xtr, xte, ytr, yte = train_test_split(
+        X.reshape(-1, 1, 8, 8) / 16.0, y, test_size=0.3, random_state=seed, stratify=y
+    )
     xtr, xte = torch.tensor(xtr, dtype=torch.float32), torch.tensor(xte, dtype=torch.float32)
     ytr, yte = torch.tensor(ytr), torch.tensor(yte)
     model = SimSiam(stop_gradient=fixed)

@@ -87,7 +87,7 @@ def claims(posterior: Posterior, evidence: Evidence, catalogue: Catalogue) -> tu
 
 
 def stated_probability(p: float, surprise: float, learned: ClaimMap) -> float:
-    """Return the probability of a claim as stated: the network's, corrected by what held-out runs showed.
+    """Return the probability of a claim as stated: the network's, corrected by how often such claims came true.
 
     Parameters
     ----------

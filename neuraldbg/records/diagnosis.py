@@ -114,7 +114,7 @@ class CausalHypothesis:
     experiment
         The cheapest experiment that would split them; empty if there are none.
     calibrated
-        Whether ``probability`` was calibrated on runs of architectures held out.
+        Whether ``probability`` was calibrated, with programs by strangers as they were judged at first sight.
     symptom, failure
         The failure that opens the sentence, in words and as a failure kind.
     place

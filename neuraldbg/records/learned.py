@@ -41,7 +41,8 @@ class ClaimMap:
     """Logistic map from the network's log odds of a claim to its stated probability.
 
     ``p = cap * sigmoid(slope * logit(posterior) + offset - novelty * excess)``, where ``excess`` is by how much
-    the surprise passes ``usual`` (nats per event type), the 95th percentile of the corpus.
+    the surprise passes ``usual`` (nats per event type), the 95th percentile of the corpus. Fitted on what was said of
+    programs by strangers at first sight (``benchmarks/learning/strangers.py``).
     """
 
     slope: float = 1.0

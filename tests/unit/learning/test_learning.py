@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.learning.cross import claim_map, folds
+from benchmarks import first_sight
+from benchmarks.learning.cross import claim_map, folds, restated
 from benchmarks.learning.fit import Options, encode, fit, learned, scores
 from benchmarks.learning.judge import Verdict, ece
+from benchmarks.learning.strangers import CHECKED, read_sights, stranger_map, tables
 from benchmarks.learning.table import Label, Row, read_table, write_table
 from neuraldbg.catalogue import DEFAULT, EXPERTS
 from neuraldbg.catalogue.learned import from_json, shipped, to_json
@@ -170,6 +172,61 @@ def test_the_claim_map_brings_overconfident_claims_down():
     verdicts = [verdict(0.95, right=i % 2 == 0) for i in range(200)]
     learned = claim_map(verdicts)
     assert stated_probability(0.95, 0.1, learned) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_verdict_is_restated_as_it_would_have_been_stated():
+    found = ClaimMap(slope=0.5, offset=-1.0, novelty=2.0, usual=0.0, cap=0.99)
+    (claim,) = restated(verdict(0.95, right=True), found).claims
+    assert claim.probability == stated_probability(0.95, 0.1, found) < 0.95
+    assert claim.p_mechanism == claim.probability
+
+
+def sight(where: str, p: float, *, correct: bool) -> dict[str, object]:
+    truth = "label_noise"
+    return {
+        "round": where,
+        "p": p,
+        "surprise": 0.1,
+        "correct": correct,
+        "hit": correct,
+        "truth": truth,
+    }
+
+
+class TestStrangers:
+    SIGHTS = (
+        *(sight("old", 0.95, correct=i % 2 == 0) for i in range(200)),
+        *(sight("new", 0.95, correct=True) for _ in range(200)),
+    )
+
+    @pytest.mark.parametrize(("without", "expected"), [("old", 0.99), ("new", 0.5)])
+    def test_a_round_that_is_left_out_says_nothing(self, without, expected):
+        found = stranger_map(self.SIGHTS, usual=1.0, without=(without,))
+        assert stated_probability(0.95, 0.1, found) == pytest.approx(expected, abs=0.05)
+
+    def test_a_round_is_told_through_a_map_of_the_others(self):
+        by_round, bins = tables(self.SIGHTS, ClaimMap(cap=1.0))
+        stated = {
+            row[0]: row[by_round["columns"].index("stated, strangers")] for row in by_round["rows"]
+        }
+        assert stated["old"] > 0.9
+        assert stated["new"] == pytest.approx(0.5, abs=0.05)
+        assert sum(runs for _, runs, *_ in bins["rows"]) == 400
+
+    def test_every_round_has_the_commit_that_judged_it(self):
+        assert {row["round"] for row in read_sights()} == set(first_sight.ROUNDS)
+
+    def test_what_is_shipped_comes_from_all_rounds_but_the_one_that_checks_it(self):
+        found = shipped().claim
+        assert stranger_map(read_sights(), usual=found.usual, without=(CHECKED,)) == found
+
+    def test_of_the_round_in_no_map_it_states_less_than_the_corpus_would_and_is_nearer_the_truth(
+        self,
+    ):
+        mine = [row for row in read_sights() if row["round"] == CHECKED]
+        said = [stated_probability(r["p"], r["surprise"], shipped().claim) for r in mine]
+        right = np.mean([r["correct"] for r in mine])
+        assert abs(np.mean(said) - right) < abs(np.mean([r["p"] for r in mine]) - right)
 
 
 def test_calibration_error_is_the_distance_between_said_and_right():

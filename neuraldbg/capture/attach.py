@@ -18,7 +18,6 @@ from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.reduce import (
     UNTRACED,
     dispatch_modes,
-    in_backward,
     is_pretended,
     unseen,
 )
@@ -36,6 +35,8 @@ PATIENCE = 1.0
 # Whether anybody sees to calls of PyTorch, we in traced steps or a mode of the user's: those of the short way are
 # made unseen only then.
 watched_functions = torch._C._len_torch_function_stack  # noqa: SLF001 - there is no public name
+# The number of the backward pass that runs in this thread, -1 for none.
+task_under_way = torch._C._current_graph_task_id  # noqa: SLF001 - as above
 # Asked at every hook: the public function is one more call, and raises where PyTorch was built without CUDA.
 in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
@@ -214,17 +215,15 @@ class Capture:
             session.captured = True
             return
         try:
+            if task_under_way() != -1:
+                # Perhaps in a thread of a device, while the one that waits for it is at work for us.
+                self._do(work, args, short)
             # Another thread may be at work, or was when this process was forked from it.
-            if self._is_elsewhere() or not self._lock.acquire(timeout=PATIENCE):
-                return
-            try:
-                if short is None or watched_functions() or dispatch_modes():
-                    _do_unseen(work, args, short)
-                elif not short(*args):
-                    with UNTRACED():
-                        work(*args)
-            finally:
-                self._lock.release()
+            elif not self._is_elsewhere() and self._lock.acquire(timeout=PATIENCE):
+                try:
+                    self._do(work, args, short)
+                finally:
+                    self._lock.release()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
         if self._on_step is not None and self._told != self._session.steps:
@@ -234,13 +233,22 @@ class Capture:
     def _is_elsewhere(self) -> bool:
         """Return whether this happens in a thread that does not train the model; two at once cannot be followed."""
         here = get_ident()
-        # A device has threads of its own, in which backward passes run.
-        if (here in self.threads and self.busy in {0, here}) or in_backward():
-            return False
-        if here in self.threads:
+        if here not in self.threads:
+            return True
+        if self.busy not in {0, here}:
             msg = "several threads train parts of one model at the same time, which cannot be followed"
             self._fail(UsageError(msg))
-        return True
+        return not self._armed
+
+    @staticmethod
+    def _do(
+        work: Callable[..., None], args: tuple[Any, ...], short: Callable[..., bool] | None
+    ) -> None:
+        if short is None or watched_functions() or dispatch_modes():
+            _do_unseen(work, args, short)
+        elif not short(*args):
+            with UNTRACED():
+                work(*args)
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""

@@ -208,20 +208,26 @@ class Capture:
         short
             … unless this, which touches plain tensors only, has done it.
         """
-        if not self._armed:
-            return
-        if (session := self._session).far and in_capture():
-            # What runs now is recorded as a CUDA graph, in which nothing of ours has a place.
-            session.captured = True
-            return
         try:
-            if task_under_way() != -1:
-                # Perhaps in a thread of a device, while the one that waits for it is at work for us.
-                self._do(work, args, short)
+            here, task = get_ident(), task_under_way()
+            if (
+                not self._armed
+                or (self._session.far and in_capture())
+                # A device has threads of its own, in which backward passes run.
+                or (task == -1 and (here not in self.threads or self.busy not in {0, here}))
+            ):
+                self._refuse(here)
+            elif task != -1:
+                # Perhaps the thread that waits for this one is at work for us: no lock.
+                _do_unseen(work, args, short)
             # Another thread may be at work, or was when this process was forked from it.
-            elif not self._is_elsewhere() and self._lock.acquire(timeout=PATIENCE):
+            elif self._lock.acquire(timeout=PATIENCE):
                 try:
-                    self._do(work, args, short)
+                    if short is None or watched_functions() or dispatch_modes():
+                        _do_unseen(work, args, short)
+                    elif not short(*args):
+                        with UNTRACED():
+                            work(*args)
                 finally:
                     self._lock.release()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
@@ -230,25 +236,16 @@ class Capture:
             self._told = self._session.steps
             self._on_step()
 
-    def _is_elsewhere(self) -> bool:
-        """Return whether this happens in a thread that does not train the model; two at once cannot be followed."""
-        here = get_ident()
-        if here not in self.threads:
-            return True
-        if self.busy not in {0, here}:
+    def _refuse(self, here: int) -> None:
+        """Leave something unseen, and the model alone if several threads train it at once."""
+        if not self._armed:
+            return
+        if self._session.far and in_capture():
+            # What runs now is recorded as a CUDA graph, in which nothing of ours has a place.
+            self._session.captured = True
+        elif here in self.threads:
             msg = "several threads train parts of one model at the same time, which cannot be followed"
             self._fail(UsageError(msg))
-        return not self._armed
-
-    @staticmethod
-    def _do(
-        work: Callable[..., None], args: tuple[Any, ...], short: Callable[..., bool] | None
-    ) -> None:
-        if short is None or watched_functions() or dispatch_modes():
-            _do_unseen(work, args, short)
-        elif not short(*args):
-            with UNTRACED():
-                work(*args)
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""

@@ -121,7 +121,9 @@ def _patch_all() -> None:
     _patch(torch, "compile", _over_compile)
     _patch(nn.Module, "compile", _over_compile)
     _patch(nn.Module, "__getstate__", _over_state)
-    _patch(torch.jit._recursive, "create_script_module", _over_scripting)  # noqa: SLF001 - what `torch.jit.script` calls
+    if hasattr(torch.jit, "_recursive"):
+        # What `torch.jit.script` calls, as long as there is one.
+        _patch(torch.jit._recursive, "create_script_module", _over_scripting)  # noqa: SLF001 - as above
     _patch_wrapper()
     _hooks["ends"] = torch_optimizer.register_optimizer_step_post_hook(_told_of_stepped)
 
@@ -136,41 +138,45 @@ def await_steps() -> None:
             _hooks.pop("begins").remove()
 
 
-def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
-    """Keep the compiler out of a hook, which takes steps of optimizers apart; its own decorator takes a second to import."""
-
-    @functools.wraps(hook)
-    def alone(*args: Any) -> None:
-        if frames.get_eval_frame_callback() is None:
-            hook(*args)
-            return
-        before = frames.set_eval_frame(None)
-        try:
-            hook(*args)
-        finally:
-            frames.set_eval_frame(before)
-
-    alone._torchdynamo_disable = True  # type: ignore[attr-defined] # noqa: SLF001 - what that decorator sets
-    if hasattr(frames, "set_code_exec_strategy"):
-        # As a frame of its own, too, it is to run as it is.
-        skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)  # noqa: SLF001 - as above
-        frames.set_code_exec_strategy(alone.__code__, skip)  # type: ignore[attr-defined]
-    return alone
-
-
-@_uncompiled
 def _told_of_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    if frames.get_eval_frame_callback() is not None:
+        _uncompiled(_told_of_step, optimizer)
+        return
     _steppers.add(get_ident())
     for listener in tuple(_listeners):
         if listener.beginnings:
             listener.step_begins(optimizer)
 
 
-@_uncompiled
 def _told_of_stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    if frames.get_eval_frame_callback() is not None:
+        _uncompiled(_told_of_stepped, optimizer)
+        return
     _steppers.add(get_ident())
     for listener in tuple(_listeners):
         listener.step_ends(optimizer)
+
+
+def _uncompiled(hook: Callable[..., None], optimizer: torch.optim.Optimizer) -> None:
+    """Call a hook as it is: the compiler takes steps of optimizers apart, and would go on into ours."""
+    before = frames.set_eval_frame(None)
+    try:
+        hook(optimizer)
+    finally:
+        frames.set_eval_frame(before)
+
+
+def _keep_compiler_out(*hooks: Any) -> None:
+    """Have the compiler call hooks and not look into them; its own decorator takes a second to import."""
+    for hook in hooks:
+        hook._torchdynamo_disable = True  # noqa: SLF001 - what that decorator sets
+        if hasattr(frames, "set_code_exec_strategy"):
+            # As a frame of its own, too, it is to run as it is.
+            skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)  # noqa: SLF001 - as above
+            frames.set_code_exec_strategy(hook.__code__, skip)
+
+
+_keep_compiler_out(_told_of_step, _told_of_stepped, _uncompiled)
 
 
 def _patch(owner: Any, name: str, over: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -214,14 +214,14 @@ class Capture:
                 not self._armed
                 or (self._session.far and in_capture())
                 # A device has threads of its own, in which backward passes run.
-                or (task == -1 and (here not in self.threads or self.busy not in {0, here}))
+                or (task == -1 and (here not in self.threads or (self.busy and self.busy != here)))
             ):
                 self._refuse(here)
             elif task != -1:
                 # Perhaps the thread that waits for this one is at work for us: no lock.
                 _do_unseen(work, args, short)
             # Another thread may be at work, or was when this process was forked from it.
-            elif self._lock.acquire(timeout=PATIENCE):
+            elif self._lock.acquire(False) or self._lock.acquire(True, PATIENCE):
                 try:
                     if short is None or watched_functions() or dispatch_modes():
                         _do_unseen(work, args, short)

@@ -67,7 +67,9 @@ def is_hidden() -> bool:
     return (
         torch.compiler.is_compiling()
         or torch._C._dynamo.eval_frame.get_eval_frame_callback() is not None  # noqa: SLF001 - there is no public way to ask
-        or is_transformed()
+        # As in `is_transformed`, without a call at every hook.
+        or transform() is not None
+        or trace_under_way() is not None
     )
 
 
@@ -86,7 +88,8 @@ def is_private() -> bool:
         # The compiler works out a graph with tensors that hold no numbers. This is what
         # `TracingContext.try_get` returns, without two calls at every backward pass.
         or getattr(torch._guards._TLS, "tracing_context", None) is not None  # noqa: SLF001 - as above
-        or is_transformed()
+        or transform() is not None
+        or trace_under_way() is not None
     )
 
 

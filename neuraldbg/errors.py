@@ -104,7 +104,7 @@ class TrainingStopped(NeuralDBGError):  # noqa: N818 - it tells what happened, a
 
 
 class CaptureWarning(UserWarning):
-    """Capture met an error of its own and disarmed itself; training goes on unchanged."""
+    """Capture met an error of its own, or what it cannot follow, and disarmed itself; training goes on unchanged."""
 
 
 class UnknownNameError(NeuralDBGError, KeyError):

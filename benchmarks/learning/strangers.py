@@ -83,23 +83,18 @@ def tables(sights: Sequence[Sight], corpus: ClaimMap) -> list[dict[str, Any]]:
     corpus
         The map that held-out architectures of the corpus give.
     """
-    names = list(dict.fromkeys(row["round"] for row in sights))
-    rows, said, right = [], [], []
-    everything: list[list[Any]] = [[], [], []]
-    for name in names:
-        mine = [row for row in sights if row["round"] == name]
+    corpus_said = _through(sights, corpus)
+    said = np.zeros(len(sights))
+    where = np.array([row["round"] for row in sights])
+    rows = []
+    for name in dict.fromkeys(where.tolist()):
+        mine = np.flatnonzero(where == name)
+        some = [sights[i] for i in mine]
         others = stranger_map(sights, usual=corpus.usual, without=(name, CHECKED))
-        old, new = _through(mine, corpus), _through(mine, others)
-        rows.append(_row(name, mine, corpus=old, strangers=new))
-        for kept, found in zip(everything, (mine, old, new), strict=True):
-            kept.extend(found)
-        said += new.tolist()
-        right += [bool(row["correct"]) for row in mine]
-    rows.append(
-        _row(
-            "all", everything[0], corpus=np.array(everything[1]), strangers=np.array(everything[2])
-        )
-    )
+        said[mine] = _through(some, others)
+        rows.append(_row(name, some, corpus=corpus_said[mine], strangers=said[mine]))
+    rows.append(_row("all", sights, corpus=corpus_said, strangers=said))
+    right = np.array([bool(row["correct"]) for row in sights])
     return [
         {
             "title": "Strangers' programs at first sight",
@@ -113,7 +108,7 @@ def tables(sights: Sequence[Sight], corpus: ClaimMap) -> list[dict[str, Any]]:
         {
             "title": "Reliability of the first claim",
             "columns": ["stated", "runs", "said", "right"],
-            "rows": _bins(np.array(said), np.array(right)),
+            "rows": _bins(said, right),
             "note": "Mechanism and layer together, of strangers' programs at first sight; each round through a map of the others.",
             "readme": True,
         },

@@ -32,6 +32,7 @@ __all__ = ["Capture"]
 _watched: set[int] = set()
 # Seconds that a thread waits for another that is at work for the same capture.
 PATIENCE = 1.0
+TOGETHER = "several threads train this model, which cannot be followed"
 # Whether anybody sees to calls of PyTorch, we in traced steps or a mode of the user's: those of the short way are
 # made unseen only then.
 watched_functions = torch._C._len_torch_function_stack  # noqa: SLF001 - there is no public name
@@ -83,8 +84,7 @@ class Capture:
         self._session.shares = Shares(told=summed)
         self._on_step: Callable[[], None] | None = None
         self._told = 0
-        self.threads: set[int] = set()
-        self.busy = 0
+        self.turns = self._session.turns
         self.beginnings = True
         self._lock = RLock()
         self._entries: dict[int, RemovableHandle] = {}
@@ -140,7 +140,7 @@ class Capture:
     def resume(self) -> None:
         """Put the hooks back after ``pause``."""
         self.beginnings = True
-        self.threads.add(get_ident())
+        self.turns.take(get_ident())
         engine.join(self)
         self._session.resume()
         self._armed = True
@@ -209,14 +209,14 @@ class Capture:
             … unless this, which touches plain tensors only, has done it.
         """
         try:
-            here, task = get_ident(), task_under_way()
+            here, task, turns = get_ident(), task_under_way(), self.turns
             if (
                 not self._armed
                 or (self._session.far and in_capture())
                 # A device has threads of its own, in which backward passes run.
-                or (task == -1 and (here not in self.threads or (self.busy and self.busy != here)))
+                or (task == -1 and here != turns.trainer and here not in turns.steppers)
             ):
-                self._refuse(here)
+                self._leave_unseen()
             elif task != -1:
                 # Perhaps the thread that waits for this one is at work for us: no lock.
                 _do_unseen(work, args, short)
@@ -236,16 +236,10 @@ class Capture:
             self._told = self._session.steps
             self._on_step()
 
-    def _refuse(self, here: int) -> None:
-        """Leave something unseen, and the model alone if several threads train it at once."""
-        if not self._armed:
-            return
-        if self._session.far and in_capture():
+    def _leave_unseen(self) -> None:
+        if self._armed and self._session.far and in_capture():
             # What runs now is recorded as a CUDA graph, in which nothing of ours has a place.
             self._session.captured = True
-        elif here in self.threads:
-            msg = "several threads train parts of one model at the same time, which cannot be followed"
-            self._fail(UsageError(msg))
 
     def _fail(self, error: Exception) -> None:
         """Take ourselves out of the loop, saying so once."""
@@ -254,27 +248,24 @@ class Capture:
         with suppress(Exception):
             self._detach()
         if first:
-            warnings.warn(
-                f"NeuralDBG disarmed itself after an error of its own ({self._session.failed}); "
-                "training goes on unchanged. Please report this.",
-                CaptureWarning,
-                stacklevel=3,
-            )
+            ours = f" after an error of its own ({self._session.failed}). Please report this"
+            why = f": {error}" if isinstance(error, UsageError) else ours
+            msg = f"NeuralDBG disarmed itself{why}; training goes on unchanged."
+            warnings.warn(msg, CaptureWarning, stacklevel=3)
 
     def _watch_entry(self, module: nn.Module) -> None:
         session = self._session
         if id(module) in session.parts.entries or session.parts.covers(module):
             return
         session.parts.entries.add(id(module))
-        threads = self.threads
-        threads.add(get_ident())
+        turns, take = self.turns, self._take
 
         # Without keywords where another hook of ours disarmed us in this very call.
         def before(
             _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
         ) -> None:
-            if get_ident() not in threads and torch.is_grad_enabled():
-                threads.add(get_ident())
+            if get_ident() != turns.trainer:
+                take()
             self._guarded(session.forward_begins, args, kwargs or {}, short=session.forward_short)
 
         self._entries[id(module)] = module.register_forward_pre_hook(
@@ -288,13 +279,35 @@ class Capture:
         if (handle := self._entries.pop(key, None)) is not None:
             handle.remove()
 
-    def _meet(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer steps in a new thread: that trains the model if it owns some of it."""
+    def _take(self) -> None:
+        """Another thread calls the model; those of a device only do what a backward pass asks for."""
         try:
-            if self._session.owns(optimizer):
-                self.threads.add(get_ident())
+            if torch.is_grad_enabled() and task_under_way() == -1:
+                self.turns.take(get_ident())
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
+
+    def _meet(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer steps in a thread not seen to train the model: that does if it owns some of it."""
+        try:
+            if (
+                task_under_way() == -1
+                and self.turns.owns(optimizer)
+                and self.turns.steps(get_ident())
+            ):
+                self._claim()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+
+    def _claim(self) -> None:
+        """Listen to the thread at work; if another one trains the model leave that alone, when nobody reads it any more."""
+        waited = self._lock.acquire(True, PATIENCE)
+        try:
+            if self._armed and not self.turns.claims(get_ident()):
+                self._fail(UsageError(TOGETHER))
+        finally:
+            if waited:
+                self._lock.release()
 
     def broke(self, error: Exception) -> None:
         """Something of ours went wrong outside of it."""
@@ -310,14 +323,29 @@ class Capture:
 
     def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
-        if get_ident() not in self.threads:
+        if get_ident() not in self.turns.steppers:
             self._meet(optimizer)
         self._guarded(self._session.optimizer_begins, optimizer)
 
     def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """It has stepped."""
         session = self._session
+        if get_ident() not in self.turns.steppers:
+            self._meet(optimizer)
         self._guarded(session.optimizer_ends, optimizer, short=session.step_short)
+
+    def trains(self, outputs: Any) -> bool:
+        """Return whether a backward pass in a thread not seen to train the model is to be told."""
+        here = get_ident()
+        if task_under_way() != -1:
+            # A pass within another one, in a thread of a device perhaps.
+            return True
+        try:
+            if self.turns.asks(here) and self.turns.reached(outputs):
+                self._claim()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        return self._armed and here == self.turns.trainer
 
     def backward_begins(self, outputs: Any) -> None:
         """A backward pass of the loop begins."""
@@ -367,7 +395,5 @@ def _do_unseen(
     if is_pretended():
         return
     with unseen():
-        done = short is not None and short(*args)
-    if not done:
-        with unseen():
+        if short is None or not short(*args):
             work(*args)

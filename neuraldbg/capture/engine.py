@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from neuraldbg.capture.compiled import is_hidden, is_private, original
 from neuraldbg.capture.hooks import put_back, state_without_ours, take_off
+from neuraldbg.capture.turns import Turns
 
 __all__ = ["Listener", "await_steps", "join", "leave"]
 
@@ -39,19 +40,19 @@ class Listener(Protocol):
         Whether the pass that has just begun is to be told when it ends …
     has_ended
         … or otherwise this is to be set.
-    threads
-        Those that train the model: gradients that another one is at work on must not be looked at.
-    busy
-        The thread in which a backward pass is under way, 0 for none.
+    turns
+        Which thread trains the model: gradients that another one is at work on must not be looked at.
     beginnings
         Whether it is told when optimizers begin to step; that they have stepped it is told always.
     """
 
     awaits_end: bool
     has_ended: bool
-    threads: set[int]
-    busy: int
+    turns: Turns
     beginnings: bool
+
+    def trains(self, outputs: Any) -> bool:
+        """Return whether a backward pass from there, in a thread not seen to train the model, is to be told."""
 
     def backward_begins(self, outputs: Any) -> None:
         """Take what ``backward`` starts from; the graph is still whole."""
@@ -250,9 +251,10 @@ def _over_step(inner: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def _grad_called(listeners: list[Listener], outputs: Any) -> None:
-    for listener in listeners:
-        listener.grad_called(outputs)
+def _grad_called(here: int, outputs: Any) -> None:
+    for listener in tuple(_listeners):
+        if here == listener.turns.trainer:
+            listener.grad_called(outputs)
 
 
 def _over_engine(inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -261,18 +263,17 @@ def _over_engine(inner: Callable[..., Any]) -> Callable[..., Any]:
         if not _listeners or is_private():
             return inner(outputs, *args, **kwargs)
         here = get_ident()
-        listeners = [listener for listener in _listeners if here in listener.threads]
         if not kwargs.get("accumulate_grad", True):
-            _grad_called(listeners, outputs)
+            _grad_called(here, outputs)
             return inner(outputs, *args, **kwargs)
+        listeners = [
+            listener
+            for listener in tuple(_listeners)
+            if here == listener.turns.settled or listener.trains(outputs)
+        ]
         for listener in listeners:
             listener.backward_begins(outputs)
-            listener.busy = here
-        try:
-            result = inner(outputs, *args, **kwargs)
-        finally:
-            for listener in listeners:
-                listener.busy = 0
+        result = inner(outputs, *args, **kwargs)
         for listener in listeners:
             if listener.awaits_end:
                 listener.backward_ends()

@@ -36,6 +36,7 @@ from neuraldbg.capture.strangers import Latecomers, Strangers
 from neuraldbg.capture.tick import Tick
 from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.capture.trace import Tracer
+from neuraldbg.capture.turns import Turns
 from neuraldbg.records.recording import Fact, Recording
 
 __all__ = ["Session"]
@@ -65,8 +66,7 @@ class Session:
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
-        self.amp = Scaling()
-        self.shares = Shares()
+        self.amp, self.shares, self.turns = Scaling(), Shares(), Turns(self._blueprint.param_of)
         self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()

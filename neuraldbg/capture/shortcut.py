@@ -92,11 +92,6 @@ class Shortcut(Remote):
         self._usual_entry, self._told_late = entry, self._leaves_gradients
         self._listener.await_steps(beginnings=not self._told_late)
 
-    def owns(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Return whether an optimizer steps parameters of the model."""
-        known = self._blueprint.param_of
-        return any(id(p) in known for group in optimizer.param_groups for p in group["params"])
-
     def _go_the_long_way(self) -> None:
         """The next steps are not like those before."""
         self._usual_entry, self._told_late = None, False

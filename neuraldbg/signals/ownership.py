@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.view import ParamReader, gradient_norms, is_weight, layer_max, scalar_series
+from neuraldbg.signals.view import (
+    ParamReader,
+    gradient_norms,
+    is_quasi_newton,
+    is_weight,
+    layer_max,
+    scalar_series,
+)
 
 __all__ = ["stillness"]
 
@@ -40,7 +47,7 @@ def stillness(recording: Recording) -> dict[str, Series]:
     frozen = (~trainable & matrix & (thawed < 0) & ~_on_purpose(recording.topology))[None, :]
     always = np.ones((1, len(params)), bool)
     # A quasi-Newton method that has converged takes no step at all.
-    stops = np.array(any(o.family == "lbfgs" for o in recording.optimizers))
+    stops = np.array(is_quasi_newton(recording))
     return {
         "rounded_away": layer_max(
             recording.sampled,

@@ -17,6 +17,7 @@ from neuraldbg.signals.structure import sources
 from neuraldbg.signals.view import (
     ParamReader,
     gradient_norms,
+    is_quasi_newton,
     layer_max,
     matrix_params,
     reached,
@@ -47,7 +48,7 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     owner = np.array([topology.params[i].layer for i in matrices])
     moved = reached(recording, matrices)
     ratio, seen = _established_ratio(get)
-    if any(o.family == "lbfgs" for o in recording.optimizers):
+    if is_quasi_newton(recording):
         # A quasi-Newton step is as long as its line search allows; the ratio has no healthy range.
         seen = np.zeros_like(seen)
     out = {

@@ -15,6 +15,7 @@ __all__ = [
     "chain_layers",
     "column",
     "gradient_norms",
+    "is_quasi_newton",
     "is_weight",
     "layer_max",
     "layer_series",
@@ -183,3 +184,8 @@ def reached(recording: Recording, params: list[int]) -> NDArray[np.bool_]:
 def is_weight(name: str) -> bool:
     """Return whether the own name of a parameter is that of a weight."""
     return name.lower() in {"w", "kernel"} or "weight" in name.lower()
+
+
+def is_quasi_newton(recording: Recording) -> bool:
+    """Return whether an optimizer of a run chooses the lengths of its steps itself, zero where it has converged."""
+    return any(optimizer.family == "lbfgs" for optimizer in recording.optimizers)

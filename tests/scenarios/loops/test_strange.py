@@ -285,6 +285,8 @@ def test_two_threads_each_train_and_watch_a_model_of_their_own():
     torch.manual_seed(0)
     models, sizes = [small(), small()], []
     alone = [copy.deepcopy(m) for m in models]
+    # PyTorch wraps the step of a class when its first optimizer is made, twice if two threads do so at once.
+    torch.optim.Adam(models[0].parameters())
     threads = [
         threading.Thread(target=_job, args=(model, seed, NeuralDbg, sizes))
         for seed, model in enumerate(models)

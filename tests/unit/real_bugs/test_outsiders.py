@@ -7,11 +7,20 @@ import pytest
 from benchmarks.cases import find_cases
 from neuraldbg.catalogue import EXPERTS
 
-ROUNDS = ("outsiders", "newcomers", "visitors", "travellers", "wayfarers", "voyagers", "explorers")
-OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS, VOYAGERS, EXPLORERS = (
+ROUNDS = (
+    "outsiders",
+    "newcomers",
+    "visitors",
+    "travellers",
+    "wayfarers",
+    "voyagers",
+    "explorers",
+    "settlers",
+)
+OUTSIDERS, NEWCOMERS, VISITORS, TRAVELLERS, WAYFARERS, VOYAGERS, EXPLORERS, SETTLERS = (
     find_cases(f"benchmarks/{name}") for name in ROUNDS
 )
-CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS | VOYAGERS | EXPLORERS
+CASES = OUTSIDERS | NEWCOMERS | VISITORS | TRAVELLERS | WAYFARERS | VOYAGERS | EXPLORERS | SETTLERS
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 
@@ -25,6 +34,7 @@ KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
         (WAYFARERS, 36, 9),
         (VOYAGERS, 36, 9),
         (EXPLORERS, 20, 4),
+        (SETTLERS, 24, 4),
     ],
     ids=ROUNDS,
 )

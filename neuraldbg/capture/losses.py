@@ -13,7 +13,15 @@ from neuraldbg.capture.provenance import MOST_VIEWS, VIEWS
 from neuraldbg.capture.reduce import stack_together, strided
 from neuraldbg.records.recording import Fact
 
-__all__ = ["LOSS_FUNCTIONS", "Open", "loss_facts", "made_by", "regressed_on", "settled"]
+__all__ = [
+    "LOSS_FUNCTIONS",
+    "Open",
+    "broadcasts",
+    "loss_facts",
+    "made_by",
+    "regressed_on",
+    "settled",
+]
 
 # Facts some of which are still tensors, so that nobody waits for a device in the midst of a forward pass.
 Open = dict[str, Fact | Tensor]
@@ -91,7 +99,7 @@ def loss_facts(
         mass = _sampled_rows(prediction).exp().sum(dim=-1)
         facts["input_log_probabilities"] = (mass - 1).abs().max() < 1e-2
     elif prediction.shape != target.shape:
-        facts["shape_mismatch"] = _broadcasts(prediction, target)
+        facts["shape_mismatch"] = broadcasts(prediction, target)
     return facts
 
 
@@ -156,8 +164,13 @@ def regressed_on(loss: Tensor) -> dict[str, float]:
     return {}
 
 
-def _broadcasts(prediction: Tensor, target: Tensor) -> bool:
-    """Return whether the two shapes blow each other up, as ``[B, 1]`` against ``[B]`` does."""
+def broadcasts(prediction: Tensor, target: Tensor) -> bool:
+    """Return whether the two shapes blow each other up, as ``[B, 1]`` against ``[B]`` does.
+
+    Whoever wants every pair says so: ``[B, 1]`` against ``[1, B]``.
+    """
+    if prediction.dim() == target.dim():
+        return False
     try:
         shape = torch.broadcast_shapes(prediction.shape, target.shape)
     except RuntimeError:

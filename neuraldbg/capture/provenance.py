@@ -227,9 +227,9 @@ def _met_data(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
 def _is_weight(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
     """Return whether a node multiplies by numbers none of which is left: weights that the loop worked out itself.
 
-    A bad sample spoils a few of them; a division by a deviation of zero spoils all.
+    A bad sample spoils a few of them; a division by a deviation of zero, or by that of a single value, spoils all.
     """
-    return _kind(node) == "Mul" and bad.numel() > 1 and bool(torch.isnan(bad).all().item())
+    return _kind(node) == "Mul" and bool(torch.isnan(bad).all().item())
 
 
 def _is_inside(

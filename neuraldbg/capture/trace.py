@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from neuraldbg.capture.attention import row_numbers, scaled_dot_product
 from neuraldbg.capture.compiled import is_transformed
-from neuraldbg.capture.losses import LOSS_FUNCTIONS
+from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts
 from neuraldbg.capture.reduce import Numbers, float_tensors
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
@@ -334,12 +334,14 @@ class Tracer(TorchFunctionMode):
         if len(args) < 2 or not (isinstance(args[0], Tensor) and isinstance(args[1], Tensor)):
             return
         ours = [bool(self._find(a)) for a in args[:2]]
-        if ours.count(True) != 1:
+        # Of two that the model made the one that is held fixed is the target.
+        first = args[0].requires_grad if all(ours) else ours[0]
+        prediction, target = (args[0], args[1]) if first else (args[1], args[0])
+        if not any(ours) or target.requires_grad or not target.is_floating_point():
             return
-        prediction, target = (args[0], args[1]) if ours[0] else (args[1], args[0])
-        if target.requires_grad or target.dim() == 0 or not target.is_floating_point():
+        if not (target.dim() and prediction.dim() and prediction.shape[0] == target.shape[0]):
             return
-        if prediction.dim() and prediction.shape[0] == target.shape[0]:
+        if not all(ours) or (prediction.requires_grad and broadcasts(prediction, target)):
             self._listener.on_loss("difference", last, prediction, target, "none")
 
     def _fused_attention(self, args: Sequence[Any], kw: Mapping[str, Any]) -> None:

@@ -85,6 +85,7 @@ MECHANISMS = (
             ),
         ),
         gap=(0.2, effects({"normalization_gap": 0.8, "normalization_slow": 0.6})),
+        forgetful=(0.1, effects({"normalization_forgets": 0.95})),
         unscaled=(
             0.1,
             effects(

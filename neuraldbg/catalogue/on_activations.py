@@ -252,6 +252,17 @@ DETECTORS = (
         source="exact; PyTorch's default momentum of 0.1 remembers 10 steps, TensorFlow's 100",
     ),
     Detector(
+        name="normalization_forgets",
+        kind="activation_regime",
+        reads="norm_forgets",
+        threshold=1.0 / 76.0,
+        after="running statistics are those of the last batch",
+        leak=0.002,
+        reliability=1.0,
+        meaning="a normalization's running statistics, which evaluation uses, rest on a few values of the last batch",
+        source="PyTorch's momentum is the share of the new batch; at its default of 0.1 four values a batch, few by A15, make 76",
+    ),
+    Detector(
         name="dropout_heavy",
         kind="activation_regime",
         reads="dropped",

@@ -223,7 +223,7 @@ MECHANISMS = (
         ),
         unmoved=(0.1, effects({"parameters_unmoved": 0.97}, lr_zero=0.3)),
         frozen=(0.15, effects({"parameters_frozen": 0.98}, nothing_trained=0.2)),
-        unstepped=(0.1, effects(step_missing=0.97, loss_at_prior=0.05)),
+        unstepped=(0.1, effects({"step_missing": 0.97}, loss_at_prior=0.05)),
     ),
     Mechanism(
         slug="excessive_weight_decay",

@@ -46,7 +46,8 @@ NOT_UPDATED = {
     "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after {layers}",
     "parameters_frozen": "set requires_grad=True on {layers}, unless that is frozen on purpose",
     "parameters_unmoved": "check the learning rate of the parameter group of {layers}",
-    "step_missing": "call optimizer.step() after backward()",
+    "step_missing": "call optimizer.step() after backward(), of an optimizer that was built on the model's present "
+    "parameters (a layer that was replaced since then is not among them)",
     "lr_zero": "give the optimizer a learning rate above zero",
 }
 

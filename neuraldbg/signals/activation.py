@@ -156,8 +156,20 @@ def _normalization(recording: Recording) -> dict[str, Series]:
         "norm_flat": layer_series(recording, "norm_var_min"),
         "norm_gap": gap._replace(observed=gap.observed & settled),
         **_norm_memory(recording, count.observed | gap.observed),
+        "norm_forgets": _forgets(recording, count),
         **_norm_output(recording),
     }
+
+
+def _forgets(recording: Recording, count: Series) -> Series:
+    """Return one over the number of values that running statistics rest on, 0 where they hold more than two batches.
+
+    An exponential average of momentum ``m`` has the variance ``m / (2 - m)`` of one batch (Roberts 1959).
+    """
+    known = [layer.config.get("momentum") for layer in recording.topology.layers]
+    momentum = np.array([float(m) if isinstance(m, (int, float)) else 0.0 for m in known])
+    short = np.where(momentum > 0.5, momentum / (2.0 - np.minimum(momentum, 1.0)), 0.0)
+    return count._replace(values=short / np.maximum(count.values, 1e-9))
 
 
 def _norm_output(recording: Recording) -> dict[str, Series]:

@@ -245,10 +245,21 @@ def _fingerprint(recording: Recording) -> dict[str, Series]:
     shares = {name: [test(c) for c in losses] for name, test in _MISMATCHES.items()}
     if not all(o.family in SCALE_FREE for o in recording.optimizers):
         shares["sum"] = summed
-    return {
+    out = {
         f"loss_{name}": _located(start, float(np.mean(found)), layer)
         for name, found in shares.items()
     }
+    return out | {"loss_broadcast": _blown_up(recording)}
+
+
+def _blown_up(recording: Recording) -> Series:
+    """Return how often shapes broadcast in the loss at the output where they do so most: it may have several terms."""
+    by_layer: dict[int, list[bool]] = {}
+    for call in recording.losses:
+        by_layer.setdefault(call.layer, []).append(_flag(call, "shape_mismatch"))
+    layer, found = max(by_layer.items(), key=lambda item: float(np.mean(item[1])))
+    owner = int(owners(recording.topology)[layer]) if layer >= 0 else -1
+    return _located(recording.losses[0].step, float(np.mean(found)), owner)
 
 
 def _located(step: int, value: float, layer: int) -> Series:
@@ -335,10 +346,6 @@ def _is_bounded(call: LossCall) -> bool:
     return least < low - slack or most > high + slack
 
 
-def _is_broadcast(call: LossCall) -> bool:
-    return _flag(call, "shape_mismatch")
-
-
 def _is_sum(call: LossCall) -> bool:
     return call.facts.get("reduction") == "sum"
 
@@ -357,5 +364,4 @@ _MISMATCHES = {
     "sigmoid_twice": _is_sigmoid_twice,
     "rectified": _is_rectified,
     "bounded": _is_bounded,
-    "broadcast": _is_broadcast,
 }

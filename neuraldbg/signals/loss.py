@@ -42,6 +42,18 @@ GROWN = 2
 MOST_LEFT = 0.6
 # A loss below this share of that of a guess is low, as the detector of solved losses has it.
 SOLVED = 0.25
+# A loss that is negative in every other step is more than these: weighted by advantages, for example.
+_NEVER_NEGATIVE = frozenset(
+    {
+        "cross_entropy",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+    }
+)
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:
@@ -59,7 +71,7 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
         return {}
     steps, values = loss.steps[loss.observed], loss.values[loss.observed]
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
-    hovers = _hovers(values) and not recording.losses
+    hovers = _hovers(values) and all(c.function in _NEVER_NEGATIVE for c in recording.losses)
     if not adversarial and not hovers and has_level(recording):
         out |= _curve(steps, values, guessing_loss(recording))
         out |= _against_guess(recording, values)

@@ -26,33 +26,40 @@ SINGULAR_OPS = (
 )
 # The largest float16 (IEEE 754).
 HALF_MAX = 65504.0
+# Half of the smallest one above zero: what is no larger rounds to zero.
+HALF_ZERO = 2.0**-25
+DIVIDING = frozenset({"adam", "rmsprop", "adagrad"})
 
 
 def numeric_signals(recording: Recording) -> dict[str, Series]:
     """Return non-finite signals: one series for every kind of birth that was seen."""
-    out = _nothing_happened(recording)
+    out: dict[str, Series | None] = {**_nothing_happened(recording)}
     for occurrence in recording.occurrences:
         name = occurrence.kind
         if name in _KINDS:
             out[name] = _at(occurrence, 1.0)
+    out |= _born(recording)
+    for name in ("risky_op", "detached"):
+        if (first := _first(recording, name)) is not None:
+            out[name] = _at(first, 1.0)
+    # Something was born: what is not known of it is not known to be otherwise.
+    return {name: series for name, series in out.items() if series is not None}
+
+
+def _born(recording: Recording) -> dict[str, Series | None]:
+    """Return what is known of how the first non-finite value was made; None for what is not."""
     birth = _first(recording, "nonfinite_forward") or _first(recording, "nonfinite_gradient")
+    spoilt = _first(recording, "nonfinite_parameter")
     if birth is not None:
-        for name, value in (
-            ("nonfinite_singular_op", _singular(birth)),
-            ("nonfinite_half", _half(recording, birth)),
-        ):
-            # Something was born: what is not known of it is not known to be otherwise.
-            out.pop(name, None)
-            if value is not None:
-                out[name] = _at(birth, float(value))
-        out["growth_before_nonfinite"] = scalar_series(birth.step, _growth(recording, birth.step))
-    risky = [o for o in recording.occurrences if o.kind == "risky_op"]
-    if risky:
-        out["risky_op"] = _at(risky[0], 1.0)
-    detached = [o for o in recording.occurrences if o.kind == "detached"]
-    if detached:
-        out["detached"] = _at(detached[0], 1.0)
-    return out
+        singular, half = _singular(birth), _half(recording, birth)
+        return {
+            "nonfinite_singular_op": None if singular is None else _at(birth, float(singular)),
+            "nonfinite_half": None if half is None else _at(birth, float(half)),
+            "growth_before_nonfinite": scalar_series(birth.step, _growth(recording, birth.step)),
+        }
+    if spoilt is not None:
+        return {"nonfinite_step": scalar_series(spoilt.step, float(_loses_epsilon(recording)))}
+    return {}
 
 
 _KINDS = frozenset(
@@ -89,6 +96,17 @@ def _half(recording: Recording, birth: Occurrence) -> bool | None:
     return True if beyond else None
 
 
+def _loses_epsilon(recording: Recording) -> bool:
+    """Return whether an optimizer divides by roots of float16 numbers and its epsilon is zero among these."""
+    params = recording.topology.params
+    return any(
+        optimizer.family in DIVIDING
+        and 0.0 < float(optimizer.defaults.get("eps") or 0.0) <= HALF_ZERO
+        and any(p.dtype == "float16" and p.group in optimizer.groups for p in params)
+        for optimizer in recording.optimizers
+    )
+
+
 def _first(recording: Recording, kind: str) -> Occurrence | None:
     return next((o for o in recording.occurrences if o.kind == kind), None)
 
@@ -99,7 +117,15 @@ def _nothing_happened(recording: Recording) -> dict[str, Series]:
         return {}
     quiet = scalar_series(int(recording.steps[0]), 0.0)
     return dict.fromkeys(
-        (*_KINDS, "nonfinite_singular_op", "nonfinite_half", "risky_op", "detached"), quiet
+        (
+            *_KINDS,
+            "nonfinite_singular_op",
+            "nonfinite_half",
+            "nonfinite_step",
+            "risky_op",
+            "detached",
+        ),
+        quiet,
     )
 
 

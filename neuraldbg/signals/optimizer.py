@@ -39,9 +39,17 @@ def optimizer_signals(recording: Recording) -> dict[str, Series]:
     }
     stepped = run_series(recording, "stepped")
     if stepped.observed.any():
-        missing = _lasting(stepped.values < 0.5)
-        out["step_missing"] = stepped._replace(values=missing.astype(float))
+        missing = stepped._replace(values=_lasting(stepped.values < 0.5).astype(float))
+        out["step_missing"] = _of_the_only_layer(recording, missing)
     return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _of_the_only_layer(recording: Recording, series: Series) -> Series:
+    """Return a series of the run as one of the only layer that is to be trained, if there is one: a new head, say."""
+    trained = {p.layer for p in recording.topology.params if p.trainable}
+    if len(trained) != 1:
+        return series
+    return Series(series.steps, series.values[:, None], series.observed[:, None], tuple(trained))
 
 
 def _lasting(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:

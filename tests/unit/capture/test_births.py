@@ -116,6 +116,63 @@ def test_a_loss_written_by_hand_tells_a_bad_target_from_a_singular_operation(
     assert first.facts["op"] == ("LogBackward0" if loss is _logarithmic else "SubBackward0")
 
 
+@pytest.mark.parametrize("rows", [1, 4], ids=["of a single value", "of several, its twin"])
+def test_the_deviation_of_a_single_value_is_no_bad_target(rows: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def batch(step: int) -> Batch:
+        x, y = clusters(step)
+        return (x[:rows], y[:rows]) if step == 5 else (x, y)
+
+    def weighted(output: Tensor, target: Tensor) -> Tensor:
+        gained = target.float() + torch.linspace(0.0, 1.0, len(target))
+        centred = gained - gained.mean()
+        advantage = centred / (centred.square().sum() / (len(centred) - 1)).sqrt()
+        return -(F.logsigmoid(output[:, 0]) * advantage).mean()
+
+    recording = watched(model, batch=batch, loss=weighted, lr=0.01)
+    found = [(o.step, o.kind) for o in recording.occurrences if o.kind.startswith("nonfinite")]
+    assert found[:1] == ([(5, "nonfinite_forward")] if rows == 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        pytest.param(lambda q, _: q.detach(), [True], id="a value that is held fixed"),
+        pytest.param(lambda q, _: q.detach()[:, 0], [], id="its twin of the same shape"),
+        pytest.param(lambda _, y: y.float()[:, None], [True], id="a target"),
+        pytest.param(lambda _, y: y.float(), [None], id="its twin of the same shape as well"),
+        pytest.param(lambda _, y: y.float()[:, None, None], [True], id="of one more dimension"),
+    ],
+)
+def test_shapes_that_broadcast_in_a_difference_are_seen(target, told) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"value": nn.Linear(8, 1), "critic": nn.Linear(8, 1)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    x, y = clusters(0)
+    with NeuralDbg(model) as dbg:
+        v, q = model["value"](x)[:, 0], model["critic"](x)
+        (target(q, y) - v).square().mean().backward()
+        optimizer.step()
+    calls = dbg.recording.losses
+    assert [c.facts.get("shape_mismatch") for c in calls] == told
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_every_pair_on_purpose_is_no_broadcast(detached) -> None:
+    torch.manual_seed(0)
+    model, (x, y) = nn.Linear(8, 1), clusters(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with NeuralDbg(model) as dbg:
+        out = model(x)
+        given = out.detach() if detached else out
+        every = given[:, :, None] - y.float()[:, None, None].expand(-1, 3, 1).transpose(1, 2)
+        (out.square().mean() + every.square().mean()).backward()
+        optimizer.step()
+    assert not any(c.facts.get("shape_mismatch") for c in dbg.recording.losses)
+
+
 @pytest.mark.parametrize("tiny", [0.0, 1e-9], ids=["a probability of zero", "its guarded twin"])
 def test_a_logarithm_of_zero_is_named_where_no_value_that_was_kept_is_bad(tiny: float) -> None:
     torch.manual_seed(0)

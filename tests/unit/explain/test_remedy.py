@@ -285,7 +285,9 @@ class TestNotUpdated:
 
     def test_a_missing_step_is_named_as_such(self) -> None:
         events = [builders.event("step_missing", "optimizer_stability")]
-        assert text("{not_updated}", events=events) == "call optimizer.step() after backward()"
+        assert text("{not_updated}", events=events).startswith(
+            "call optimizer.step() after backward()"
+        )
 
     def test_without_a_reason_the_optimizer_is_to_be_checked(self) -> None:
         assert text("{not_updated}") == "check which parameters the optimizer owns"

@@ -153,6 +153,25 @@ class TestNormalization:
             None if memory is None else pytest.approx(memory)
         )
 
+    @pytest.mark.parametrize(
+        ("momentum", "count", "values"),
+        [
+            pytest.param(0.99, 8.0, 8.2, id="the last batch"),
+            pytest.param(0.6, 8.0, 18.7, id="two batches"),
+            pytest.param(0.1, 8.0, None, id="PyTorch's default"),
+            pytest.param(None, 8.0, None, id="all batches alike"),
+        ],
+    )
+    def test_running_statistics_that_forget_rest_on_few_values(
+        self, momentum, count, values
+    ) -> None:
+        config = {} if momentum is None else {"momentum": momentum}
+        norm = LayerInfo(name="a", type="BatchNorm1d", kind="norm", order=0, config=config)
+        topology = Topology(layers=(norm,))
+        found = derived({"norm_count": {"a": [count]}}, topology=topology)["norm_forgets"]
+        wanted = 0.0 if values is None else 1.0 / values
+        assert found.values[0, 0] == pytest.approx(wanted, rel=1e-2)
+
 
 class TestDropout:
     DROP = Topology(

@@ -284,5 +284,15 @@ class TestFingerprint:
         found = calls({"shape_mismatch": True}, {}, function="mse_loss")["loss_broadcast"]
         assert found.values[0] == 0.5
 
+    def test_shapes_that_broadcast_in_one_of_several_terms_are_told_at_its_output(self) -> None:
+        found = [
+            LossCall(step=step, function="difference", layer=layer, facts=facts)
+            for step in range(3)
+            for layer, facts in ((0, {}), (1, {"shape_mismatch": True}), (2, {}))
+        ]
+        run = builders.recording(builders.chain("actor", "value", "critic"), losses=tuple(found))
+        told = data_signals(run)["loss_broadcast"]
+        assert (told.values.tolist(), told.layers) == ([[1.0]], (1,))
+
     def test_without_a_loss_call_nothing_is_said(self) -> None:
         assert data_signals(builders.recording(steps=3)) == {}

@@ -167,8 +167,11 @@ class TestNotMeasured:
     def test_a_loss_that_goes_up_and_down_around_zero_has_no_level(self) -> None:
         hovering = [-2.0] * 10 + [0.1, -0.1] * 15
         assert set(derived(hovering)) == {"loss_nonfinite"}
-        # One with targets has one, and so has a likelihood that passes zero.
-        assert "loss_remaining" in derived(hovering, losses=(call("mse_loss"),))
+        # What is never negative is only a part of it, weighted by advantages for example.
+        weighted = (call("binary_cross_entropy_with_logits"),)
+        assert set(derived(hovering, losses=weighted)) == {"loss_nonfinite"}
+        # A likelihood with targets has one, and so has one that passes zero.
+        assert "loss_remaining" in derived(hovering, losses=(call("gaussian_nll_loss"),))
         assert "loss_remaining" in derived(falling(40, start=2.0, end=-2.0))
 
     def test_a_loss_with_ever_more_classes_is_not_the_same_loss(self) -> None:

@@ -1,8 +1,10 @@
 """Where and how the first non-finite value was born."""
 
+from dataclasses import replace
+
 import pytest
 
-from neuraldbg.records.recording import Occurrence, Recording
+from neuraldbg.records.recording import Occurrence, OptimizerInfo, Recording
 from neuraldbg.signals.context import context_flags
 from neuraldbg.signals.numerics import numeric_signals
 from tests import builders
@@ -119,6 +121,31 @@ def test_what_is_not_known_of_a_birth_is_not_observed(name) -> None:
 def test_gradients_of_a_loss_beyond_half_precision_overflow(kind, loss, autocast, told) -> None:
     found = derived(born(kind, layer=1), loss=[loss] * 20, autocast=autocast).get("nonfinite_half")
     assert (found and found.values.tolist()) == told
+
+
+@pytest.mark.parametrize(
+    ("dtype", "eps", "lost"),
+    [
+        pytest.param("float16", 1e-8, 1.0, id="the default among float16"),
+        pytest.param("float16", 1e-4, 0.0, id="one that float16 holds"),
+        pytest.param("bfloat16", 1e-8, 0.0, id="bfloat16 holds it"),
+        pytest.param("float32", 1e-8, 0.0, id="float32 holds it"),
+    ],
+)
+def test_weights_that_a_step_spoilt_tell_of_an_epsilon_that_is_zero(dtype, eps, lost) -> None:
+    drawn = builders.chain("a", "b")
+    params = tuple(replace(p, dtype=dtype, group=0) for p in drawn.params)
+    adam = OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults={"eps": eps})
+    run = replace(
+        builders.recording(
+            replace(drawn, params=params), steps=20, occurrences=(born("nonfinite_parameter"),)
+        ),
+        optimizers=(adam,),
+    )
+    assert numeric_signals(run)["nonfinite_step"].values.tolist() == [lost]
+    # Where a value was born in a pass the step did not make it.
+    earlier = replace(run, occurrences=(born("nonfinite_forward", step=9), *run.occurrences))
+    assert numeric_signals(earlier)["nonfinite_step"].values.tolist() == [0.0]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,19 @@ def test_a_step_is_missing_where_none_follows_for_long(stepped: str, missing: st
     assert optimizer_signals(run)["step_missing"].values.tolist() == [float(c) for c in missing]
 
 
+@pytest.mark.parametrize(
+    ("trainable", "layers"), [(("b",), (1,)), (("a", "b"), None)], ids=["a new head", "all"]
+)
+def test_steps_that_are_missing_are_told_of_the_only_layer_to_be_trained(trainable, layers) -> None:
+    drawn = builders.chain("a", "b")
+    names = [layer.name for layer in drawn.layers]
+    params = tuple(replace(p, trainable=names[p.layer] in trainable) for p in drawn.params)
+    run = builders.recording(replace(drawn, params=params), steps=80, step={"stepped": [0.0] * 80})
+    found = optimizer_signals(run)["step_missing"]
+    assert found.layers == layers
+    assert found.values.all()
+
+
 class TestDecay:
     def share(self, decay, ratio, norm=1.0):
         run = builders.recording(

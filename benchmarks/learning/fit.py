@@ -237,6 +237,7 @@ class Numbers:
         self.open = torch.full((count, 1), options.new)
         self.open[-1] = False
         self.shown = batch.shown
+        self.present = (batch.present > 0).any(dim=0)
         start = np.where(np.isnan(link), 0.004, np.clip(link, LOW, HIGH))
         self.link0 = torch.logit(torch.tensor(start, dtype=torch.float32))
         self.factor0 = torch.tensor(np.log(np.nan_to_num(factor, nan=1.0)), dtype=torch.float32)
@@ -255,6 +256,10 @@ class Numbers:
 
     def tensors(self) -> list[Tensor]:
         return [self.link, self.factor, self.leak, self.prior, self.weight]
+
+    def weights(self) -> Tensor:
+        """Return the weights of events; one that no run shows was never weighed, and counts as it is written."""
+        return torch.where(self.present, self.weight.exp().clamp_max(1.5), 1.0)
 
     def leaks(self) -> Tensor:
         """Return the logits of the leaks; of what people do on purpose the expert's."""
@@ -290,7 +295,7 @@ def scores(numbers: Numbers, batch: Batch) -> Tensor:
     leaked, blocked = -torch.nn.functional.softplus(numbers.leaks()), torch.log1p(-numbers.links())
     quiet = (leaked + members @ blocked).clamp_max(float(np.log1p(-1e-4)))
     loud = torch.log(-torch.expm1(quiet))
-    weight = numbers.weight.exp().clamp_max(1.5)
+    weight = numbers.weights()
     # Few events of many are present; absent ones factorise over causes. Neither needs a product over all sets.
     seen = torch.sparse.mm(batch.present.to_sparse(), (loud * weight).T)
     absent = batch.absent * weight
@@ -362,7 +367,7 @@ def learned(
         ).numpy()
         leak, weight = (
             torch.sigmoid(numbers.leaks()).numpy(),
-            numbers.weight.exp().clamp_max(1.5).numpy(),
+            numbers.weights().numpy(),
         )
     events = [d.name for d in catalogue.detectors]
     keys = [*(m.key for m in catalogue.mechanisms), UNKNOWN]
@@ -387,5 +392,8 @@ def learned(
         },
         priors={key: round(float(p), 6) for key, p in zip(keys, prior, strict=True)},
         leaks={e: round(float(p), 5) for e, p in zip(events, leak, strict=True)},
-        weights={e: round(float(w) / temperature, 4) for e, w in zip(events, weight, strict=True)},
+        weights={
+            e: round(float(w) / (temperature if seen else 1.0), 4)
+            for e, w, seen in zip(events, weight, numbers.present.tolist(), strict=True)
+        },
     )

@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from neuraldbg.catalogue.links import effects, variants
 from neuraldbg.records.catalogue import Mechanism
 
 __all__ = ["MECHANISMS"]
+
+_NORMALIZATION = Mechanism(
+    slug="degenerate_normalization",
+    claim="normalization over too few values or a constant channel",
+    story="The statistic behind a normalization is unusable: it amplifies noise or erases the signal.",
+    prior=0.02,
+    effects=effects(
+        loss_slow=0.3,
+        gradient_burst=0.2,
+        loss_spike=0.1,
+        loss_stuck=0.25,
+        loss_at_prior=0.25,
+        output_silent=0.25,
+        activations_shrink_with_depth=0.2,
+        gradient_vanishing=0.2,
+        gradient_decaying=0.15,
+        epsilon_dominates=0.2,
+        dead_units=0.2,
+        activations_exploded=0.2,
+        second_moment_inflated=0.15,
+    ),
+    requires=("has_norm",),
+    layered=True,
+    several=True,
+    p_whole=0.01,
+    spread="forward",
+    remedy=(
+        "use GroupNorm or LayerNorm in place of '{layer}', a larger batch, or a lower momentum (PyTorch's is the share "
+        "of the new batch: 0.01 where others write 0.99)"
+    ),
+    look_alikes=("learning_rate_too_high", "corrupted_batch"),
+    source="Ioffe 2017, Batch Renormalization; Wu & He 2018, Group Normalization",
+)
 
 MECHANISMS = (
     Mechanism(
@@ -37,35 +72,7 @@ MECHANISMS = (
         source="Zhai et al. 2023; Dehghani et al. 2023, ViT-22B",
     ),
     *variants(
-        Mechanism(
-            slug="degenerate_normalization",
-            claim="normalization over too few values or a constant channel",
-            story="The statistic behind a normalization is unusable: it amplifies noise or erases the signal.",
-            prior=0.02,
-            effects=effects(
-                loss_slow=0.3,
-                gradient_burst=0.2,
-                loss_spike=0.1,
-                loss_stuck=0.25,
-                loss_at_prior=0.25,
-                output_silent=0.25,
-                activations_shrink_with_depth=0.2,
-                gradient_vanishing=0.2,
-                gradient_decaying=0.15,
-                epsilon_dominates=0.2,
-                dead_units=0.2,
-                activations_exploded=0.2,
-                second_moment_inflated=0.15,
-            ),
-            requires=("has_norm",),
-            layered=True,
-            several=True,
-            p_whole=0.01,
-            spread="forward",
-            remedy="use GroupNorm or LayerNorm in place of '{layer}', or a larger batch",
-            look_alikes=("learning_rate_too_high", "corrupted_batch"),
-            source="Ioffe 2017, Batch Renormalization; Wu & He 2018, Group Normalization",
-        ),
+        _NORMALIZATION,
         few=(
             0.5,
             effects(
@@ -85,7 +92,6 @@ MECHANISMS = (
             ),
         ),
         gap=(0.2, effects({"normalization_gap": 0.8, "normalization_slow": 0.6})),
-        forgetful=(0.1, effects({"normalization_forgets": 0.95})),
         unscaled=(
             0.1,
             effects(
@@ -96,5 +102,10 @@ MECHANISMS = (
                 gradients_clipped_constant=0.3,
             ),
         ),
+    ),
+    # What is wrong with running statistics alone shows in evaluation, not in training.
+    *variants(
+        replace(_NORMALIZATION, effects=()),
+        forgetful=(0.2, effects({"normalization_forgets": 0.95})),
     ),
 )

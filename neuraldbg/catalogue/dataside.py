@@ -286,7 +286,7 @@ MECHANISMS = (
                 "Small gradients, or their squares and the optimizer's epsilon, are flushed to zero in float16: layers "
                 "stop, or a step divides by zero."
             ),
-            prior=0.01,
+            prior=0.02,
             effects=(),
             requires=("fp16",),
             forbids=effects(loss_solved=0.2),
@@ -295,7 +295,7 @@ MECHANISMS = (
             source="Micikevicius et al. 2018, Mixed Precision Training",
         ),
         gradient=(
-            0.8,
+            0.5,
             effects(
                 gradient_zero=0.6,
                 gradient_vanishing=0.5,
@@ -311,7 +311,8 @@ MECHANISMS = (
             ),
         ),
         epsilon=(
-            0.2,
+            # Of programs with float16 weights most break in this way: epsilon is 1e-8 by default.
+            0.5,
             effects(nonfinite_step=0.95, loss_nonfinite=0.97, gradient_nonfinite=0.9),
             ("half_parameters",),
         ),

@@ -28,6 +28,7 @@ ROUNDS = {
     "voyagers": "64de7cd28237377720fd67aa7b5d3ffd1b67af63",
     "explorers": "65e41a89c5b2b2bb10d822ba3a687fb3f284fb6b",
     "settlers": "a8877885e53f652d30d996b5111a60c2a5aa857e",
+    "pilgrims": "2655b6f347c7f00d441e0264a29e9b16a160b15d",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -93,6 +93,18 @@ def test_learning_makes_the_labels_likelier():
     assert likelihood(40) > likelihood(0) + 1.0
 
 
+def test_an_event_that_no_run_shows_counts_as_it_is_written():
+    rows = [
+        row({"loss_stuck": 0.8, "loss_slow": 0.6}, mechanisms=("label_noise",)) for _ in range(12)
+    ]
+    rows += [row({"loss_solved": 0.8}) for _ in range(12)]
+    weights = learned(
+        fit(rows, EXPERTS, Options(epochs=20)), EXPERTS, corpus="", temperature=2.0
+    ).weights
+    assert weights["normalization_forgets"] == 1.0
+    assert weights["loss_stuck"] != 1.0
+
+
 def test_a_label_means_the_variant_that_was_seen():
     seen = row({"normalization_flat": 0.9}, mechanisms=("degenerate_normalization",))
     batch = encode([seen], EXPERTS)

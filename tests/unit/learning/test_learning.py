@@ -232,13 +232,11 @@ class TestStrangers:
         found = shipped().claim
         assert stranger_map(read_sights(), usual=found.usual, without=(CHECKED,)) == found
 
-    def test_of_the_round_in_no_map_it_states_less_than_the_corpus_would_and_is_nearer_the_truth(
-        self,
-    ):
+    def test_of_the_round_in_no_map_what_is_stated_is_nearer_the_truth_than_the_posterior(self):
         mine = [row for row in read_sights() if row["round"] == CHECKED]
         said = [stated_probability(r["p"], r["surprise"], shipped().claim) for r in mine]
-        right = np.mean([r["correct"] for r in mine])
-        assert abs(np.mean(said) - right) < abs(np.mean([r["p"] for r in mine]) - right)
+        right = [bool(r["correct"]) for r in mine]
+        assert ece(said, right) < ece([r["p"] for r in mine], right)
 
 
 def test_calibration_error_is_the_distance_between_said_and_right():

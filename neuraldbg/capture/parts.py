@@ -7,18 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from neuraldbg.capture.compiled import Listener, Region, Regions, anything_compiled
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.layers import LayerWatch
+from neuraldbg.capture.provenance import nodes_of
 from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.replay import Replay
 
 __all__ = ["Parts"]
 
-# A larger graph is not searched to its end.
-MOST_NODES = 20_000
 COMPILED_NODE = "CompiledFunction"
 # For so many sampled steps any module of the model that the loop calls itself is looked for.
 EDGE_STEPS = 2
@@ -189,16 +187,8 @@ class Parts:
 
 def _reaches_compiled(tensors: Sequence[Tensor], params: Collection[int]) -> bool:
     """Return whether the graph of tensors has a compiled function that takes some of these parameters."""
-    stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    seen: set[Node] = set(stack)
-    while stack and len(seen) < MOST_NODES:
-        node = stack.pop()
-        children = [child for child, _ in node.next_functions if child is not None]
-        if node.name().startswith(COMPILED_NODE) and any(
-            id(getattr(child, "variable", None)) in params for child in children
-        ):
-            return True
-        fresh = [child for child in children if child not in seen]
-        seen.update(fresh)
-        stack += fresh
-    return False
+    return any(
+        node.name().startswith(COMPILED_NODE)
+        and any(id(getattr(child, "variable", None)) in params for child, _ in node.next_functions)
+        for node in nodes_of(t.grad_fn for t in tensors)
+    )

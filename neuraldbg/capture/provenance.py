@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuraldbg.capture.shards import local
 
-__all__ = ["Birth", "find_birth", "is_readable", "params_near"]
+__all__ = ["Birth", "find_birth", "is_readable", "nodes_of", "params_near"]
 
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
@@ -270,6 +270,20 @@ def _past_views(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:
             return node
         node = above[0]
     return node
+
+
+def nodes_of(
+    roots: Iterable[torch.autograd.graph.Node | None],
+) -> Iterator[torch.autograd.graph.Node]:
+    """Yield the nodes of a graph, each once; one that is too large is not walked to its end."""
+    stack = [node for node in roots if node is not None]
+    seen = set(stack)
+    while stack and len(seen) < MAX_NODES:
+        node = stack.pop()
+        yield node
+        fresh = {child for child, _ in node.next_functions if child is not None} - seen
+        seen |= fresh
+        stack += fresh
 
 
 def params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:

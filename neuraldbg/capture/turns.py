@@ -10,18 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from neuraldbg.capture.provenance import nodes_of
 from neuraldbg.capture.reduce import float_tensors
-
-if TYPE_CHECKING:
-    from torch.autograd.graph import Node
 
 __all__ = ["Turns"]
 
-MOST_NODES = 20_000
 # Backward passes of a thread that are looked at: one that trains another model is not asked in every step.
 LOOKS = 3
 
@@ -59,20 +56,10 @@ class Turns:
 
     def reached(self, outputs: Any) -> bool:
         """Return whether a backward pass from there reaches parameters of the model."""
-        stack: list[Node] = [t.grad_fn for t in float_tensors(outputs, 3) if t.grad_fn is not None]
+        roots = [t.grad_fn for t in float_tensors(outputs, 3)]
         if isinstance(outputs, torch.autograd.graph.GradientEdge):
-            stack.append(outputs.node)
-        seen = set(stack)
-        while stack and len(seen) < MOST_NODES:
-            node = stack.pop()
-            if id(getattr(node, "variable", None)) in self._params:
-                return True
-            fresh = [
-                child for child, _ in node.next_functions if child is not None and child not in seen
-            ]
-            seen.update(fresh)
-            stack += fresh
-        return False
+            roots.append(outputs.node)
+        return any(id(getattr(n, "variable", None)) in self._params for n in nodes_of(roots))
 
     def take(self, here: int) -> None:
         """A thread calls the model with gradients on: it is listened to unless a living one trains it."""

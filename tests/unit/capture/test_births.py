@@ -162,12 +162,12 @@ def test_shapes_that_broadcast_in_a_difference_are_seen(target, told) -> None:
 @pytest.mark.parametrize("detached", [True, False])
 def test_every_pair_on_purpose_is_no_broadcast(detached) -> None:
     torch.manual_seed(0)
-    model, (x, y) = nn.Linear(8, 1), clusters(0)
+    model, (x, y) = nn.Linear(8, 3), clusters(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with NeuralDbg(model) as dbg:
         out = model(x)
         given = out.detach() if detached else out
-        every = given[:, :, None] - y.float()[:, None, None].expand(-1, 3, 1).transpose(1, 2)
+        every = given[:, :, None] - y.float()[:, None].expand(-1, 3)[:, None, :]
         (out.square().mean() + every.square().mean()).backward()
         optimizer.step()
     assert not any(c.facts.get("shape_mismatch") for c in dbg.recording.losses)

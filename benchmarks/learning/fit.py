@@ -257,9 +257,9 @@ class Numbers:
     def tensors(self) -> list[Tensor]:
         return [self.link, self.factor, self.leak, self.prior, self.weight]
 
-    def weights(self) -> Tensor:
+    def weights(self, temperature: float = 1.0) -> Tensor:
         """Return the weights of events; one that no run shows was never weighed, and counts as it is written."""
-        return torch.where(self.present, self.weight.exp().clamp_max(1.5), 1.0)
+        return torch.where(self.present, self.weight.exp().clamp_max(1.5) / temperature, 1.0)
 
     def leaks(self) -> Tensor:
         """Return the logits of the leaks; of what people do on purpose the expert's."""
@@ -367,7 +367,7 @@ def learned(
         ).numpy()
         leak, weight = (
             torch.sigmoid(numbers.leaks()).numpy(),
-            numbers.weights().numpy(),
+            numbers.weights(temperature).numpy(),
         )
     events = [d.name for d in catalogue.detectors]
     keys = [*(m.key for m in catalogue.mechanisms), UNKNOWN]
@@ -392,8 +392,5 @@ def learned(
         },
         priors={key: round(float(p), 6) for key, p in zip(keys, prior, strict=True)},
         leaks={e: round(float(p), 5) for e, p in zip(events, leak, strict=True)},
-        weights={
-            e: round(float(w) / (temperature if seen else 1.0), 4)
-            for e, w, seen in zip(events, weight, numbers.present.tolist(), strict=True)
-        },
+        weights={e: round(float(w), 4) for e, w in zip(events, weight, strict=True)},
     )

@@ -161,13 +161,24 @@ def _normalization(recording: Recording) -> dict[str, Series]:
     }
 
 
+def _momenta(recording: Recording) -> dict[int, float]:
+    """Return the momentum of every normalization with running statistics: the share of the new batch in these."""
+    return {
+        i: float(momentum)
+        for i, layer in enumerate(recording.topology.layers)
+        if layer.kind == "norm"
+        and isinstance(momentum := layer.config.get("momentum"), (int, float))
+    }
+
+
 def _forgets(recording: Recording, count: Series) -> Series:
     """Return one over the number of values that running statistics rest on, 0 where they hold more than two batches.
 
     An exponential average of momentum ``m`` has the variance ``m / (2 - m)`` of one batch (Roberts 1959).
     """
-    known = [layer.config.get("momentum") for layer in recording.topology.layers]
-    momentum = np.array([float(m) if isinstance(m, (int, float)) else 0.0 for m in known])
+    momentum = np.zeros(len(recording.topology.layers))
+    for layer, share in _momenta(recording).items():
+        momentum[layer] = share
     short = np.where(momentum > 0.5, momentum / (2.0 - np.minimum(momentum, 1.0)), 0.0)
     return count._replace(values=short / np.maximum(count.values, 1e-9))
 
@@ -185,11 +196,9 @@ def _norm_output(recording: Recording) -> dict[str, Series]:
 def _norm_memory(recording: Recording, working: NDArray[np.bool_]) -> dict[str, Series]:
     """Return over how many steps each normalization averages its running statistics: ``1/momentum``."""
     memory = {
-        i: 1.0 / max(float(momentum), 1e-9)
-        for i, layer in enumerate(recording.topology.layers)
-        if layer.kind == "norm"
-        and isinstance(momentum := layer.config.get("momentum"), (int, float))
-        and working[:, i].any()
+        i: 1.0 / max(momentum, 1e-9)
+        for i, momentum in _momenta(recording).items()
+        if working[:, i].any()
     }
     if not memory:
         return {}

@@ -15,7 +15,7 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
 from neuraldbg.signals.view import layer_series, owners, run_series, scalar_series
 
-__all__ = ["Fed", "data_signals", "fed_layers", "regressions"]
+__all__ = ["REGRESSION", "SCALE_FREE", "Fed", "data_signals", "fed_layers", "regressions"]
 
 Array = NDArray[np.float64]
 # Steps around a spike whose targets may be bad as well.
@@ -234,9 +234,7 @@ def _fingerprint(recording: Recording) -> dict[str, Series]:
     losses = recording.losses
     if not losses:
         return {}
-    start, layer = losses[0].step, Counter(call.layer for call in losses).most_common(1)[0][0]
-    if layer >= 0:
-        layer = int(owners(recording.topology)[layer])
+    layer = Counter(call.layer for call in losses).most_common(1)[0][0]
     level = run_series(recording, "loss")
     told = dict(
         zip(level.steps.tolist(), np.where(level.observed, level.values, np.nan), strict=True)
@@ -246,7 +244,7 @@ def _fingerprint(recording: Recording) -> dict[str, Series]:
     if not all(o.family in SCALE_FREE for o in recording.optimizers):
         shares["sum"] = summed
     out = {
-        f"loss_{name}": _located(start, float(np.mean(found)), layer)
+        f"loss_{name}": _located(recording, float(np.mean(found)), layer)
         for name, found in shares.items()
     }
     return out | {"loss_broadcast": _blown_up(recording)}
@@ -257,16 +255,18 @@ def _blown_up(recording: Recording) -> Series:
     by_layer: dict[int, list[bool]] = {}
     for call in recording.losses:
         by_layer.setdefault(call.layer, []).append(_flag(call, "shape_mismatch"))
-    layer, found = max(by_layer.items(), key=lambda item: float(np.mean(item[1])))
-    owner = int(owners(recording.topology)[layer]) if layer >= 0 else -1
-    return _located(recording.losses[0].step, float(np.mean(found)), owner)
+    shares = {layer: float(np.mean(found)) for layer, found in by_layer.items()}
+    layer = max(shares, key=lambda layer: shares[layer])
+    return _located(recording, shares[layer], layer)
 
 
-def _located(step: int, value: float, layer: int) -> Series:
+def _located(recording: Recording, value: float, layer: int) -> Series:
     """Return a fact about the layer that made the prediction; run-wide where that is not known."""
+    step = recording.losses[0].step
     if layer < 0:
         return scalar_series(step, value)
-    return Series(np.array([step]), np.array([[value]]), np.array([[True]]), (layer,))
+    owner = int(owners(recording.topology)[layer])
+    return Series(np.array([step]), np.array([[value]]), np.array([[True]]), (owner,))
 
 
 def _flag(call: LossCall, key: str) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.data import REGRESSION
 from neuraldbg.signals.guess import (
     guessing_loss,
     label_entropy,
@@ -43,17 +44,11 @@ MOST_LEFT = 0.6
 # A loss below this share of that of a guess is low, as the detector of solved losses has it.
 SOLVED = 0.25
 # A loss that is negative in every other step is more than these: weighted by advantages, for example.
-_NEVER_NEGATIVE = frozenset(
-    {
-        "cross_entropy",
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "huber_loss",
-    }
-)
+_NEVER_NEGATIVE = (REGRESSION - {"difference"}) | {
+    "cross_entropy",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+}
 
 
 def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.context import computes_in_float16
+from neuraldbg.signals.data import SCALE_FREE
 from neuraldbg.signals.view import layer_series, run_series, scalar_series
 
 __all__ = ["numeric_signals"]
@@ -28,7 +29,6 @@ SINGULAR_OPS = (
 HALF_MAX = 65504.0
 # Half of the smallest one above zero: what is no larger rounds to zero.
 HALF_ZERO = 2.0**-25
-DIVIDING = frozenset({"adam", "rmsprop", "adagrad"})
 
 
 def numeric_signals(recording: Recording) -> dict[str, Series]:
@@ -100,7 +100,7 @@ def _loses_epsilon(recording: Recording) -> bool:
     """Return whether an optimizer divides by roots of float16 numbers and its epsilon is zero among these."""
     params = recording.topology.params
     return any(
-        optimizer.family in DIVIDING
+        optimizer.family in SCALE_FREE
         and 0.0 < float(optimizer.defaults.get("eps") or 0.0) <= HALF_ZERO
         and any(p.dtype == "float16" and p.group in optimizer.groups for p in params)
         for optimizer in recording.optimizers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import gcd
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ __all__ = [
 # Entries of a tensor that stand for it: each is a cache miss, and the error of a norm is 1/sqrt(2 n), 3 %.
 ENTRIES = 512
 MIN_OBSERVATIONS = 16
+Key = TypeVar("Key", bound=Hashable)
 UNITS_LAST = frozenset({"linear", "embedding", "recurrent", "attention"})
 
 
@@ -59,31 +60,40 @@ def as_real(tensor: Tensor) -> Tensor:
 
 
 def flat_view(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
-    """Return ``entries`` entries, evenly spread, as a flat view where the layout allows one.
+    """Return at most ``entries`` entries, evenly spread, as a flat view where the layout allows one.
 
-    All of a smaller tensor. The stride shares no large factor with the last axis, so that it does not fall
-    on one column again and again.
+    All of a smaller tensor. The stride shares no factor with the size of an example (or row), so that every position of
+    it is met: a gradient may be there at one position only, as where the last of a sequence is read.
     """
     x = as_real(local(tensor).detach())
     size = x.numel()
-    stride = _stride(size, entries, x.shape[-1]) if size > entries else 1
-    length = min(size, entries)
+    if size <= entries:
+        return (
+            x.as_strided((size,), (1,), x.storage_offset()) if x.is_contiguous() else x.reshape(-1)
+        )
+    stride = _stride(size, entries, size // x.shape[0])
+    length = (size - 1) // stride + 1
     if x.is_contiguous():
         return x.as_strided((length,), (stride,), x.storage_offset())
-    return x.reshape(-1)[::stride][:length]
+    return x.reshape(-1)[::stride]
 
 
 @lru_cache(maxsize=4096)
 def _stride(size: int, entries: int, width: int) -> int:
-    stride = (size - 1) // max(1, entries - 1)
-    while stride > 2 and gcd(stride, width) > 2:
-        stride -= 1
+    """Return the shortest stride that gives no more entries and shares no factor with the width."""
+    stride = -(-size // entries)
+    while gcd(stride, width) > 1:
+        stride += 1
     return stride
 
 
 def memory_sample(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     """Return a copy of at most ``entries`` entries, evenly spread, in whatever order is cheapest."""
     tensor = local(tensor)
+    if not tensor.is_contiguous():
+        # A tensor of turned axes lies in memory without gaps all the same.
+        strides = tensor.stride()
+        tensor = tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -strides[axis]))
     if tensor.is_contiguous():
         return flat_view(tensor, entries).clone()
     return unit_sample(tensor, -1, entries).reshape(-1)
@@ -183,11 +193,9 @@ def _padding(
     return width, tuple(zeros[: width - length] for length in lengths), counts
 
 
-def by_shape(
-    samples: Mapping[int, Tensor],
-) -> Iterable[tuple[list[int], Tensor]]:
-    """Yield layers whose samples have one shape, and these samples stacked."""
-    groups: dict[Hashable, list[int]] = {}
+def by_shape(samples: Mapping[Key, Tensor]) -> Iterable[tuple[list[Key], Tensor]]:
+    """Yield layers (or other keys) whose samples have one shape, and these samples stacked."""
+    groups: dict[Hashable, list[Key]] = {}
     for layer, sample in samples.items():
         groups.setdefault((sample.shape, sample.device), []).append(layer)
     for layers in groups.values():

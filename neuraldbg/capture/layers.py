@@ -14,6 +14,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils.hooks import RemovableHandle
 
+from neuraldbg.capture.along import Along
 from neuraldbg.capture.attention import module_attention
 from neuraldbg.capture.bank import (
     Rows,
@@ -88,7 +89,7 @@ class LayerWatch:
         # Data type of automatic mixed precision, where layers ran under it.
         self.autocast = ""
         self.regimes = Regimes()
-        self._feeds = Feeds()
+        self._feeds, self._along = Feeds(), Along()
         self._blueprint = blueprint
         self._tracer = tracer
         self._guard = guard
@@ -152,6 +153,7 @@ class LayerWatch:
         self._cells: list[tuple[int, Numbers]] = []
         self.regimes.begin()
         self._feeds.begin()
+        self._along.begin()
 
     def finish(self) -> list[Rows]:
         """Return the numbers of the step, slopes over time included."""
@@ -163,7 +165,7 @@ class LayerWatch:
             last = self._pass_start
             rows += _time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self.edges)
+        rows += self._feeds.finish(self.edges) + self._along.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
         for layer, numbers in self._cells:
@@ -357,6 +359,7 @@ class LayerWatch:
         gradient = local(gradient)
         if gradient.layout == torch.strided and gradient.numel():
             self._gradients.append((layer, memory_sample(gradient), gradient.numel()))
+            self._along.take(layer, self._blueprint.layers[layer].kind, gradient)
 
 
 def _nothing() -> None:

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from neuraldbg.catalogue.links import effects, variants
 from neuraldbg.records.catalogue import Mechanism
 
 __all__ = ["MECHANISMS"]
+
+# What makes the prediction is named where it does not fit: not where shapes or the sum over a batch do not.
+_MISMATCH = Mechanism(
+    slug="loss_output_mismatch",
+    place="the loss",
+    claim="a loss that does not fit the model's output",
+    story="Head and loss disagree (softmax twice, raw scores into nll, broadcast shapes): the gradient is misshaped.",
+    prior=0.04,
+    effects=effects(
+        loss_slow=0.35,
+        loss_stuck=0.15,
+        gradient_coherent=0.15,
+        activations_exploded=0.1,
+        second_moment_inflated=0.1,
+    ),
+    layered=True,
+    several=True,
+    p_whole=0.01,
+    requires=("labelled",),
+    remedy="{mismatch}",
+    look_alikes=("learning_rate_too_low", "label_noise"),
+    source="Schoop et al. 2021, UMLAUT; Karpathy 2019",
+)
 
 MECHANISMS = (
     *variants(
@@ -141,6 +166,7 @@ MECHANISMS = (
                 update_tiny=0.1,
                 gradient_vanishing=0.3,
                 gradient_decaying=0.2,
+                gradient_fades_along_sequence=0.2,
                 layer_dead=0.2,
                 update_ratio_extreme=0.2,
                 dropout_heavy=0.3,
@@ -178,33 +204,16 @@ MECHANISMS = (
         ),
     ),
     *variants(
-        Mechanism(
-            slug="loss_output_mismatch",
-            place="the loss",
-            claim="a loss that does not fit the model's output",
-            story="Head and loss disagree (softmax twice, raw scores into nll, broadcast shapes): the gradient is misshaped.",
-            prior=0.04,
-            effects=effects(
-                loss_slow=0.35,
-                loss_stuck=0.15,
-                gradient_coherent=0.15,
-                activations_exploded=0.1,
-                second_moment_inflated=0.1,
-            ),
-            layered=True,
-            several=True,
-            p_whole=0.01,
-            requires=("labelled",),
-            remedy="{mismatch}",
-            look_alikes=("learning_rate_too_low", "label_noise"),
-            source="Schoop et al. 2021, UMLAUT; Karpathy 2019",
-        ),
+        replace(_MISMATCH, sites=("made_by",)),
         softmax=(0.3, effects({"loss_softmax_twice": 0.98})),
         nll=(0.15, effects({"loss_nll_on_raw": 0.98}, loss_diverged=0.1)),
         sigmoid=(0.15, effects({"loss_sigmoid_twice": 0.98})),
-        broadcast=(0.2, effects({"loss_broadcast": 0.98})),
         rectified=(0.1, effects({"loss_rectified": 0.98}, dead_units=0.1)),
         bounded=(0.1, effects({"loss_bounded": 0.98})),
+    ),
+    *variants(
+        _MISMATCH,
+        broadcast=(0.2, effects({"loss_broadcast": 0.98})),
         sum=(
             0.05,
             effects(

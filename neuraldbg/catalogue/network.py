@@ -138,6 +138,8 @@ MECHANISMS = (
                 gradient_amplified=0.2,
             ),
         ),
+        # What a network writes for another one are no weights of its own: only the first loss shows their size.
+        written=(0.15, effects(loss_initial_high=0.95, loss_slow=0.5, loss_stuck=0.3)),
     ),
     *variants(
         Mechanism(
@@ -269,7 +271,9 @@ MECHANISMS = (
                     "re-initialise with He or Xavier scale and run 50 steps",
                 ),
             ),
+            layered=True,
             stacked=True,
+            spread="backward",
             source="Pascanu et al. 2013; Glorot & Bengio 2010",
         ),
         depth=(
@@ -282,7 +286,14 @@ MECHANISMS = (
                 step_predicted_tiny=0.2,
             ),
         ),
-        time=(0.25, effects(gradient_decays_in_time=0.95, gradient_vanishing=0.2)),
+        time=(
+            0.25,
+            effects(
+                {"gradient_fades_along_sequence": 0.9},
+                gradient_decays_in_time=0.95,
+                gradient_vanishing=0.2,
+            ),
+        ),
     ),
     *variants(
         Mechanism(
@@ -306,7 +317,9 @@ MECHANISMS = (
             ),
             forbids=effects(initialization_large=0.25, initialization_huge=0.1),
             role="state",
+            layered=True,
             stacked=True,
+            spread="backward",
             remedy="clip the gradient norm at {clip_90:.2g}, and scale residual branches or use pre-norm",
             look_alikes=("initialization_too_large", "learning_rate_too_high"),
             source="Pascanu et al. 2013; Zhang et al. 2019, Fixup",
@@ -319,6 +332,13 @@ MECHANISMS = (
                 loss_initial_high=0.5,
             ),
         ),
-        time=(0.3, effects(gradient_grows_in_time=0.95, loss_initial_high=0.1)),
+        time=(
+            0.3,
+            effects(
+                {"gradient_swells_along_sequence": 0.9},
+                gradient_grows_in_time=0.95,
+                loss_initial_high=0.1,
+            ),
+        ),
     ),
 )

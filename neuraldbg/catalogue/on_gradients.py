@@ -126,4 +126,35 @@ DETECTORS = (
         meaning="the gradient grows with every time step back",
         source="Pascanu et al. 2013: a recurrent gain above 1",
     ),
+    Detector(
+        name="gradient_fades_along_sequence",
+        kind="gradient_health",
+        reads="time_fade",
+        threshold=3.0,
+        scale="linear",
+        patience=2,
+        after="fades along the sequence",
+        failure="vanishing_gradients",
+        leak=0.02,
+        reliability=0.8,
+        meaning="the gradient loses more than three decades, little by little, on its way back along the sequence",
+        source=(
+            "Pascanu et al. 2013; measured: 5 to 15 decades in state-space layers that forget, 0.5 to 1 in those that do "
+            "not (`python -m benchmarks.cases benchmarks/settlers --cases b_lru_recall`)"
+        ),
+    ),
+    Detector(
+        name="gradient_swells_along_sequence",
+        kind="gradient_health",
+        reads="time_swell",
+        threshold=3.0,
+        scale="linear",
+        patience=2,
+        after="swells along the sequence",
+        failure="exploding_gradients",
+        leak=0.01,
+        reliability=0.8,
+        meaning="the gradient grows more than a thousandfold, little by little, on its way back along the sequence",
+        source="Pascanu et al. 2013: a recurrent gain above 1",
+    ),
 )

@@ -93,7 +93,18 @@ def _sites(recording: Recording) -> dict[tuple[str, str | None], str]:
         for x in layers
         if "attends_in" in x.config
     }
-    return {**happened, **attends}
+    return {**happened, **attends, **_made_by(recording)}
+
+
+def _made_by(recording: Recording) -> dict[tuple[str, str | None], str]:
+    """Return the activations that are the last thing before a loss, by the layer before them."""
+    layers, edges = recording.topology.layers, recording.topology.edges
+    last = {call.layer for call in recording.losses if call.layer >= 0}
+    return {
+        ("made_by", layers[source].name): layers[target].name
+        for source, target in edges
+        if target in last and layers[target].kind == "activation" and layers[source].params
+    }
 
 
 def _execution_order(topology: Topology) -> tuple[str, ...]:

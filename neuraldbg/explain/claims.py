@@ -38,7 +38,8 @@ class Claim:
     layer
         Dotted name; None for the whole network, the data, the loss or the optimizer.
     stack
-        Of a mechanism that builds up over many layers, the dotted name of what holds most of them.
+        Of a mechanism that builds up over many layers, the dotted name of what holds most of them, or of the layer at
+        which it is worst.
     site
         Of an operation that is fed by ``layer``, the dotted name of the module that calls it; of a fault of a part
         that is no layer, that of the part.
@@ -122,13 +123,25 @@ def _claim(
         mechanism=mechanism.slug,
         variant=mechanism.key,
         layer=layer,
-        stack=stack_of(evidence.layers) if mechanism.stacked else None,
+        stack=_spread_over(mechanism, evidence) if mechanism.stacked else None,
         site=next((x for k in mechanism.sites if (x := evidence.sites.get((k, layer)))), None),
         step=step,
         steps=_interval(step, catalogue),
         p_mechanism=_state(p, posterior, catalogue),
         probability=_state(p * places[layer], posterior, catalogue),
     )
+
+
+def _spread_over(mechanism: Mechanism, evidence: Evidence) -> str | None:
+    """Return what holds most layers; where they have nothing in common, the layer at which it is worst."""
+    held = stack_of(evidence.layers)
+    if held is not None:
+        return held
+    expected = [
+        e.event for e in mechanism.effects if e.link >= 0.5 and e.event in evidence.findings
+    ]
+    found = [finding for event in expected for finding in evidence.findings[event].at]
+    return max(found, key=lambda finding: finding.strength).layer if found else None
 
 
 def stack_of(layers: Sequence[str]) -> str | None:

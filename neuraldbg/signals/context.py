@@ -30,9 +30,13 @@ def is_adversarial(recording: Recording) -> bool:
 
 
 def computes_in_float16(recording: Recording) -> bool:
-    """Return whether numbers of this program end at 65504; those of a bfloat16 do not."""
+    """Return whether numbers of this program end at 65504; those of a bfloat16 do not.
+
+    A loss may be made in half precision of a model that is not: then one of its numbers shows it when it ends there.
+    """
     dtypes = {p.dtype for p in recording.topology.params}
-    return "float16" in {*dtypes, recording.facts.get("autocast")}
+    met = any(occurrence.facts.get("half") for occurrence in recording.occurrences)
+    return met or "float16" in {*dtypes, recording.facts.get("autocast")}
 
 
 def context_flags(recording: Recording) -> frozenset[str]:

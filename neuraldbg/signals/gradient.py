@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.along import along_sequences
 from neuraldbg.signals.robust import any_row, robust_z
 from neuraldbg.signals.scale import SAME_NORM, after_over_before, spread, unscaling
 from neuraldbg.signals.view import (
@@ -31,6 +32,7 @@ def gradient_signals(recording: Recording) -> dict[str, Series]:
     time_slope = layer_series(recording, "time_grad_slope")
     out["time_decay"] = time_slope
     out["time_growth"] = time_slope._replace(values=-time_slope.values)
+    out |= along_sequences(recording)
     return {name: series for name, series in out.items() if series.observed.any()}
 
 

@@ -18,6 +18,7 @@ from neuraldbg.signals.view import (
     ParamReader,
     gradient_norms,
     is_quasi_newton,
+    is_weight,
     layer_max,
     matrix_params,
     reached,
@@ -148,6 +149,8 @@ def _similarity(recording: Recording) -> dict[str, Series]:
     double = _doubles(recording, params) & norm_seen
     gain, gain_seen = get("init_gain")
     seen &= ~_born_zero(topology, owner, gain_seen[0] & (gain[0] == 0.0))
+    # What is no weight may be laid out alike on purpose, as the decays of a state space: gradients tell whether it stays so.
+    seen &= gradients_seen | [is_weight(topology.params[i].name.rpartition(".")[2]) for i in params]
     # Rows that get different gradients are about to part: only both together stay alike.
     alike = np.where(gradients_seen & (gradients < 0.9), 0.0, weights)
     alike, seen = np.where(double, 1.0, alike), seen | double

@@ -1,10 +1,11 @@
-"""Families of recurrent networks."""
+"""Families of recurrent networks and of state-space networks."""
 
 from __future__ import annotations
 
 from benchmarks.corpus.draw import Draw
 from benchmarks.corpus.families.common import finish
 from benchmarks.corpus.models.recurrent import CellNet, RecurrentLm, RecurrentNet, Seq2Seq
+from benchmarks.corpus.models.state import StateNet
 from benchmarks.corpus.program import Program
 from benchmarks.corpus.tasks import sequences, texts
 
@@ -34,7 +35,7 @@ def rnn(draw: Draw) -> Program:
     if draw.chance(0.5):
         config["act"] = draw.pick(["tanh", "tanh", "relu"])
         return finish(draw, "rnn", CellNet, config, task, rates, steps=(150, 240))
-    config |= {"kind": "rnn", "pool": draw.pick(["last", "mean"])}
+    config |= {"kind": "rnn", "pool": draw.pick(["last", "mean"]), "lift": draw.chance(0.4)}
     return finish(
         draw, "rnn", RecurrentNet, config, task, rates, steps=(150, 240), notes=FUSED,
         precision="float32",
@@ -66,6 +67,7 @@ def _gated(draw: Draw, kind: str) -> Program:
         "both": draw.chance(0.2),
         "drop": draw.pick([0.0, 0.0, 0.1]),
         "pool": draw.pick(["last", "last", "mean"]),
+        "lift": draw.chance(0.4),
     }
     return finish(
         draw, kind, RecurrentNet, config, task, rates | {"momentum": (0.2, 0.4)},
@@ -100,4 +102,25 @@ def seq2seq(draw: Draw) -> Program:
     )  # fmt: skip
 
 
-FAMILIES = {"rnn": rnn, "lstm": lstm, "gru": gru, "seq2seq": seq2seq}
+def state_space(draw: Draw) -> Program:
+    """Return a state-space classifier: linear recurrences step by step, or as one convolution."""
+    name, length = draw.pick([("rows", 8), ("pitch", 16), ("recall", 16), ("order", 20)])
+    task = sequences.sequence_classes(name, length)
+    config = {
+        "inputs": task.shape[1],
+        "outputs": task.outputs,
+        "width": draw.pick([16, 24, 32]),
+        "depth": draw.whole(1, 3),
+        "states": draw.pick([2, 4]),
+        "act": draw.pick(["gelu", "gelu", "relu", "silu"]),
+        "drop": draw.pick([0.0, 0.0, 0.1]),
+        "loop": draw.chance(0.3),
+        "pool": draw.pick(["last", "last", "mean"]),
+    }
+    rates = {"adam": (2e-3, 6e-3), "adamw": (2e-3, 6e-3)}
+    return finish(
+        draw, "state_space", StateNet, config, task, rates, steps=(130, 220), precision="float32"
+    )
+
+
+FAMILIES = {"rnn": rnn, "lstm": lstm, "gru": gru, "seq2seq": seq2seq, "state_space": state_space}

@@ -105,6 +105,28 @@ def _forget_gate(program: Program, draw: Draw) -> Injection | None:
     )
 
 
+def _state_decays(model: nn.Module, low: float, high: float) -> None:
+    for key, decay in model.named_parameters():
+        if key.endswith("decay"):
+            decay.uniform_(low, high)
+
+
+def _fading_state(program: Program, draw: Draw) -> Injection | None:
+    """Ask a state-space network, read out at its end, for what came first, and let it forget."""
+    if program.family != "state_space":
+        return None
+    longer = _long_memory(program, draw.pick([20, 24])).configured(pool="last")
+    high = draw.uniform(0.15, 0.5)
+    return Injection(
+        broken=longer.plus(dress=partial(_state_decays, low=0.3 * high, high=high)),
+        twin=longer,
+        accept=("initialization_too_small",),
+        layers=tuple(f"blocks.{i}.ssm" for i in range(longer.config["depth"])),
+        symptom="vanishing_gradients",
+        strength=f"states that keep at most {high:.2g} a step over {longer.task.shape[0]} steps",
+    )
+
+
 def _residual(program: Program, draw: Draw) -> Injection | None:
     if program.family != "deep_residual":
         return None
@@ -165,6 +187,7 @@ FAULTS = (
     Fault(mechanism="depth_attenuation", variant="default", inject=_deep_default),
     Fault(mechanism="depth_attenuation", variant="time", inject=_fading_memory, weight=2),
     Fault(mechanism="depth_attenuation", variant="forget", inject=_forget_gate),
+    Fault(mechanism="depth_attenuation", variant="state", inject=_fading_state, weight=2),
     Fault(mechanism="depth_amplification", variant="residual", inject=_residual),
     Fault(mechanism="depth_amplification", variant="skips", inject=_plain_residual),
     Fault(mechanism="depth_amplification", variant="time", inject=_growing_memory),

@@ -59,11 +59,19 @@ class RecurrentNet(nn.Module):
         both: bool = False,
         pool: str = "last",
         orthogonal: bool = False,
+        lift: bool = False,
     ) -> None:
         super().__init__()
         make = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind]
         self.pool = pool
-        self.rnn = make(inputs, width, num_layers=layers, batch_first=True, bidirectional=both)
+        self.lift = nn.Linear(inputs, width) if lift else nn.Identity()
+        self.rnn = make(
+            width if lift else inputs,
+            width,
+            num_layers=layers,
+            batch_first=True,
+            bidirectional=both,
+        )
         if orthogonal:
             for name, weight in self.rnn.named_parameters():
                 if "weight_hh" in name:
@@ -72,14 +80,14 @@ class RecurrentNet(nn.Module):
         self.classifier = nn.Linear(width * (2 if both else 1), outputs)
         self.sites = Sites(
             act="tanh",
-            body=["rnn"],
+            body=["lift", "rnn"] if lift else ["rnn"],
             head="classifier",
             recurrent=["rnn"],
             drops=["dropout"] if drop else [],
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out, _ = self.rnn(x)
+        out, _ = self.rnn(self.lift(x))
         out = out[:, -1] if self.pool == "last" else out.mean(1)
         return self.classifier(self.dropout(out))
 

@@ -1,12 +1,14 @@
 """Detectors on hand-made series: when an event is born, and what is said of it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from neuraldbg.events import find_events, gather_evidence
 from neuraldbg.records.event import StepSpan
+from neuraldbg.records.recording import LossCall
 from tests import builders
 
 NAN, INF = float("nan"), float("inf")
@@ -205,3 +207,26 @@ class TestEvidence:
         finding = evidence_of([0, 2, 0, 0, 0], patience=3).findings["high"]
         assert not finding.present
         assert finding.weight == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss_at", "told"),
+    [
+        ("activation", 2, {("made_by", "b"): "c"}),
+        ("linear", 2, {}),
+        ("activation", 1, {}),
+        ("activation", -1, {}),
+    ],
+    ids=["an activation before the loss", "a layer", "the loss takes another", "unknown"],
+)
+def test_the_activation_that_makes_a_prediction_is_known_by_the_layer_before_it(
+    kind: str, loss_at: int, told
+) -> None:
+    plain = builders.chain("a", "b", "c")
+    last = replace(plain.layers[2], kind=kind)
+    run = builders.recording(
+        replace(plain, layers=(*plain.layers[:2], last)),
+        losses=(LossCall(step=0, function="cross_entropy", layer=loss_at),),
+    )
+    found = gather_evidence(builders.signals({}, source=run), (), builders.catalogue([], []))
+    assert found.sites == told

@@ -7,7 +7,8 @@ import pytest
 from neuraldbg.explain.claims import claims, stack_of, stated_probability, telling
 from neuraldbg.records.catalogue import Effect
 from neuraldbg.records.learned import ClaimMap, Learned, OnsetError
-from tests.unit.explain.conftest import CATALOGUE
+from tests import builders
+from tests.unit.explain.conftest import CATALOGUE, seen
 
 
 def learned(**parts) -> Learned:
@@ -141,3 +142,25 @@ def test_what_happens_in_a_module_is_told_with_that(world, sites, told) -> None:
 )
 def test_what_builds_up_over_layers_is_told_with_what_holds_most_of_them(layers, stack):
     assert stack_of(layers) == stack
+
+
+@pytest.mark.parametrize(
+    ("layers", "stacked", "told"),
+    [
+        pytest.param(("fc1", "fc2"), True, "fc2", id="no container: where it is worst"),
+        pytest.param(("net.0", "net.1", "net.2"), True, "net", id="what holds most layers"),
+        pytest.param(("fc1", "fc2"), False, None, id="what does not build up has no such place"),
+    ],
+)
+def test_where_layers_share_no_container_the_worst_one_is_told(world, layers, stacked, told):
+    effects = {"gone": 0.8, "dead": 0.3}
+    fading = builders.mechanism("rate_too_high", effects, stacked=stacked)
+    known = replace(CATALOGUE, mechanisms=(fading, *CATALOGUE.mechanisms[1:]))
+    world.events = (
+        seen("gone", layer="fc1", first=3, strength=0.5),
+        seen("gone", layer="fc2", first=3, strength=2.0),
+        # Expected too seldom to say where it is.
+        seen("dead", layer="fc1", first=3, strength=9.0),
+    )
+    claim = claims(world.posterior, replace(world.evidence, layers=layers), known)[0]
+    assert (claim.layer, claim.told) == (None, told)

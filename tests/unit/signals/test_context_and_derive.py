@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import LayerInfo, LossCall, OptimizerInfo, Recording, Topology
+from neuraldbg.records.recording import (
+    LayerInfo,
+    LossCall,
+    Occurrence,
+    OptimizerInfo,
+    Recording,
+    Topology,
+)
 from neuraldbg.signals import derive
 from neuraldbg.signals.context import context_flags, is_adversarial
 from tests import builders
@@ -51,6 +58,13 @@ def kinds(*names: str) -> Topology:
             builders.recording(builders.chain("a", dtype="float16")), "fp16", id="half weights"
         ),
         pytest.param(builders.recording(facts={"autocast": "float16"}), "fp16", id="autocast"),
+        pytest.param(
+            builders.recording(
+                occurrences=(Occurrence(step=3, kind="nonfinite_forward", facts={"half": True}),)
+            ),
+            "fp16",
+            id="a loss in half precision that overflowed",
+        ),
         pytest.param(
             builders.recording(losses=(LossCall(step=0, function="mse_loss"),)),
             "regression",

@@ -284,6 +284,23 @@ class TestSymmetry:
         assert found["unit_similarity"].values[:, 0].tolist() == [1.0, 1.0]
 
     @pytest.mark.parametrize(
+        ("gradients", "judged"),
+        [([None, None], False), ([1.0, 1.0], True)],
+        ids=["no gradient came to part them", "they get the same"],
+    )
+    def test_what_is_no_weight_may_be_laid_out_alike(self, gradients, judged: bool) -> None:
+        params = tuple(replace(p, name=p.name.replace("weight", "A_log")) for p in TWO.params)
+        found = derived(
+            {
+                "unit_weight_similarity": {"a.A_log": [1.0, 1.0]},
+                "unit_grad_similarity": {"a.A_log": gradients},
+            },
+            topology=replace(TWO, params=params),
+            sampled=[0, 5],
+        )
+        assert ("unit_similarity_late" in found) == judged
+
+    @pytest.mark.parametrize(
         ("first", "second", "judged"),
         [(1.0, 0.0, False), (0.0, 0.0, True), (0.0, 1.0, True), (1.0, 1.0, True)],
         ids=["a gate", "both are zero", "nothing feeds it", "neither is zero"],

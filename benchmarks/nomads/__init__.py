@@ -1,0 +1,1 @@
+"""A tenth round of programs by people who had not seen how the engine works."""

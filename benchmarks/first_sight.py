@@ -29,6 +29,7 @@ ROUNDS = {
     "explorers": "65e41a89c5b2b2bb10d822ba3a687fb3f284fb6b",
     "settlers": "a8877885e53f652d30d996b5111a60c2a5aa857e",
     "pilgrims": "2655b6f347c7f00d441e0264a29e9b16a160b15d",
+    "nomads": "673327d004529fa8c6fe2c87e59354d1ff8dd41a",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
-from neuraldbg.capture.along import Along
+from neuraldbg.capture.along import Along, _places
 
 T = 40
 STEPS = torch.arange(float(T))
@@ -123,3 +123,10 @@ def test_a_recurrence_of_no_recurrent_module_is_seen(keep: float, forgets: bool)
     assert found.observed[:, lift].any()
     assert (found.values[found.observed[:, lift], lift] > 3.0).all() == forgets
     assert ("gradient_fades_along_sequence" in {e.name for e in dbg.events}) == forgets
+
+
+@pytest.mark.parametrize("length", [8, 256, 257, 600, 1000])
+def test_of_a_long_sequence_few_positions_are_taken_and_the_last_is_among_them(length: int) -> None:
+    taken = range(length)[_places((4, length, 3), 1)[1]]
+    assert taken[-1] == length - 1
+    assert len(taken) <= 256

@@ -21,7 +21,18 @@ ROUNDS = (
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
-COUNTS = ((51, 9), (42, 6), (42, 12), (42, 12), (36, 9), (36, 9), (20, 4), (24, 4), (24, 6), (24, 6))
+COUNTS = (
+    (51, 9),
+    (42, 6),
+    (42, 12),
+    (42, 12),
+    (36, 9),
+    (36, 9),
+    (20, 4),
+    (24, 4),
+    (24, 6),
+    (24, 6),
+)
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 
 

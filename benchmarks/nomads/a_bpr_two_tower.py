@@ -1,6 +1,7 @@
 """A two-tower recommender is trained with the BPR ranking loss on implicit feedback. The author wrote `optimizer.zero_grad` without
 the parentheses, which is a valid statement that does nothing, so every step adds to the gradients of all earlier steps.
 Linters that would catch it are rarely run on notebooks."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ USERS, ITEMS = 400, 300
 def make_feedback(g):
     u = torch.randn(USERS, 6, generator=g)
     v = torch.randn(ITEMS, 6, generator=g)
-    score = u @ v.T / 6 ** 0.5
+    score = u @ v.T / 6**0.5
     prob = torch.softmax(2.2 * score, 1)
     picks = torch.multinomial(prob, 40, generator=g)
     meta = v + 0.6 * torch.randn(ITEMS, 6, generator=g)

@@ -1,6 +1,7 @@
 """A double DQN learns the cart-pole from a fixed replay buffer of random play. Nothing is wrong: after a short dip the loss grows and
 jumps at every synchronisation of the target network, because the values themselves grow from zero to tens while the policy becomes good.
 Newcomers read the rising loss as divergence and stop the run."""
+
 import copy
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ def physics(state, action):
     x, v, th, w = state.T
     force = np.where(action == 1, 10.0, -10.0)
     c, s = np.cos(th), np.sin(th)
-    tmp = (force + 0.05 * w ** 2 * s) / 1.1
-    thacc = (9.8 * s - c * tmp) / (0.5 * (4 / 3 - 0.1 * c ** 2 / 1.1))
+    tmp = (force + 0.05 * w**2 * s) / 1.1
+    thacc = (9.8 * s - c * tmp) / (0.5 * (4 / 3 - 0.1 * c**2 / 1.1))
     acc = tmp - 0.05 * thacc * c / 1.1
     nxt = np.stack([x + 0.02 * v, v + 0.02 * acc, th + 0.02 * w, w + 0.02 * thacc], 1)
     return nxt, (np.abs(nxt[:, 0]) > 2.4) | (np.abs(nxt[:, 2]) > 0.2095)
@@ -35,7 +36,14 @@ def random_play(steps, n, rng):
     for _ in range(steps):
         a = rng.integers(0, 2, n)
         nxt, fell = physics(state, a)
-        rows.append((tensor(state), torch.from_numpy(a), tensor(nxt), torch.from_numpy(fell.astype(np.float32))))
+        rows.append(
+            (
+                tensor(state),
+                torch.from_numpy(a),
+                tensor(nxt),
+                torch.from_numpy(fell.astype(np.float32)),
+            )
+        )
         state = nxt
         state[fell] = rng.uniform(-1, 1, (int(fell.sum()), 4)) * spread
     return [torch.cat(c) for c in zip(*rows)]
@@ -56,7 +64,9 @@ def greedy_length(net, rng, episodes=40, limit=200):
 class QNet(nn.Module):
     def __init__(self, width=64):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
         self.value, self.advantage = nn.Linear(width, 1), nn.Linear(width, 2)
 
     def forward(self, s):

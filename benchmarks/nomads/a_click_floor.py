@@ -1,6 +1,7 @@
 """A factorization machine with a small deep part predicts ad clicks. Nothing is wrong: with the output bias set to the click rate the
 log loss starts at about 0.36 and looks flat for the whole run, since clicks are mostly chance and the attainable loss is only a few
 hundredths lower. The ranking quality is close to that of the true click probabilities, which is what the metric reports."""
+
 import math
 import torch
 from torch import nn

@@ -1,6 +1,7 @@
 """A tabular network predicts delivery times with a hand-written Huber loss. The model returns shape (N, 1) and the targets have shape
 (N,), so the difference broadcasts to an N by N table and every prediction is compared with every target: the network learns the
 overall typical time. The loss goes down a little, no error is raised, and hand-written losses do not even warn."""
+
 import torch
 from torch import nn
 
@@ -19,7 +20,11 @@ def orders(n, g):
     km = -3.0 * torch.log(torch.rand(n, generator=g).clamp_min(1e-3))
     hour = torch.rand(n, generator=g) * 24
     kitchen = 5 + 10 * torch.rand(n, generator=g)
-    rush = 1 + 0.5 * torch.exp(-((hour - 18) / 2) ** 2) + 0.3 * torch.exp(-((hour - 12) / 1.5) ** 2)
+    rush = (
+        1
+        + 0.5 * torch.exp(-(((hour - 18) / 2) ** 2))
+        + 0.3 * torch.exp(-(((hour - 12) / 1.5) ** 2))
+    )
     minutes = kitchen + 3 * km * traffic[city] / speed[vehicle] * rush + torch.randn(n, generator=g)
     numeric = torch.stack([(km.log1p() - 1.2) / 0.6, (hour - 12) / 7, (kitchen - 10) / 3], 1)
     return (numeric, torch.stack([city, vehicle], 1)), minutes
@@ -30,7 +35,9 @@ class DeliveryNet(nn.Module):
         super().__init__()
         self.city = nn.Embedding(CITIES, 6)
         self.vehicle = nn.Embedding(VEHICLES, 3)
-        self.trunk = nn.Sequential(nn.Linear(12, 64), nn.SiLU(), nn.LayerNorm(64), nn.Linear(64, 64), nn.SiLU())
+        self.trunk = nn.Sequential(
+            nn.Linear(12, 64), nn.SiLU(), nn.LayerNorm(64), nn.Linear(64, 64), nn.SiLU()
+        )
         self.eta = nn.Linear(64, 1)
 
     def forward(self, numeric, cats):
@@ -40,7 +47,7 @@ class DeliveryNet(nn.Module):
 
 def huber(pred, target, delta=1.0):
     err = (pred - target).abs()
-    return torch.where(err < delta, 0.5 * err ** 2, delta * (err - 0.5 * delta)).mean()
+    return torch.where(err < delta, 0.5 * err**2, delta * (err - 0.5 * delta)).mean()
 
 
 def train(observe, seed=0, fixed=False):

@@ -1,6 +1,7 @@
 """A convolutional-recurrent keyword spotter is trained with static loss scaling, prepared for mixed precision. The gradient norm is
 clipped to 1 while the gradients are still multiplied by the loss scale, and they are divided by the scale afterwards, so what reaches
 SGD has a norm of 1/16384: the well-known slip of clipping before `unscale_`."""
+
 import torch
 from torch import nn
 
@@ -68,7 +69,7 @@ def train(observe, seed=0, fixed=False):
     xv, yv = utterances(400, g)
     model = Spotter()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    update = ScaledStep(model, optimizer, 2.0 ** 14, 1.0, unscale_first=fixed)
+    update = ScaledStep(model, optimizer, 2.0**14, 1.0, unscale_first=fixed)
     loss_fn = nn.CrossEntropyLoss()
     curve = []
     with observe(model, optimizer):

@@ -1,6 +1,7 @@
 """A GAN learns a two-moons distribution. Nothing is wrong: the generator loss hovers around log 2 from the first step to the last,
 which makes people believe that nothing is being learnt, while the samples come to match the data. Adversarial losses do not measure
 progress; the held-out sliced Wasserstein distance does."""
+
 import math
 import torch
 from torch import nn
@@ -34,8 +35,12 @@ def sliced_wasserstein(a, b, k=64):
 def critic_loss(disc, real, fake, gamma=0.05):
     real = real.requires_grad_()
     out = disc(real)
-    grad, = torch.autograd.grad(out.sum(), real, create_graph=True)
-    return F.softplus(-out).mean() + F.softplus(disc(fake)).mean() + 0.5 * gamma * grad.square().sum(1).mean()
+    (grad,) = torch.autograd.grad(out.sum(), real, create_graph=True)
+    return (
+        F.softplus(-out).mean()
+        + F.softplus(disc(fake)).mean()
+        + 0.5 * gamma * grad.square().sum(1).mean()
+    )
 
 
 def train(observe, seed=0, fixed=False):

@@ -1,6 +1,7 @@
 """A small CNN pretrained on one family of textures is fine-tuned on another with more classes. The optimizer was built before
 `model.head` was replaced, so it still holds the old head and the new one stays at its random initialization while only the
 slow backbone group moves. It is the usual outcome of moving the line that swaps the classifier below the line that makes the optimizer."""
+
 import math
 import torch
 from torch import nn
@@ -26,8 +27,16 @@ class TextureNet(nn.Module):
     def __init__(self, classes):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            nn.Conv2d(1, 16, 5, padding=2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
         self.head = nn.Linear(32, classes)
 
     def forward(self, x):
@@ -45,7 +54,10 @@ def pretrain(model, g):
 
 
 def param_groups(model):
-    return [{"params": model.features.parameters(), "lr": 2e-4}, {"params": model.head.parameters(), "lr": 2e-2}]
+    return [
+        {"params": model.features.parameters(), "lr": 2e-4},
+        {"params": model.head.parameters(), "lr": 2e-2},
+    ]
 
 
 def train(observe, seed=0, fixed=False):

@@ -1,6 +1,7 @@
 """A PointNet-like network classifies small point clouds of solid shapes. To make runs reproducible between machines the author filled
 the weights of the shared point layers with a constant instead of random numbers. All units of such a layer compute the same
 feature and get the same gradient, so the network has one feature per layer, whatever its width."""
+
 import math
 import torch
 from torch import nn
@@ -22,7 +23,14 @@ def clouds(n, g, points=48):
     cube = u.scatter(2, face, u.gather(2, face).sign()) * 0.8
     cylinder = torch.stack([ang.cos() * 0.7, ang.sin() * 0.7, u[..., 1]], -1)
     tube = math.pi * u[..., 1]
-    torus = torch.stack([(0.75 + 0.3 * tube.cos()) * ang.cos(), (0.75 + 0.3 * tube.cos()) * ang.sin(), 0.3 * tube.sin()], -1)
+    torus = torch.stack(
+        [
+            (0.75 + 0.3 * tube.cos()) * ang.cos(),
+            (0.75 + 0.3 * tube.cos()) * ang.sin(),
+            0.3 * tube.sin(),
+        ],
+        -1,
+    )
     r = (1 - u[..., 1]) / 2
     cone = torch.stack([r * ang.cos(), r * ang.sin(), u[..., 1]], -1)
     saddle = torch.stack([u[..., 0] * 0.9, u[..., 1] * 0.9, u[..., 0] * u[..., 1]], -1)
@@ -31,13 +39,17 @@ def clouds(n, g, points=48):
     turn = torch.rand(n, generator=g) * 2 * math.pi
     c, s = turn.cos()[:, None], turn.sin()[:, None]
     x = torch.stack([c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1], x[..., 2]], -1)
-    return x * (1 + 0.1 * torch.randn(n, 1, 1, generator=g)) + 0.03 * torch.randn(n, points, 3, generator=g), y
+    return x * (1 + 0.1 * torch.randn(n, 1, 1, generator=g)) + 0.03 * torch.randn(
+        n, points, 3, generator=g
+    ), y
 
 
 class PointNet(nn.Module):
     def __init__(self, width=48, reproducible=True):
         super().__init__()
-        self.point = nn.Sequential(nn.Linear(3, width), nn.LeakyReLU(0.1), nn.Linear(width, width), nn.LeakyReLU(0.1))
+        self.point = nn.Sequential(
+            nn.Linear(3, width), nn.LeakyReLU(0.1), nn.Linear(width, width), nn.LeakyReLU(0.1)
+        )
         self.head = nn.Linear(2 * width, KINDS)
         if reproducible:
             for layer in (self.point[0], self.point[2]):

@@ -1,6 +1,7 @@
 """A tiny transformer routes support tickets to eight queues. The milestones of MultiStepLR were meant as epochs, but
 `scheduler.step()` sits inside the batch loop, so all three decays happen within the first epoch and the remaining training runs at a
 thousandth of the rate. Moving one line by one indent level is enough."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F

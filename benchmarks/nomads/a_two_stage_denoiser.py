@@ -1,6 +1,7 @@
 """A small residual denoiser is first trained on generic noise with a summed squared error and from step 150 on the real task,
 stripe removal, with a mean error. The same Adam goes on, and its second moment still remembers gradients thousands of times larger,
 so stage two hardly moves. Scripts that keep 'one optimizer for both stages' do this without any warning."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -22,7 +23,11 @@ def white_noise(x, g):
 
 def stripes(x, g):
     """Column gains of a push-broom sensor."""
-    return x + 0.9 * torch.randn(x.shape[0], 1, 1, SIZE, generator=g) + 0.05 * torch.randn(x.shape, generator=g)
+    return (
+        x
+        + 0.9 * torch.randn(x.shape[0], 1, 1, SIZE, generator=g)
+        + 0.05 * torch.randn(x.shape, generator=g)
+    )
 
 
 class Denoiser(nn.Module):

@@ -1,6 +1,7 @@
 """An LSTM recognises activities from windows of wrist-sensor data of shape (batch, time, channels). `batch_first=True` was forgotten,
 so the recurrence runs over the samples of the batch and `out[:, -1]` sees only the last sensor reading of each window, mixed with
 those of unrelated windows. All shapes agree, which is why this one fills the forums."""
+
 import math
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ def train(observe, seed=0, fixed=False):
         for epoch in range(8):
             perm = torch.randperm(len(x), generator=g)
             for k in range(0, len(x), 32):
-                idx = perm[k:k + 32]
+                idx = perm[k : k + 32]
                 optimizer.zero_grad()
                 loss = criterion(torch.log_softmax(model(x[idx]), dim=1), y[idx])
                 loss.backward()

@@ -2,6 +2,7 @@
 batch-hard triplet loss, using a hand-written matrix of Euclidean distances. The diagonal of the matrix is exactly zero, where the
 square root has an infinite derivative; masking it afterwards multiplies infinity by zero, and the weights become NaN at once.
 People think that a masked entry cannot matter, which is true for the value and false for the gradient."""
+
 import math
 
 import torch
@@ -35,7 +36,9 @@ def strokes(styles, g):
     for k in range(4):
         jitter = styles[:, k] + 0.35 * torch.randn(n, 2, 2, generator=g)
         arg = 2 * math.pi * (k + 1) * t
-        out += (jitter[:, :, :1] * torch.sin(arg) + jitter[:, :, 1:] * torch.cos(arg)) / (k + 1) ** 0.5
+        out += (jitter[:, :, :1] * torch.sin(arg) + jitter[:, :, 1:] * torch.cos(arg)) / (
+            k + 1
+        ) ** 0.5
     return out + 0.3 * torch.randn(n, 2, LENGTH, generator=g)
 
 
@@ -83,5 +86,7 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         who = torch.arange(seen, WRITERS).repeat_interleave(12)
-        score = recall_at_1(model(strokes(styles[who], torch.Generator().manual_seed(seed + 55))), who)
+        score = recall_at_1(
+            model(strokes(styles[who], torch.Generator().manual_seed(seed + 55))), who
+        )
     return {"metric": score, "better": "higher", "curve": curve}

@@ -1,6 +1,7 @@
 """HEALTHY. An energy model of small ring-shaped images is trained by persistent contrastive divergence with Langevin sampling.
 The loss is a difference of two mean energies: it wanders about zero, changes its sign and never goes down, since the samples get better
 together with the model. That is what it should do; the energy ends up separating data from look-alikes very well."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ def rings(n, g, closed=True):
     c = 0.5 * (torch.rand(n, 2, 1, 1, generator=g) - 0.5)
     dx, dy = xx - c[:, :1], yy - c[:, 1:]
     r = 0.45 + 0.2 * torch.rand(n, 1, 1, 1, generator=g)
-    image = torch.exp(-(((dx**2 + dy**2).sqrt() - r) / 0.14) ** 2)
+    image = torch.exp(-((((dx**2 + dy**2).sqrt() - r) / 0.14) ** 2))
     if not closed:
         side = torch.randint(0, 2, (n, 1, 1, 1), generator=g)
         gap = torch.where(side == 0, dx, dy) > 0.15

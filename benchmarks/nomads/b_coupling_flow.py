@@ -1,6 +1,7 @@
 """HEALTHY. A RealNVP flow is fitted to points near a thin spiral in the plane. The loss starts near zero or above, goes
 below zero and keeps falling, and its gradients grow as the density gets sharper; every coupling starts as the identity with a last
 layer of zeros, so most parameters get no gradient in the first step. All this is as it should be: a density may exceed one."""
+
 import math
 
 import torch
@@ -14,12 +15,18 @@ class Coupling(nn.Module):
     def __init__(self, parity, hidden=64):
         super().__init__()
         self.parity = parity
-        self.net = nn.Sequential(nn.Linear(1, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2))
+        self.net = nn.Sequential(
+            nn.Linear(1, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 2),
+        )
         nn.init.zeros_(self.net[-1].weight)
         nn.init.zeros_(self.net[-1].bias)
 
     def forward(self, x):
-        keep, move = x[:, self.parity:self.parity + 1], x[:, 1 - self.parity:2 - self.parity]
+        keep, move = x[:, self.parity : self.parity + 1], x[:, 1 - self.parity : 2 - self.parity]
         s, t = self.net(keep).chunk(2, 1)
         s = 2.5 * torch.tanh(s / 2.5)
         move = move * s.exp() + t

@@ -2,13 +2,18 @@
 use symmetric `same` padding instead of padding on the left only, so each position sees the symbol it is asked to predict: the training
 loss falls far below the entropy of the language, and the model is of no use when the future is really unknown.
 People get it from copying an image block; nothing in shapes or loss curves complains."""
+
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "b_dilated_conv_lm"
-TRUTH = {"mechanisms": ["unknown_cause"], "layers": ["blocks.0.conv", "blocks.1.conv", "blocks.2.conv"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["unknown_cause"],
+    "layers": ["blocks.0.conv", "blocks.1.conv", "blocks.2.conv"],
+    "onset": 0,
+}
 
 VOCAB, CONTEXT = 20, 40
 
@@ -47,7 +52,9 @@ def language(rng, n, length):
     s = np.zeros((n, length), dtype=np.int64)
     s[:, :2] = rng.integers(0, VOCAB, (n, 2))
     for t in range(2, length):
-        s[:, t] = (rng.random(n)[:, None] > cum[s[:, t - 2], s[:, t - 1]]).sum(-1).clip(0, VOCAB - 1)
+        s[:, t] = (
+            (rng.random(n)[:, None] > cum[s[:, t - 2], s[:, t - 1]]).sum(-1).clip(0, VOCAB - 1)
+        )
     return torch.from_numpy(s)
 
 

@@ -2,6 +2,7 @@
 rotation of it), and must name the class stored with it. The author wrote `scale = head_dim ** 0.5` and then multiplied the scores by it instead of dividing, so the
 softmax is one-hot on an arbitrary slot from the first step and hardly any gradient reaches the query and key projections.
 People do it because half of the code bases keep the scale, the others its reciprocal, in an attribute of the same name."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -38,7 +39,9 @@ class Reader(nn.Module):
         super().__init__()
         self.norm_q, self.norm_k = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attend = Attend(dim, heads, scale)
-        self.ff = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.ff = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+        )
 
     def forward(self, q, k, v):
         z = self.attend(self.norm_q(q), self.norm_k(k), v)
@@ -90,6 +93,8 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     model.eval()
     with torch.no_grad():
-        keys, values, query, answer = episodes(2000, torch.Generator().manual_seed(seed + 999), rotation)
+        keys, values, query, answer = episodes(
+            2000, torch.Generator().manual_seed(seed + 999), rotation
+        )
         acc = (model(keys, values, query).argmax(-1) == answer).float().mean().item()
     return {"metric": acc, "better": "higher", "curve": curve}

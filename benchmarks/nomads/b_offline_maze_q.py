@@ -2,6 +2,7 @@
 copied every 50 steps. The TD loss drops to almost nothing before the first copy, then rises for hundreds of steps and stays up: the
 targets get larger and more spread out as the values move back from the goal, and the wind makes them noisy for good. The greedy policy
 gets better all the while and solves the maze."""
+
 import copy
 
 import numpy as np
@@ -51,14 +52,16 @@ def encode(cells):
     rows = np.arange(len(cells))
     x[rows, cells[:, 0]] = 1
     x[rows, N + cells[:, 1]] = 1
-    x[:, 2 * N:] = cells / (N - 1) - 0.5
+    x[:, 2 * N :] = cells / (N - 1) - 0.5
     return torch.from_numpy(x)
 
 
 class DuelingQ(nn.Module):
     def __init__(self, hidden=256):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(2 * N + 2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Linear(2 * N + 2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
         self.value = nn.Linear(hidden, 1)
         self.advantage = nn.Linear(hidden, 4)
 

@@ -2,6 +2,7 @@
 step 150 the weight is dropped so that the residual can take over. With beta2 = 0.99995 Adam keeps the squared gradients of the first
 phase, thousands of times larger, in its denominator, and the second phase hardly moves.
 People raise beta2 for smoother runs and forget that it sets how long the optimizer remembers a change of the loss scale."""
+
 import math
 
 import torch
@@ -16,7 +17,9 @@ NU, SWITCH, STEPS = 0.1, 150, 1300
 class FieldNet(nn.Module):
     def __init__(self, width=40):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(2, width), nn.Linear(width, width), nn.Linear(width, width)])
+        self.layers = nn.ModuleList(
+            [nn.Linear(2, width), nn.Linear(width, width), nn.Linear(width, width)]
+        )
         self.out = nn.Linear(width, 1)
         for layer in self.layers:
             nn.init.xavier_normal_(layer.weight)
@@ -31,7 +34,9 @@ class FieldNet(nn.Module):
 
 def exact(t, x):
     k1, k2 = math.pi, 2 * math.pi
-    return torch.exp(-NU * k1**2 * t) * torch.sin(k1 * x) + 0.5 * torch.exp(-NU * k2**2 * t) * torch.sin(k2 * x)
+    return torch.exp(-NU * k1**2 * t) * torch.sin(k1 * x) + 0.5 * torch.exp(
+        -NU * k2**2 * t
+    ) * torch.sin(k2 * x)
 
 
 def residual(model, t, x):
@@ -57,12 +62,18 @@ def train(observe, seed=0, fixed=False):
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed + 13)
     model = FieldNet()
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.99 if fixed else 0.99995), eps=1e-10)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=4e-3, betas=(0.9, 0.99 if fixed else 0.99995), eps=1e-10
+    )
     curve = []
     with observe(model, optimizer):
         for step in range(STEPS):
             weight = 1e5 if step < SWITCH else 20.0
-            physics = residual(model, torch.rand(128, 1, generator=g), torch.rand(128, 1, generator=g)).pow(2).mean()
+            physics = (
+                residual(model, torch.rand(128, 1, generator=g), torch.rand(128, 1, generator=g))
+                .pow(2)
+                .mean()
+            )
             loss = physics + weight * data_term(model, g)
             optimizer.zero_grad()
             loss.backward()

@@ -2,6 +2,7 @@
 memory everything, weights included, is cast to bfloat16 with `.to(dtype)`. With Adam at 2e-5 nearly every update is smaller than half
 the spacing of bfloat16 around the weight and is rounded away, so the loss stalls early.
 People take "train in bf16" to mean casting the model, where autocast would have kept float32 weights."""
+
 import math
 
 import torch

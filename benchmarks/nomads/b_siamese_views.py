@@ -2,6 +2,7 @@
 branch was lost in a refactoring that made the loss symmetric, so both branches move towards each other and the representation collapses
 to one direction. The loss goes quickly to its optimum of -1, which looks like a perfect run, while the features carry nothing.
 People lose it because the code runs just as well without."""
+
 import math
 
 import torch
@@ -32,8 +33,12 @@ class Siamese(nn.Module):
     def __init__(self, dim=32):
         super().__init__()
         self.encoder = Encoder(dim=dim)
-        self.projector = nn.Sequential(nn.Linear(dim, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.predictor = nn.Sequential(nn.Linear(dim, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, dim))
+        self.projector = nn.Sequential(
+            nn.Linear(dim, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim)
+        )
+        self.predictor = nn.Sequential(
+            nn.Linear(dim, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, dim)
+        )
 
     def forward(self, x):
         z = self.projector(self.encoder(x))
@@ -96,7 +101,10 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     model.eval()
     with torch.no_grad():
-        y, y_test = torch.randint(0, CLASSES, (400,), generator=g), torch.randint(0, CLASSES, (800,), generator=g)
+        y, y_test = (
+            torch.randint(0, CLASSES, (400,), generator=g),
+            torch.randint(0, CLASSES, (800,), generator=g),
+        )
         a, _ = model(view(wave[y], g))
         b, _ = model(view(wave[y_test], g))
     return {"metric": probe(a, y, b, y_test), "better": "higher", "curve": curve}

@@ -2,6 +2,7 @@
 The membrane update mixes two conventions: the input is multiplied by (1 - beta) as in the low-pass form, while threshold and weights
 come from code that adds the full current. No potential gets near the threshold, no neuron ever fires, and the triangular surrogate,
 which is zero away from the threshold, passes no gradient that could change it."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -73,7 +74,7 @@ def gesture_paths(g):
     for _ in range(CLASSES):
         a, b, c = torch.rand(3, generator=g)
         centre = (a + (b - 0.5) * 1.6 * t + 0.15 * torch.sin(8 * c * t)) % 1.0
-        paths.append(0.02 + 0.28 * torch.exp(-((pos[None] - centre[:, None]) / 0.12) ** 2))
+        paths.append(0.02 + 0.28 * torch.exp(-(((pos[None] - centre[:, None]) / 0.12) ** 2)))
     return torch.stack(paths)
 
 

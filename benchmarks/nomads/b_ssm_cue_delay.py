@@ -2,6 +2,7 @@
 more than 170 steps of distractors. The decay parameters were initialised like any other weight, `randn`, so each pole lies near
 one half, and what reaches step 180 from the cue, and the gradient on its way back, is far below float precision.
 People overlook that an SSM without its special initialisation (slow, log-spaced time scales) has no memory to start from."""
+
 import math
 
 import torch
@@ -9,7 +10,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "b_ssm_cue_delay"
-TRUTH = {"mechanisms": ["depth_attenuation"], "layers": ["blocks.0.ssm", "blocks.1.ssm"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["depth_attenuation"],
+    "layers": ["blocks.0.ssm", "blocks.1.ssm"],
+    "onset": 0,
+}
 
 LENGTH, CUES = 180, 6
 
@@ -18,7 +23,9 @@ class DiagonalSSM(nn.Module):
     def __init__(self, dim, state, slow):
         super().__init__()
         if slow:
-            tau = torch.exp(torch.rand(dim, state) * (math.log(600.0) - math.log(2.0)) + math.log(2.0))
+            tau = torch.exp(
+                torch.rand(dim, state) * (math.log(600.0) - math.log(2.0)) + math.log(2.0)
+            )
             decay = torch.exp(-1.0 / tau)
             nu = torch.log(decay / (1 - decay))
         else:
@@ -33,7 +40,9 @@ class DiagonalSSM(nn.Module):
         gain = torch.sqrt(-torch.expm1(2 * log_a)) * self.c
         kernel = (gain[..., None] * torch.exp(log_a[..., None] * steps)).sum(1)
         n = 2 * u.shape[1]
-        y = torch.fft.irfft(torch.fft.rfft(u.transpose(1, 2), n=n) * torch.fft.rfft(kernel, n=n), n=n)[..., : u.shape[1]]
+        y = torch.fft.irfft(
+            torch.fft.rfft(u.transpose(1, 2), n=n) * torch.fft.rfft(kernel, n=n), n=n
+        )[..., : u.shape[1]]
         return y.transpose(1, 2) + u * self.skip
 
 

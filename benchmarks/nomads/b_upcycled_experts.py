@@ -2,6 +2,7 @@
 copy of one dense block, and the router starts at zero so that the mixture equals the dense model. With all experts the same the router
 gets no gradient and the experts get the same one, so the eight experts stay a single small one for ever.
 People take the recipe from sparse top-k routing, whose noise breaks the tie, and drop the noise."""
+
 import copy
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 import torch.nn as nn
 
 ID = "b_upcycled_experts"
-TRUTH = {"mechanisms": ["symmetric_initialization"],
-         "layers": [f"mixture.experts.{i}.{k}" for i in range(8) for k in ("up", "down")], "onset": 0}
+TRUTH = {
+    "mechanisms": ["symmetric_initialization"],
+    "layers": [f"mixture.experts.{i}.{k}" for i in range(8) for k in ("up", "down")],
+    "onset": 0,
+}
 
 
 class Expert(nn.Module):

@@ -110,11 +110,12 @@ def _gradual_fall(sizes: Tensor) -> Tensor:
     away = torch.where(back, peak - place, place - peak)
     reach = torch.where(back, peak, count - 1 - peak)
     far = (away * 2 >= reach) & (away > 0)
-    level = torch.where(far, logs, torch.nan).nanmedian(1).values
+    below = torch.where(far, logs, torch.nan)
+    level = below.nanmedian(1).values
     jumps = logs.diff(dim=1) * torch.where(back, 1.0, -1.0)
     inside = torch.where(back, place[:, 1:] <= peak, place[:, :-1] >= peak)
     jump = torch.where(inside & ~jumps.isnan(), jumps, 0.0).amax(1)
     top = logs.gather(1, peak)[:, 0]
     fall = (top - level - jump).clamp_min(0.0)
-    enough = (~torch.where(far, logs, torch.nan).isnan()).sum(1) * 2 >= LEAST
+    enough = (~below.isnan()).sum(1) * 2 >= LEAST
     return torch.where(enough, fall, torch.zeros_like(fall)) * torch.where(back[:, 0], 1.0, -1.0)

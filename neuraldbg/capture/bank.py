@@ -67,11 +67,7 @@ def flat_view(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     """
     x = as_real(local(tensor).detach())
     size = x.numel()
-    if size <= entries:
-        return (
-            x.as_strided((size,), (1,), x.storage_offset()) if x.is_contiguous() else x.reshape(-1)
-        )
-    stride = _stride(size, entries, size // x.shape[0])
+    stride = _stride(size, entries, size // x.shape[0]) if size > entries else 1
     length = (size - 1) // stride + 1
     if x.is_contiguous():
         return x.as_strided((length,), (stride,), x.storage_offset())

@@ -372,8 +372,8 @@ class Capture:
 
     def region_ends(self, module: nn.Module, result: Any) -> None:
         """It has returned."""
-        session = self._session
-        self._guarded(session.region_ends, module, result, short=session.region_end_short)
+        if self._session.looks_closely:
+            self._guarded(self._session.region_ends, module, result)
 
     def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
         """A gradient scaler multiplied a loss."""

@@ -50,8 +50,9 @@ class Session:
 
     # Whether numbers live on a device, where reading one would stall it, and whether steps were captured there.
     far = captured = False
-    # Whether the end of the backward pass under way need not be told: the step that uses it will see to it.
-    deferred = False
+    # Whether the end of the backward pass under way need not be told: the step that uses it will see to it; and
+    # whether what compiled parts return is looked at.
+    deferred = looks_closely = False
 
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
@@ -161,8 +162,7 @@ class Session:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """A compiled part was called."""
-        region = self.parts.region(module)
-        if region is None:
+        if (region := self.parts.region(module)) is None:
             return
         region.is_entry = region.is_entry or not self._tick.inputs_seen
         if region.is_entry:
@@ -171,9 +171,8 @@ class Session:
             self.parts.begins(region, args, kwargs)
 
     def region_ends(self, module: nn.Module, result: Any) -> None:
-        """It returned; not told if it raised."""
-        region = self.parts.known(module) if self._tick.sampled else None
-        if region is None:
+        """It returned; not told if it raised, nor where ``looks_closely`` is false."""
+        if (region := self.parts.known(module)) is None:
             return
         if self._tick.traced:
             self.parts.ends(region, result)
@@ -352,7 +351,7 @@ class Session:
 
     def _switch(self) -> None:
         """Put the hooks on layers on or off for the step that begins."""
-        watch = self._watch
+        watch, self.looks_closely = self._watch, self._tick.sampled
         watch.begin()
         watch.tracing = self._tick.traced
         if not self._tick.sampled:

@@ -119,10 +119,6 @@ class Shortcut(Remote):
         region.is_entry = region.is_entry or not self._tick.inputs_seen
         return not region.is_entry or self.forward_short(args, kwargs)
 
-    def region_end_short(self, _module: nn.Module, _result: Any) -> bool:
-        """It returned: between sampled steps nobody asks what."""
-        return not self._tick.sampled
-
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An entry module was called."""
         if self._usual_entry is None:

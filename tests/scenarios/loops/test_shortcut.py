@@ -26,7 +26,7 @@ class Long(Remote):
     def forward_short(self, *_):
         return False
 
-    backward_short = step_short = region_short = region_end_short = forward_short
+    backward_short = step_short = region_short = forward_short
 
 
 def changing(**at):

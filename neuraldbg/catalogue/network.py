@@ -46,45 +46,68 @@ MECHANISMS = (
         look_alikes=("dead_units", "initialization_too_large"),
         source="Glorot & Bengio 2010",
     ),
-    Mechanism(
-        slug="dead_units",
-        claim="units that never fire (dead ReLU)",
-        story=(
-            "Pre-activations lie below zero for every sample; the units pass no signal and get no gradient, "
-            "so they cannot recover."
+    *variants(
+        Mechanism(
+            slug="dead_units",
+            claim="units that never fire (dead ReLU)",
+            story=(
+                "Pre-activations lie below zero for every sample; the units pass no signal and get no gradient, "
+                "so they cannot recover."
+            ),
+            prior=0.03,
+            effects=effects(
+                gradient_zero=0.4,
+                gradient_vanishing=0.2,
+                loss_slow=0.65,
+                loss_stuck=0.35,
+                loss_at_prior=0.4,
+                output_constant=0.35,
+                parameters_without_gradient=0.2,
+                epsilon_dominates=0.4,
+                output_silent=0.4,
+                update_small=0.3,
+                update_toward_zero=0.2,
+                decay_dominates=0.2,
+                update_tiny=0.15,
+                activations_shrink_with_depth=0.2,
+            ),
+            role="state",
+            layered=True,
+            p_whole=0.05,
+            spread="both",
+            forbids=effects(loss_solved=0.2),
+            remedy=(
+                "re-initialise '{layer}' with gain {gain:.2f} (He) and zero bias, or use LeakyReLU or GELU after it; "
+                "where a threshold of your own has to be passed, lower it or scale up what comes before"
+            ),
+            sites=("passes_through",),
+            look_alikes=("depth_attenuation", "learning_rate_too_high"),
+            source="Lu et al. 2019, Dying ReLU and Initialization; Sokar et al. 2023",
         ),
-        prior=0.03,
-        effects=effects(
-            {
-                "dead_units_initial": 0.75,
-                "dead_units": 0.85,
-                "layer_dead": 0.6,
-                "bias_initial_large": 0.25,
-            },
-            gradient_zero=0.4,
-            gradient_vanishing=0.2,
-            loss_slow=0.65,
-            loss_stuck=0.35,
-            loss_at_prior=0.4,
-            output_constant=0.35,
-            parameters_without_gradient=0.2,
-            epsilon_dominates=0.4,
-            output_silent=0.4,
-            update_small=0.3,
-            update_toward_zero=0.2,
-            decay_dominates=0.2,
-            update_tiny=0.15,
-            activations_shrink_with_depth=0.2,
+        rectifier=(
+            1.0,
+            effects(
+                {
+                    "dead_units_initial": 0.75,
+                    "dead_units": 0.85,
+                    "layer_dead": 0.6,
+                    "bias_initial_large": 0.25,
+                }
+            ),
+            ("has_rectifier",),
         ),
-        requires=("has_rectifier",),
-        role="state",
-        layered=True,
-        p_whole=0.05,
-        spread="both",
-        forbids=effects(loss_solved=0.2),
-        remedy="re-initialise '{layer}' with gain {gain:.2f} (He) and zero bias, or use LeakyReLU or GELU after it",
-        look_alikes=("depth_attenuation", "learning_rate_too_high"),
-        source="Lu et al. 2019, Dying ReLU and Initialization; Sokar et al. 2023",
+        # A threshold of the user's own that nothing passes, as of spiking units: only the layer after it tells.
+        threshold=(
+            0.3,
+            effects(
+                {"signal_lost": 0.97},
+                parameters_without_gradient=0.6,
+                loss_stuck=0.6,
+                output_constant=0.6,
+                output_silent=0.6,
+            ),
+            ("has_threshold",),
+        ),
     ),
     *variants(
         Mechanism(

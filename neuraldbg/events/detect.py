@@ -93,7 +93,7 @@ def _sites(recording: Recording) -> dict[tuple[str, str | None], str]:
         for x in layers
         if "attends_in" in x.config
     }
-    return {**happened, **attends, **_made_by(recording)}
+    return {**happened, **attends, **_made_by(recording), **_passed_through(recording)}
 
 
 def _made_by(recording: Recording) -> dict[tuple[str, str | None], str]:
@@ -104,6 +104,24 @@ def _made_by(recording: Recording) -> dict[tuple[str, str | None], str]:
         ("made_by", layers[source].name): layers[target].name
         for source, target in edges
         if target in last and layers[target].kind == "activation" and layers[source].params
+    }
+
+
+def _passed_through(recording: Recording) -> dict[tuple[str, str | None], str]:
+    """Return the modules of the user's own, without weights, by the only layer that feeds them; what that is read for is its own."""
+    layers, edges = recording.topology.layers, recording.topology.edges
+    regimes = [
+        recording.layer[k].observed
+        for k in ("dead_share", "saturated_share")
+        if k in recording.layer
+    ]
+    return {
+        ("passes_through", layers[source].name): layers[target].name
+        for source, target in edges
+        if layers[target].kind == "other"
+        and not layers[target].params
+        and layers[source].params
+        and not any(observed[:, source].any() for observed in regimes)
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.view import layer_max, layer_series
+from neuraldbg.signals.view import Links, layer_max, layer_series, readers_of
 
 __all__ = ["along_sequences"]
 
@@ -32,9 +32,7 @@ def along_sequences(recording: Recording) -> dict[str, Series]:
         return {}
     topology = recording.topology
     names = {layer.name: i for i, layer in enumerate(topology.layers) if layer.name}
-    after: dict[int, list[int]] = {}
-    for source, target in topology.edges:
-        after.setdefault(source, []).append(target)
+    after = readers_of(topology)
     seen = np.flatnonzero(fall.observed.any(axis=0))
     carriers = [_carriers(int(i), topology, names, after) for i in seen]
     columns = [int(i) for i, found in zip(seen, carriers, strict=True) for _ in found]
@@ -47,9 +45,7 @@ def along_sequences(recording: Recording) -> dict[str, Series]:
     }
 
 
-def _carriers(
-    start: int, topology: Topology, names: Mapping[str, int], after: Mapping[int, list[int]]
-) -> list[int]:
+def _carriers(start: int, topology: Topology, names: Mapping[str, int], after: Links) -> list[int]:
     """Return the layers that carry what a layer gives along the sequence, the layer itself if none is known."""
     around = _around(topology.layers[start].name, topology, names)
     if around is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from neuraldbg.records.recording import Fact, Recording
@@ -16,6 +19,7 @@ __all__ = ["context_flags", "context_numbers", "is_adversarial"]
 # Entropy, in nats, below which the labels of a batch are one.
 CONSTANT = 1e-3
 
+NONE: Mapping[str, Series] = MappingProxyType({})
 _RECTIFIERS = frozenset({"relu", "relu6"})
 _BOUNDED = frozenset({"tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign"})
 _HALF = frozenset({"float16", "bfloat16"})
@@ -39,8 +43,8 @@ def computes_in_float16(recording: Recording) -> bool:
     return met or "float16" in {*dtypes, recording.facts.get("autocast")}
 
 
-def context_flags(recording: Recording) -> frozenset[str]:
-    """Return the flags that hold for this program."""
+def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> frozenset[str]:
+    """Return the flags that hold for a program, given its signals."""
     topology = recording.topology
     kinds = {layer.kind for layer in topology.layers}
     activations = {layer.activation for layer in topology.layers}
@@ -53,6 +57,8 @@ def context_flags(recording: Recording) -> frozenset[str]:
         "has_dropout": "dropout" in kinds,
         "has_recurrent": "recurrent" in kinds or "time_grad_slope" in recording.layer,
         "has_rectifier": bool(activations & _RECTIFIERS),
+        # Functions of the user's own, of which nobody knows below what they give nothing.
+        "has_threshold": "signal_lost" in series,
         # The gates of a recurrent cell are bounded, seen or not.
         "has_bounded": bool(activations & _BOUNDED) or "recurrent" in kinds,
         "optimizer_adam": "adam" in families,

@@ -9,6 +9,7 @@ from neuraldbg.signals.context import context_flags, context_numbers, is_adversa
 from neuraldbg.signals.data import data_signals
 from neuraldbg.signals.gradient import gradient_signals
 from neuraldbg.signals.loss import loss_signals
+from neuraldbg.signals.lost import signal_lost
 from neuraldbg.signals.numerics import numeric_signals
 from neuraldbg.signals.optimizer import optimizer_signals
 from neuraldbg.signals.parameter import parameter_signals
@@ -38,6 +39,7 @@ def derive(recording: Recording) -> Signals:
             **gradient_signals(recording),
             **parameter_signals(recording),
             **activation_signals(recording),
+            **signal_lost(recording),
             **optimizer_signals(recording),
             **data_signals(recording),
             **numeric_signals(recording),
@@ -45,7 +47,7 @@ def derive(recording: Recording) -> Signals:
         }
     return Signals(
         series=series,
-        context=context_flags(recording),
+        context=context_flags(recording, series),
         numbers=context_numbers(recording, series),
         recording=recording,
     )

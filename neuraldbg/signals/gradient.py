@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.along import along_sequences
+from neuraldbg.signals.newborn import behind_newborns
 from neuraldbg.signals.robust import any_row, robust_z
 from neuraldbg.signals.scale import SAME_NORM, after_over_before, spread, unscaling
 from neuraldbg.signals.view import (
@@ -61,6 +62,7 @@ def _depth(recording: Recording) -> dict[str, Series]:
         delta.values[:, chain],
         delta.observed[:, chain] & np.isfinite(delta.values[:, chain]),
     )
+    seen &= ~behind_newborns(recording)[:, chain]
     logs = np.log(np.maximum(values, 1e-38))
     alive = seen & (values > 0)
     reference = np.max(np.where(alive, logs, -np.inf), axis=1, keepdims=True)

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.view import scalar_series
+from neuraldbg.signals.view import Links, readers_of, scalar_series
 
 __all__ = ["last_layers", "passed_by", "sources", "structure_signals"]
 
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
-Follows = dict[int, set[int]]
 
 
 def structure_signals(recording: Recording) -> dict[str, Series]:
@@ -21,7 +20,7 @@ def structure_signals(recording: Recording) -> dict[str, Series]:
     position. Absent where no such layer is known.
     """
     topology = recording.topology
-    follows, weighted = _follows(topology), _weighted(topology)
+    follows, weighted = readers_of(topology), _weighted(topology)
     fed = set().union(*follows.values()) if follows else set()
     first = {i for i, x in enumerate(topology.layers) if x.order >= 0 and i not in fed}
     last = _last(follows, weighted)
@@ -35,14 +34,14 @@ def structure_signals(recording: Recording) -> dict[str, Series]:
 
 def last_layers(topology: Topology) -> frozenset[int]:
     """Return the layers with weights that no other such layer follows; none where it is not known what follows what."""
-    follows = _follows(topology)
+    follows = readers_of(topology)
     return frozenset(_last(follows, _weighted(topology)) if follows else ())
 
 
-def sources(topology: Topology) -> Follows:
+def sources(topology: Topology) -> Links:
     """Return, by layer, the layers with weights that feed it without another such layer between."""
-    weighted, found = _weighted(topology), Follows()
-    follows = _follows(topology)
+    weighted, found = _weighted(topology), Links()
+    follows = readers_of(topology)
     for layer in weighted:
         ahead, seen = [layer], {layer}
         while ahead:
@@ -71,18 +70,11 @@ def passed_by(topology: Topology) -> frozenset[int]:
     )
 
 
-def _follows(topology: Topology) -> Follows:
-    follows: Follows = {}
-    for source, target in topology.edges:
-        follows.setdefault(source, set()).add(target)
-    return follows
-
-
 def _weighted(topology: Topology) -> set[int]:
     return {i for i, x in enumerate(topology.layers) if x.kind in WEIGHTED and x.order >= 0}
 
 
-def _last(follows: Follows, weighted: set[int]) -> set[int]:
+def _last(follows: Links, weighted: set[int]) -> set[int]:
     return {i for i in weighted if not (_beyond(follows, [i]) & weighted)}
 
 
@@ -92,7 +84,7 @@ def _width(layer: LayerInfo) -> int:
     return width if isinstance(width, int) else 0
 
 
-def _beyond(follows: Follows, start: Iterable[int], *, without: int = -1) -> set[int]:
+def _beyond(follows: Links, start: Iterable[int], *, without: int = -1) -> set[int]:
     """Return the layers that can be reached from some without passing one."""
     ahead = [i for i in start if i != without]
     seen: set[int] = set()

@@ -11,9 +11,11 @@ from neuraldbg.records.recording import Column, Recording, Topology
 from neuraldbg.records.signals import Series
 
 __all__ = [
+    "Links",
     "ParamReader",
     "chain_layers",
     "column",
+    "feeders_of",
     "gradient_norms",
     "is_quasi_newton",
     "is_weight",
@@ -22,6 +24,7 @@ __all__ = [
     "matrix_params",
     "owners",
     "reached",
+    "readers_of",
     "run_series",
     "sampled_rows",
     "scalar_series",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+# Layer to other layers.
+Links = dict[int, set[int]]
 EVERY = slice(None)
 # A gradient this much smaller than elsewhere, both relative to the weights, has faded (mechanisms.md G2: two decades).
 FADED = 0.01
@@ -61,20 +66,34 @@ def scalar_series(step: int, value: float) -> Series:
     return Series(np.array([step]), np.array([float(value)]), np.array([True]))
 
 
+def feeders_of(topology: Topology) -> Links:
+    """Return, by layer, the layers that feed it."""
+    found: Links = {}
+    for source, target in topology.edges:
+        found.setdefault(target, set()).add(source)
+    return found
+
+
+def readers_of(topology: Topology) -> Links:
+    """Return, by layer, the layers that it feeds."""
+    found: Links = {}
+    for source, target in topology.edges:
+        found.setdefault(source, set()).add(target)
+    return found
+
+
 def owners(topology: Topology) -> NDArray[np.int64]:
     """Return, for every layer, the parametrised layer that it is told under, shape ``(L,)``.
 
     An activation, dropout or other layer without parameters belongs to the layer that feeds it, if
     there is exactly one; a reader looks for a fault where the weights are.
     """
-    feeders: dict[int, list[int]] = {}
-    for source, target in topology.edges:
-        feeders.setdefault(target, []).append(source)
+    feeders = feeders_of(topology)
     owner = np.arange(len(topology.layers))
     for index in range(len(topology.layers)):
         place, hops = index, 0
         while not topology.layers[place].params and len(feeders.get(place, ())) == 1 and hops < 8:
-            place, hops = feeders[place][0], hops + 1
+            place, hops = next(iter(feeders[place])), hops + 1
         if topology.layers[place].params:
             owner[index] = place
     return owner

@@ -18,6 +18,7 @@ ROUNDS = (
     "settlers",
     "pilgrims",
     "nomads",
+    "wanderers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -32,6 +33,7 @@ COUNTS = (
     (24, 4),
     (24, 6),
     (24, 6),
+    (27, 6),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -1,0 +1,1 @@
+"""An eleventh round of programs by people who had not seen how the engine works."""

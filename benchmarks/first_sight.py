@@ -30,6 +30,7 @@ ROUNDS = {
     "settlers": "a8877885e53f652d30d996b5111a60c2a5aa857e",
     "pilgrims": "2655b6f347c7f00d441e0264a29e9b16a160b15d",
     "nomads": "673327d004529fa8c6fe2c87e59354d1ff8dd41a",
+    "wanderers": "255d9552eca3ec54788a7e5ec1c1899ea4846ac1",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import Rows, by_shape, unit_axis
 
-__all__ = ["Along"]
+__all__ = ["Along", "time_slopes"]
 
 POSITIONS, LEAST = 256, 8
 # Entries that stand for one position, by either of the other axes: the largest is wanted, within a few per cent of a decade.
@@ -119,3 +119,20 @@ def _gradual_fall(sizes: Tensor) -> Tensor:
     fall = (top - level - jump).clamp_min(0.0)
     enough = (~below.isnan()).sum(1) * 2 >= LEAST
     return torch.where(enough, fall, torch.zeros_like(fall)) * torch.where(back[:, 0], 1.0, -1.0)
+
+
+def time_slopes(layers: list[int], norms: Tensor) -> list[Rows]:
+    """Return minus the slope of log norm per step back in time: positive when gradients vanish in time."""
+    places: dict[int, list[int]] = {}
+    for place, layer in enumerate(layers):
+        places.setdefault(layer, []).append(place)
+    logs = norms.clamp_min(1e-30).log()
+    rows = []
+    for layer, mine in places.items():
+        if len(mine) >= 3:
+            y = logs[mine]
+            x = torch.arange(len(mine), dtype=y.dtype, device=y.device)
+            x = x - x.mean()
+            slope = -(x * (y - y.mean())).sum() / (x * x).sum()
+            rows.append(Rows([layer], ("time_grad_slope",), slope.reshape(1, 1)))
+    return rows

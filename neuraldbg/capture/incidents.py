@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -91,6 +91,8 @@ class Incidents:
         self._seen: set[tuple[str, int]] = set()
         self.recent = RecentLosses()
         self._spikes = SPIKES
+        # The last step whose gradients were finite as far as they were measured, and of which parameters they were.
+        self._well: tuple[int, Collection[int]] = (-1, ())
 
     def note(self, step: int, kind: str, layer: int, facts: Mapping[str, Fact]) -> None:
         """Note an occurrence unless the same was noted before."""
@@ -148,8 +150,9 @@ class Incidents:
         if bad:
             found = dict(enumerate(size.item() for size in sizes))
             # After one step only weights whose gradient was not finite are lost, and some are left: a rectifier
-            # hides a bad gradient from the layers before it, and from the probe.
-            first = bool(self.recent.values) and len(bad) < len(sizes)
+            # hides a bad gradient from the layers before it, and from the probe. Where it was finite the step did it.
+            well = self._well[1] if self._well[0] == step - 1 else ()
+            first = bool(self.recent.values) and len(bad) < len(sizes) and not {*bad} & {*well}
             if not (first and self.judge_gradients(step - 1, found, self.order)):
                 self.note(step, "nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
             return
@@ -201,6 +204,7 @@ class Incidents:
             Whether it calls for a closer look.
         """
         bad = [i for i, size in sizes.items() if not math.isfinite(size)]
+        self._well = self._well if bad else (step, sizes.keys())
         if not bad or self.has("nonfinite_gradient") or self.has("nonfinite_loss"):
             return False
         place = {layer: i for i, layer in enumerate(order)}

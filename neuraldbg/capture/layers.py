@@ -14,7 +14,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils.hooks import RemovableHandle
 
-from neuraldbg.capture.along import Along
+from neuraldbg.capture.along import Along, time_slopes
 from neuraldbg.capture.attention import module_attention
 from neuraldbg.capture.bank import (
     Rows,
@@ -163,7 +163,7 @@ class LayerWatch:
         several = norms is not None and len(rows[0].indices) < len(self._gradients)
         if norms is not None and several and self._is_recurrent():
             last = self._pass_start
-            rows += _time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
+            rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
         rows += self._feeds.finish(self.edges) + self._along.finish()
         if self._kept:
@@ -201,17 +201,24 @@ class LayerWatch:
             self._guard(self._enter, layer, args)
 
     def _enter(self, layer: int, args: tuple[Any, ...]) -> None:
+        if layer in self._blueprint.opened:
+            return
         self._depth += 1
         if self._tracer is None:
             return
         if self._depth == 1:
-            for tensor in (t for a in args for t in _tensors(a)):
-                for source in self._tracer.layers_of(tensor):
-                    if source != layer:
-                        self.edges.add((source, layer))
-                    else:
-                        self._itself = True
+            self._link(self._tracer, layer, args)
         self._tracer.leaf_depth += 1
+
+    def _link(self, tracer: Tracer, layer: int, values: object) -> None:
+        """Note which layers feed one: what it is called with came from them, or what it gives if its parts are looked at."""
+        for source in {
+            source for tensor in _tensors(values) for source in tracer.layers_of(tensor)
+        }:
+            if source != layer:
+                self.edges.add((source, layer))
+            else:
+                self._itself = True
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         key = id(module)
@@ -222,7 +229,7 @@ class LayerWatch:
             self._guard(self.ended)
 
     def _leave(self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._step_out()
+        self._step_out(layer)
         tensor = first_float(output)
         if in_backward():
             self._computed_again(layer, tensor)
@@ -238,12 +245,18 @@ class LayerWatch:
             return
         self.autocast = self.autocast or autocast_dtype(tensor.device.type)
         if self.tracing and self._tracer is not None:
-            for item in _tensors(output):
-                self._tracer.mark(item, layer)
+            self._hand_on(self._tracer, layer, output)
         self._read(layer, module, args, tensor)
 
-    def _step_out(self) -> None:
-        if self.tracing:
+    def _hand_on(self, tracer: Tracer, layer: int, output: Any) -> None:
+        """Say that what a layer gives comes from it, and from its own parts where these were looked at."""
+        if layer in self._blueprint.opened and not self._depth:
+            self._link(tracer, layer, output)
+        for item in _tensors(output):
+            tracer.mark(item, layer)
+
+    def _step_out(self, layer: int) -> None:
+        if self.tracing and layer not in self._blueprint.opened:
             self._depth = max(0, self._depth - 1)
             if self._tracer is not None:
                 self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
@@ -364,23 +377,6 @@ class LayerWatch:
 
 def _nothing() -> None:
     """Wait for somebody to care."""
-
-
-def _time_slopes(layers: list[int], norms: Tensor) -> list[Rows]:
-    """Return minus the slope of log norm per step back in time: positive when gradients vanish in time."""
-    places: dict[int, list[int]] = {}
-    for place, layer in enumerate(layers):
-        places.setdefault(layer, []).append(place)
-    logs = norms.clamp_min(1e-30).log()
-    rows = []
-    for layer, mine in places.items():
-        if len(mine) >= 3:
-            y = logs[mine]
-            x = torch.arange(len(mine), dtype=y.dtype, device=y.device)
-            x = x - x.mean()
-            slope = -(x * (y - y.mean())).sum() / (x * x).sum()
-            rows.append(Rows([layer], ("time_grad_slope",), slope.reshape(1, 1)))
-    return rows
 
 
 def _kept_share(kept: dict[int, Tensor]) -> Tensor:

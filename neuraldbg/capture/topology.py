@@ -67,7 +67,8 @@ class Blueprint:
 
     ``layer_of`` and ``param_of`` map ``id()`` to an index; a module or tensor registered under several
     names has one entry, under its first name. ``lazy`` says that some parameters have no shape yet;
-    ``gathered`` maps ``id()`` of what a sharded parameter is while its layer runs to that layer.
+    ``gathered`` maps ``id()`` of what a sharded parameter is while its layer runs to that layer; ``opened`` are layers
+    that call others besides what they do with their own parameters: what happens in them is looked at.
     """
 
     layers: list[LayerInfo] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Blueprint:
     param_of: dict[int, int] = field(default_factory=dict)
     lazy: bool = False
     gathered: dict[int, int] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
 
     def layer_with(self, parameter: int) -> int | None:
         """Return the layer that owns the parameter of this ``id()``, None if none does."""
@@ -109,6 +111,8 @@ def draw(model: nn.Module) -> Blueprint:
                 blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
                 blueprint.tensors.append(parameter)
             mine.append(blueprint.param_of[id(parameter)])
+        if name and _is_opened(module):
+            blueprint.opened.add(index)
         blueprint.layers.append(_layer(name, module, tuple(mine)))
     return blueprint
 
@@ -128,6 +132,7 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
         old.params[i : i + 1] = [replace(param, layer=layer_map[param.layer], trainable=trainable)]
         old.tensors[i : i + 1] = [tensor]
     old.lazy = new.lazy
+    old.opened |= {layer_map[i] for i in new.opened}
     # In place: others hold on to these.
     for known, found, places in (
         (old.layer_of, new.layer_of, layer_map),
@@ -160,6 +165,12 @@ def _kind(module: nn.Module) -> str:
     if name.endswith("Loss"):
         return "loss"
     return _kind_by_shape(module, name)
+
+
+def _is_opened(module: nn.Module) -> bool:
+    """Return whether a module has parts and is none of PyTorch's, as attention or a layer with a rule for its weight."""
+    known = any(isinstance(module, classes) for _, classes in _KINDS)
+    return not known and any(True for _ in module.children())
 
 
 def _kind_by_shape(module: nn.Module, name: str) -> str:

@@ -91,7 +91,11 @@ MECHANISMS = (
                 output_constant=0.2,
             ),
         ),
-        gap=(0.2, effects({"normalization_gap": 0.8, "normalization_slow": 0.6})),
+        gap=(
+            0.2,
+            effects({"normalization_gap": 0.8, "normalization_slow": 0.6}),
+            ("running_statistics",),
+        ),
         unscaled=(
             0.1,
             effects(
@@ -106,6 +110,6 @@ MECHANISMS = (
     # What is wrong with running statistics alone shows in evaluation, not in training.
     *variants(
         replace(_NORMALIZATION, effects=()),
-        forgetful=(0.2, effects({"normalization_forgets": 0.95})),
+        forgetful=(0.2, effects({"normalization_forgets": 0.95}), ("running_statistics",)),
     ),
 )

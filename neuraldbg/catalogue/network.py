@@ -161,8 +161,13 @@ MECHANISMS = (
                 gradient_amplified=0.2,
             ),
         ),
-        # What a network writes for another one are no weights of its own: only the first loss shows their size.
-        written=(0.15, effects(loss_initial_high=0.95, loss_slow=0.5, loss_stuck=0.3)),
+        # What a network writes for another one are no weights of its own: only the first loss shows their size, where
+        # it can be compared with that of a guess.
+        written=(
+            0.15,
+            effects(loss_initial_high=0.95, loss_slow=0.5, loss_stuck=0.3),
+            ("first_loss",),
+        ),
     ),
     *variants(
         Mechanism(

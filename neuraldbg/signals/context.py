@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from neuraldbg.records.recording import Fact, Recording
+from neuraldbg.records.recording import Fact, LayerInfo, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import fed_layers, regressions
 from neuraldbg.signals.guess import label_entropy
@@ -53,12 +53,14 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
     autocast = str(recording.facts.get("autocast") or "")
     flags = {
         "has_norm": "norm" in kinds,
+        "running_statistics": any(map(_keeps_statistics, topology.layers)),
         "has_attention": "attention" in kinds or "attn_entropy_min" in recording.layer,
         "has_dropout": "dropout" in kinds,
         "has_recurrent": "recurrent" in kinds or "time_grad_slope" in recording.layer,
         "has_rectifier": bool(activations & _RECTIFIERS),
         # Functions of the user's own, of which nobody knows below what they give nothing.
         "has_threshold": "signal_lost" in series,
+        "first_loss": "loss_over_chance" in series,
         # The gates of a recurrent cell are bounded, seen or not.
         "has_bounded": bool(activations & _BOUNDED) or "recurrent" in kinds,
         "optimizer_adam": "adam" in families,
@@ -80,6 +82,11 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
         "weight_decay": _decays(recording),
     }
     return frozenset(name for name, holds in flags.items() if holds)
+
+
+def _keeps_statistics(layer: LayerInfo) -> bool:
+    """Return whether a layer normalizes otherwise in evaluation than in training."""
+    return layer.kind == "norm" and ("momentum" in layer.config or "BatchNorm" in layer.type)
 
 
 def _is_labelled(recording: Recording) -> bool:

@@ -256,8 +256,10 @@ def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str
     late = (middle - end) / max(abs(start), 1e-9)
     noise = max(float(np.std(finite[-tail:])), 1e-9)
     first = int(steps[0])
-    return {
-        "loss_remaining": scalar_series(first, max(remaining, 0.0)),
+    # Of a density there is no zero that a loss below it could be measured from: only a great fall or none says something.
+    known = start > 0 or remaining < SOLVED or end >= start
+    left = {"loss_remaining": scalar_series(first, max(remaining, 0.0))} if known else {}
+    return left | {
         "loss_progress_z": scalar_series(
             first, (float(np.mean(finite[:tail])) - end) / noise * math.sqrt(tail)
         ),

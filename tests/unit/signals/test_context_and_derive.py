@@ -30,6 +30,13 @@ def kinds(*names: str) -> Topology:
     ("run", "flag"),
     [
         pytest.param(builders.recording(kinds("norm")), "has_norm", id="normalization"),
+        pytest.param(
+            builders.recording(
+                Topology(layers=(LayerInfo(name="n", type="BatchNorm1d", kind="norm"),))
+            ),
+            "running_statistics",
+            id="statistics of evaluation",
+        ),
         pytest.param(builders.recording(kinds("attention")), "has_attention", id="attention"),
         pytest.param(builders.recording(kinds("dropout")), "has_dropout", id="dropout"),
         pytest.param(builders.recording(kinds("recurrent")), "has_recurrent", id="recurrent"),

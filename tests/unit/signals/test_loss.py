@@ -262,6 +262,19 @@ class TestSpike:
         loss[50] = 4.0
         assert int(np.argmax(derived(loss)["loss_jump"].values)) == 50
 
+    @pytest.mark.parametrize(
+        ("first", "last", "left"),
+        [
+            pytest.param(-5.0, -7.0, None, id="how far a density falls is not known"),
+            pytest.param(-1.0, -9.0, 0.0, id="a great fall"),
+            pytest.param(-5.0, -4.0, 1.2, id="none at all"),
+            pytest.param(4.0, 3.0, 0.75, id="a loss that is positive"),
+        ],
+    )
+    def test_what_is_left_of_a_loss_that_begins_below_zero(self, first, last, left) -> None:
+        found = derived([first] * 4 + [last] * 60).get("loss_remaining")
+        assert (None if found is None else round(float(found.values[0]), 2)) == left
+
 
 class TestNonFinite:
     @pytest.mark.parametrize("bad", [NAN, INF, -INF])

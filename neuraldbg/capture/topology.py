@@ -170,6 +170,7 @@ def _kind(module: nn.Module) -> str:
 def _is_opened(module: nn.Module) -> bool:
     """Return whether a module has parts and is none of PyTorch's, as attention or a layer with a rule for its weight."""
     known = any(isinstance(module, classes) for _, classes in _KINDS)
+    known = known or type(module).__module__.startswith("torch.")
     return not known and any(True for _ in module.children())
 
 

@@ -283,3 +283,27 @@ def test_weights_of_a_loss_that_are_all_nan_were_divided_by_zero(rows: slice, ki
             optimizer.step()
     found = [o for o in dbg.recording.occurrences if o.kind.startswith("nonfinite")]
     assert [(o.step, o.kind) for o in found[:1]] == [(5, kind)]
+
+
+@pytest.mark.parametrize(
+    ("eps", "kind"),
+    [
+        pytest.param(1e-8, "nonfinite_parameter", id="an epsilon that is zero in half precision"),
+        pytest.param(1e-4, None, id="one that is not"),
+    ],
+)
+def test_weights_that_a_step_spoilt_though_gradients_were_finite_are_told_of_the_step(
+    eps: float, kind: str | None
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.LeakyReLU(), nn.Linear(16, 4)).half()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=eps)
+    with NeuralDbg(model) as dbg:
+        for step in range(4):
+            x, y = clusters(step)
+            optimizer.zero_grad()
+            # Most gradients are so small that their squares are zero, and none of them is infinite.
+            (1e-3 * F.cross_entropy(model(x.half()).float(), y)).backward()
+            optimizer.step()
+    found = [o.kind for o in dbg.recording.occurrences if o.kind.startswith("nonfinite")]
+    assert found[:1] == ([] if kind is None else [kind])

@@ -221,3 +221,16 @@ class TestDerive:
         unnamed = replace(topology, layers=(root, topology.layers[1]))
         found = derive(builders.recording(unnamed, steps=5, layer={"dead_share": {"": 1.0}}))
         assert found.series["dead_share"].values[0, 0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("signal", "flag"),
+    [
+        pytest.param("signal_lost", "has_threshold", id="functions of the user's own"),
+        pytest.param("loss_over_chance", "first_loss", id="a first loss to compare"),
+    ],
+)
+def test_a_flag_holds_where_its_signal_could_be_derived(signal, flag) -> None:
+    run = builders.recording()
+    assert flag in context_flags(run, {signal: builders.series([0.0])})
+    assert flag not in context_flags(run)

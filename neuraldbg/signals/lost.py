@@ -78,7 +78,7 @@ def _gaps(recording: Recording) -> dict[int, int]:
     }
     weighted = [i for i in feeders if topology.layers[i].kind in WEIGHTED]
     found = {i: _before(topology, feeders, i) for i in weighted}
-    return {i: max(b) for i, b in found.items() if len(b) == 1 and not b & {*read, i}}
+    return {i: max(b) for i, b in found.items() if len(b) == 1 and not b & read}
 
 
 def _before(topology: Topology, feeders: Links, target: int) -> set[int]:

@@ -52,6 +52,17 @@ class Cell(nn.Module):
         return torch.tanh(self.lift(x) + h @ self.back)
 
 
+class Whole(nn.Linear):
+    """A layer of PyTorch's with parts that somebody added."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8)
+        self.part, self.tail = Scaled(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(F.relu(self.part(super().forward(x))))
+
+
 class Loop(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -101,6 +112,11 @@ def test_a_cell_that_is_fed_what_it_gave_is_a_recurrence() -> None:
     recording = watched(Loop())
     assert ("cell", "head") in arrows(recording)
     assert "time_grad_slope" in recording.layer
+
+
+def test_a_part_of_a_whole_layer_does_not_open_that() -> None:
+    found = arrows(watched(nn.Sequential(nn.Linear(8, 8), Whole(), nn.Linear(8, 4))))
+    assert found == {("0", "1"), ("1", "2")}
 
 
 def test_attention_of_pytorch_stays_one_layer() -> None:

@@ -135,3 +135,28 @@ def test_units_of_the_users_own_that_never_fire_are_told_by_the_module_with_the_
             optimizer.step()
     found = [(h.mechanism, h.layer) for h in dbg.get_causal_hypotheses()]
     assert found[:1] == ([("dead_units", "3")] if threshold else [])
+
+
+class Folds(nn.Module):
+    """A rectifier in a function, and a module behind it that has nothing to do with that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.fold, self.head = nn.Linear(12, 32), nn.Flatten(), nn.Linear(32, 3)
+        nn.init.constant_(self.first.bias, -50.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fold(torch.relu(self.first(x))))
+
+
+def test_units_of_a_rectifier_are_told_by_their_layer_whatever_comes_behind_it() -> None:
+    torch.manual_seed(0)
+    data, labels, model = torch.randn(64, 12), torch.randint(0, 3, (64,)), Folds()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with neuraldbg.NeuralDbg(model) as dbg:
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(data), labels).backward()
+            optimizer.step()
+    first = dbg.get_causal_hypotheses()[0]
+    assert (first.mechanism, first.layer) == ("dead_units", "first")

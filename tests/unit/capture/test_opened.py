@@ -52,6 +52,17 @@ class Cell(nn.Module):
         return torch.tanh(self.lift(x) + h @ self.back)
 
 
+class Graph(nn.Module):
+    """A convolution with a matrix of its own and an activation for a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.act = nn.Parameter(torch.eye(8)), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(x @ self.weight)
+
+
 class Whole(nn.Linear):
     """A layer of PyTorch's with parts that somebody added."""
 
@@ -131,6 +142,7 @@ def test_attention_of_pytorch_stays_one_layer() -> None:
         pytest.param(nn.Sequential(Scaled()), {"0.0"}, id="inside another"),
         pytest.param(nn.MultiheadAttention(8, 2), set(), id="attention"),
         pytest.param(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), set(), id="a rule for a weight"),
+        pytest.param(Graph(), set(), id="parts without weights"),
         pytest.param(nn.Linear(8, 8), set(), id="no parts"),
         pytest.param(nn.Sequential(nn.Linear(8, 8)), set(), id="parts only"),
     ],

@@ -91,6 +91,25 @@ def test_a_signal_is_lost(kinds, spreads, more, expected) -> None:
     assert lost(kinds, spreads, **more) == expected
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"),
+    [pytest.param(0.05, [True, False], id="a tenth is left"), pytest.param(0.5, [True, True], id="half is left")],
+)  # fmt: skip
+def test_weights_that_have_shrunk_lose_what_they_are_fed_by_themselves(last, seen) -> None:
+    spread = {"l0": [1.0, 1.0], "l2": [1.0, 1e-6]}
+    run = builders.recording(
+        drawn("lol"),
+        sampled=[0, 9],
+        layer={"act_std": spread, "act_rms": {"l0": [1.0] * 2, "l2": [1.0] * 2}},
+        param={"weight_norm": {"l0.weight": [1.0, 1.0], "l2.weight": [1.0, last]}},
+    )
+    assert signal_lost(run)["signal_lost"].observed[:, 0].tolist() == seen
+
+
+def test_without_sampled_steps_nothing_is_known() -> None:
+    assert signal_lost(builders.recording(drawn("lol"), sampled=[])) == {}
+
+
 class Step(torch.autograd.Function):
     """A spike, with a derivative close to the threshold only."""
 

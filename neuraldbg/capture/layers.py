@@ -250,7 +250,7 @@ class LayerWatch:
 
     def _hand_on(self, tracer: Tracer, layer: int, output: Any) -> None:
         """Say that what a layer gives comes from it, and from its own parts where these were looked at."""
-        if layer in self._blueprint.opened and not self._depth:
+        if layer in self._blueprint.opened:
             self._link(tracer, layer, output)
         for item in _tensors(output):
             tracer.mark(item, layer)

@@ -168,10 +168,13 @@ def _kind(module: nn.Module) -> str:
 
 
 def _is_opened(module: nn.Module) -> bool:
-    """Return whether a module has parts and is none of PyTorch's, as attention or a layer with a rule for its weight."""
+    """Return whether a module has parts with weights and is none of PyTorch's, as attention or a layer with a rule for its own.
+
+    One whose parts have none, as a graph convolution with its activation, does with its own what counts.
+    """
     known = any(isinstance(module, classes) for _, classes in _KINDS)
     known = known or type(module).__module__.startswith("torch.")
-    return not known and any(True for _ in module.children())
+    return not known and any(True for part in module.children() for _ in part.parameters())
 
 
 def _kind_by_shape(module: nn.Module, name: str) -> str:

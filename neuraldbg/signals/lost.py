@@ -25,6 +25,8 @@ Flags = NDArray[np.bool_]
 Steps = NDArray[np.int64]
 # Regimes of nonlinearities that are read where they are: silence there has events of its own.
 READ = ("dead_share", "saturated_share")
+# Weights that have lost more than this share of their first size no longer pass on what they are fed.
+SHRUNK = 0.1
 # A spread that is smaller is rounding.
 FLOOR = 1e-9
 
@@ -35,6 +37,8 @@ def signal_lost(recording: Recording) -> dict[str, Series]:
     Only where nothing lies between them but modules and functions of the user's own, of which nobody knows what
     they do: told at the layer before. Zero where the signal goes on.
     """
+    if not recording.sampled.size:
+        return {}
     steps, narrow, seen = _narrowness(recording)
     gaps = {i: before for i, before in _gaps(recording).items() if seen[:, i].any()}
     if not gaps:
@@ -48,7 +52,8 @@ def signal_lost(recording: Recording) -> dict[str, Series]:
 def _narrowness(recording: Recording) -> tuple[Steps, Array, Flags]:
     """Return by how many decades the spread of a layer is below its size, and where that was seen.
 
-    A layer whose weights are zero gives the same whatever it is fed: of such nothing is known.
+    A layer whose weights are zero, or have shrunk to a tenth, gives much the same whatever it is fed: of such nothing
+    is known.
     """
     spread, size = layer_series(recording, "act_std"), layer_series(recording, "act_rms")
     seen = spread.observed & size.observed & (size.values > 0) & np.isfinite(spread.values)
@@ -56,9 +61,9 @@ def _narrowness(recording: Recording) -> tuple[Steps, Array, Flags]:
     norm, known = ParamReader(recording, params)("weight_norm")
     weighs = np.zeros_like(seen)
     for column, index in enumerate(params):
-        weighs[:, recording.topology.params[index].layer] |= known[:, column] & (
-            norm[:, column] > 0
-        )
+        length = np.where(known[:, column], norm[:, column], 0.0)
+        holds = (length > 0) & (length >= SHRUNK * length[0])
+        weighs[:, recording.topology.params[index].layer] |= holds
     seen &= weighs
     ratio = np.where(seen, spread.values, 1.0) / np.where(seen, size.values, 1.0)
     return spread.steps, -np.log10(np.maximum(ratio, FLOOR)), seen
@@ -78,7 +83,7 @@ def _gaps(recording: Recording) -> dict[int, int]:
     }
     weighted = [i for i in feeders if topology.layers[i].kind in WEIGHTED]
     found = {i: _before(topology, feeders, i) for i in weighted}
-    return {i: max(b) for i, b in found.items() if len(b) == 1 and not b & {*read, i}}
+    return {i: max(b) for i, b in found.items() if len(b) == 1 and not b & read}
 
 
 def _before(topology: Topology, feeders: Links, target: int) -> set[int]:

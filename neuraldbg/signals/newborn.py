@@ -45,7 +45,7 @@ def _grown(recording: Recording) -> dict[int, int]:
     for layer in np.unique(owner):
         mine = owner == layer
         size = norm[:, mine].max(axis=1)
-        if zero[mine].all() and size.max() > 0.0:
+        if zero[mine].all():
             found[int(layer)] = int(np.argmax(size >= GROWN * size.max()))
     return found
 

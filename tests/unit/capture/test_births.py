@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
+from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.topology import draw
 from neuraldbg.records.recording import Occurrence, Recording
 from tests.loops import Batch, clusters, train
 
@@ -307,3 +310,22 @@ def test_weights_that_a_step_spoilt_though_gradients_were_finite_are_told_of_the
             optimizer.step()
     found = [o.kind for o in dbg.recording.occurrences if o.kind.startswith("nonfinite")]
     assert found[:1] == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize(
+    ("measured", "kind"),
+    [
+        pytest.param(8, "nonfinite_parameter", id="in the step before"),
+        pytest.param(5, "nonfinite_gradient", id="earlier"),
+    ],
+)
+def test_a_finite_gradient_speaks_for_its_own_step_only(measured: int, kind: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    incidents = Incidents(draw(model))
+    incidents.recent.values.append(1.0)
+    incidents.judge_gradients(measured, dict.fromkeys(range(4), 1.0), (0, 1))
+    with torch.no_grad():
+        model[1].weight.fill_(math.nan)
+    loss = model(torch.ones(1, 2)).sum()
+    incidents.judge_loss(9, loss.item(), loss)
+    assert incidents.occurrences[0].kind == kind

@@ -52,6 +52,28 @@ class Cell(nn.Module):
         return torch.tanh(self.lift(x) + h @ self.back)
 
 
+class Graph(nn.Module):
+    """A convolution with a matrix of its own and an activation for a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.act = nn.Parameter(torch.eye(8)), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(x @ self.weight)
+
+
+class Whole(nn.Linear):
+    """A layer of PyTorch's with parts that somebody added."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8)
+        self.part, self.tail = Scaled(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(F.relu(self.part(super().forward(x))))
+
+
 class Loop(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +125,11 @@ def test_a_cell_that_is_fed_what_it_gave_is_a_recurrence() -> None:
     assert "time_grad_slope" in recording.layer
 
 
+def test_a_part_of_a_whole_layer_does_not_open_that() -> None:
+    found = arrows(watched(nn.Sequential(nn.Linear(8, 8), Whole(), nn.Linear(8, 4))))
+    assert found == {("0", "1"), ("1", "2")}
+
+
 def test_attention_of_pytorch_stays_one_layer() -> None:
     model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 4))
     assert not any("out_proj" in name for pair in arrows(watched(model)) for name in pair)
@@ -115,6 +142,7 @@ def test_attention_of_pytorch_stays_one_layer() -> None:
         pytest.param(nn.Sequential(Scaled()), {"0.0"}, id="inside another"),
         pytest.param(nn.MultiheadAttention(8, 2), set(), id="attention"),
         pytest.param(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), set(), id="a rule for a weight"),
+        pytest.param(Graph(), set(), id="parts without weights"),
         pytest.param(nn.Linear(8, 8), set(), id="no parts"),
         pytest.param(nn.Sequential(nn.Linear(8, 8)), set(), id="parts only"),
     ],

@@ -234,3 +234,10 @@ def test_a_flag_holds_where_its_signal_could_be_derived(signal, flag) -> None:
     run = builders.recording()
     assert flag in context_flags(run, {signal: builders.series([0.0])})
     assert flag not in context_flags(run)
+
+
+def test_what_has_a_momentum_and_is_no_norm_keeps_no_statistics() -> None:
+    codebook = LayerInfo(name="c", type="Codebook", kind="other", config={"momentum": 0.9})
+    assert "running_statistics" not in context_flags(
+        builders.recording(Topology(layers=(codebook,)))
+    )

@@ -91,6 +91,25 @@ def test_a_signal_is_lost(kinds, spreads, more, expected) -> None:
     assert lost(kinds, spreads, **more) == expected
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"),
+    [pytest.param(0.05, [True, False], id="a tenth is left"), pytest.param(0.5, [True, True], id="half is left")],
+)  # fmt: skip
+def test_weights_that_have_shrunk_lose_what_they_are_fed_by_themselves(last, seen) -> None:
+    spread = {"l0": [1.0, 1.0], "l2": [1.0, 1e-6]}
+    run = builders.recording(
+        drawn("lol"),
+        sampled=[0, 9],
+        layer={"act_std": spread, "act_rms": {"l0": [1.0] * 2, "l2": [1.0] * 2}},
+        param={"weight_norm": {"l0.weight": [1.0, 1.0], "l2.weight": [1.0, last]}},
+    )
+    assert signal_lost(run)["signal_lost"].observed[:, 0].tolist() == seen
+
+
+def test_without_sampled_steps_nothing_is_known() -> None:
+    assert signal_lost(builders.recording(drawn("lol"), sampled=[])) == {}
+
+
 class Step(torch.autograd.Function):
     """A spike, with a derivative close to the threshold only."""
 
@@ -135,3 +154,28 @@ def test_units_of_the_users_own_that_never_fire_are_told_by_the_module_with_the_
             optimizer.step()
     found = [(h.mechanism, h.layer) for h in dbg.get_causal_hypotheses()]
     assert found[:1] == ([("dead_units", "3")] if threshold else [])
+
+
+class Folds(nn.Module):
+    """A rectifier in a function, and a module behind it that has nothing to do with that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.fold, self.head = nn.Linear(12, 32), nn.Flatten(), nn.Linear(32, 3)
+        nn.init.constant_(self.first.bias, -50.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fold(torch.relu(self.first(x))))
+
+
+def test_units_of_a_rectifier_are_told_by_their_layer_whatever_comes_behind_it() -> None:
+    torch.manual_seed(0)
+    data, labels, model = torch.randn(64, 12), torch.randint(0, 3, (64,)), Folds()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with neuraldbg.NeuralDbg(model) as dbg:
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(data), labels).backward()
+            optimizer.step()
+    first = dbg.get_causal_hypotheses()[0]
+    assert (first.mechanism, first.layer) == ("dead_units", "first")

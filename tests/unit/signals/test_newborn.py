@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from neuraldbg.records.recording import Topology
+from neuraldbg.records.recording import LayerInfo, Topology
 from neuraldbg.signals.gradient import gradient_signals
 from neuraldbg.signals.newborn import behind_newborns
 from tests import builders
@@ -71,3 +71,21 @@ def test_a_small_gradient_is_judged_once_it_can_be_large(born, judged) -> None:
 
 def test_a_run_without_sampled_steps_has_none_behind() -> None:
     assert behind_newborns(builders.recording(sampled=[])).shape == (0, 3)
+
+
+def test_what_a_loss_is_made_of_is_a_way_out() -> None:
+    plain = builders.chain("a", "b", "c")
+    told = LayerInfo(name="told", type="Softmax", kind="activation", order=3)
+    topology = Topology(
+        layers=(*plain.layers, told),
+        params=plain.params,
+        edges=((0, 1), (1, 2), (0, 3)),
+        inputs=(0,),
+        outputs=(2, 3),
+    )
+    gains = {"a.weight": [1.0] * 4, "b.weight": [0.0] * 4, "c.weight": [1.0] * 4}
+    norms = {"a.weight": [1.0] * 4, "b.weight": list(GROWS), "c.weight": [1.0] * 4}
+    found = builders.recording(
+        topology, sampled=[0, 1, 2, 3], param={"init_gain": gains, "weight_norm": norms}
+    )
+    assert not behind_newborns(found).any()

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 Steps = NDArray[np.int64]
 # Regimes of nonlinearities that are read where they are: silence there has events of its own.
 READ = ("dead_share", "saturated_share")
-# Weights that have lost more than this share of their first size no longer pass on what they are fed.
+# Weights of which less than this share of their first size is left no longer pass on what they are fed.
 SHRUNK = 0.1
 # A spread that is smaller is rounding.
 FLOOR = 1e-9

@@ -132,6 +132,7 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
         old.params[i : i + 1] = [replace(param, layer=layer_map[param.layer], trainable=trainable)]
         old.tensors[i : i + 1] = [tensor]
     old.lazy = new.lazy
+    old.opened.clear()
     old.opened |= {layer_map[i] for i in new.opened}
     # In place: others hold on to these.
     for known, found, places in (

@@ -156,9 +156,12 @@ def test_the_model_itself_is_looked_into_anyway() -> None:
     assert not draw(Scaled()).opened
 
 
-def test_a_layer_that_comes_later_is_opened_under_its_own_number() -> None:
+def test_a_layer_that_comes_later_is_opened_and_one_that_goes_is_not() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     drawn = draw(model)
     model[0] = Scaled()
     redraw(drawn, model)
     assert {drawn.layers[i].name for i in drawn.opened} == {"0"}
+    model[0], model[1] = nn.Linear(8, 8), Scaled()
+    redraw(drawn, model)
+    assert {drawn.layers[i].name for i in drawn.opened} == {"1"}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.signals.structure import WEIGHTED, sources
-from neuraldbg.signals.view import Links, ParamReader, matrix_params
+from neuraldbg.signals.view import ParamReader, links, matrix_params
 
 __all__ = ["behind_newborns"]
 
@@ -36,8 +36,7 @@ def _grown(recording: Recording) -> dict[int, int]:
     if not params or not recording.sampled.size:
         return {}
     reader = ParamReader(recording, params)
-    gain, born = reader("init_gain")
-    zero = born[0] & (gain[0] == 0.0)
+    zero = reader.born_zero()
     norm, seen = reader("weight_norm")
     norm = np.where(seen & np.isfinite(norm), norm, 0.0)
     owner = np.array([recording.topology.params[i].layer for i in params])
@@ -52,12 +51,13 @@ def _grown(recording: Recording) -> dict[int, int]:
 
 def _reached(topology: Topology, grown: dict[int, int]) -> NDArray[np.int64]:
     """Return the row from which on gradients reach each layer by some way, shape ``(L,)``."""
-    readers: Links = {}
-    for reader, feeders in sources(topology).items():
-        # What has no weights is an end only where a loss is made of it.
-        if topology.layers[reader].kind in WEIGHTED or reader in topology.outputs:
-            for layer in feeders:
-                readers.setdefault(layer, set()).add(reader)
+    # What has no weights is an end only where a loss is made of it.
+    readers = links(
+        (layer, reader)
+        for reader, feeders in sources(topology).items()
+        if topology.layers[reader].kind in WEIGHTED or reader in topology.outputs
+        for layer in feeders
+    )
     rows = np.zeros(len(topology.layers), np.int64)
     # From the outputs backward; a second round for what comes back to a layer that ran earlier.
     backward = sorted(readers, key=lambda i: -topology.layers[i].order)

@@ -147,8 +147,7 @@ def _similarity(recording: Recording) -> dict[str, Series]:
     gradients, gradients_seen = get("unit_grad_similarity")
     norm, norm_seen = get("weight_norm")
     double = _doubles(recording, params) & norm_seen
-    gain, gain_seen = get("init_gain")
-    seen &= ~_born_zero(topology, owner, gain_seen[0] & (gain[0] == 0.0))
+    seen &= ~_born_zero(topology, owner, get.born_zero())
     # What is no weight may be laid out alike on purpose, as the decays of a state space: gradients tell whether it stays so.
     seen &= gradients_seen | [is_weight(topology.params[i].name.rpartition(".")[2]) for i in params]
     # Rows that get different gradients are about to part: only both together stay alike.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.view import Links, readers_of, scalar_series
+from neuraldbg.signals.view import Links, links, readers_of, scalar_series
 
 __all__ = ["last_layers", "passed_by", "sources", "structure_signals"]
 
@@ -59,12 +59,9 @@ def passed_by(topology: Topology) -> frozenset[int]:
     before = dict.fromkeys(range(len(topology.layers)), 0)
     for source, target in sorted(topology.edges, key=lambda e: topology.layers[e[0]].order):
         before[target] |= before[source] | 1 << source
-    fed: dict[int, int] = {}
-    readers: dict[int, list[int]] = {}
-    for reader, found in sources(topology).items():
-        fed[reader] = sum(1 << i for i in found)
-        for layer in found:
-            readers.setdefault(layer, []).append(reader)
+    found = sources(topology)
+    fed = {reader: sum(1 << i for i in feeders) for reader, feeders in found.items()}
+    readers = links((layer, reader) for reader, feeders in found.items() for layer in feeders)
     return frozenset(
         layer for layer, ahead in readers.items() if all(fed[r] & before[layer] for r in ahead)
     )

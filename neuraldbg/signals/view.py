@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ __all__ = [
     "is_weight",
     "layer_max",
     "layer_series",
+    "links",
     "matrix_params",
     "owners",
     "reached",
@@ -66,20 +67,22 @@ def scalar_series(step: int, value: float) -> Series:
     return Series(np.array([step]), np.array([float(value)]), np.array([True]))
 
 
+def links(pairs: Iterable[tuple[int, int]]) -> Links:
+    """Return, by the first of every pair, the seconds."""
+    found: Links = {}
+    for first, second in pairs:
+        found.setdefault(first, set()).add(second)
+    return found
+
+
 def feeders_of(topology: Topology) -> Links:
     """Return, by layer, the layers that feed it."""
-    found: Links = {}
-    for source, target in topology.edges:
-        found.setdefault(target, set()).add(source)
-    return found
+    return links((target, source) for source, target in topology.edges)
 
 
 def readers_of(topology: Topology) -> Links:
     """Return, by layer, the layers that it feeds."""
-    found: Links = {}
-    for source, target in topology.edges:
-        found.setdefault(source, set()).add(target)
-    return found
+    return links(topology.edges)
 
 
 def owners(topology: Topology) -> NDArray[np.int64]:
@@ -169,6 +172,11 @@ class ParamReader:
         values, observed = column(self._recording.param, name, self._shape)
         chosen = values[:, self._params].astype(np.float64)
         return chosen, observed[:, self._params] & ~np.isnan(chosen)
+
+    def born_zero(self) -> NDArray[np.bool_]:
+        """Return which parameters were zero before the first step, shape ``(P,)``."""
+        gain, seen = self("init_gain")
+        return np.asarray(seen[0] & (gain[0] == 0.0), dtype=np.bool_)
 
 
 def sampled_rows(recording: Recording) -> NDArray[np.intp]:

@@ -93,7 +93,7 @@ def test_a_signal_is_lost(kinds, spreads, more, expected) -> None:
 
 @pytest.mark.parametrize(
     ("last", "seen"),
-    [pytest.param(0.05, [True, False], id="a tenth is left"), pytest.param(0.5, [True, True], id="half is left")],
+    [pytest.param(0.05, [True, False], id="a twentieth is left"), pytest.param(0.5, [True, True], id="half is left")],
 )  # fmt: skip
 def test_weights_that_have_shrunk_lose_what_they_are_fed_by_themselves(last, seen) -> None:
     spread = {"l0": [1.0, 1.0], "l2": [1.0, 1e-6]}

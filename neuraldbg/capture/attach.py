@@ -15,12 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from neuraldbg.capture import engine
 from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
-from neuraldbg.capture.reduce import (
-    UNTRACED,
-    dispatch_modes,
-    is_pretended,
-    unseen,
-)
+from neuraldbg.capture.reduce import UNTRACED, dispatch_modes, do_unseen
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.shares import Shares
 from neuraldbg.capture.shortcut import Shortcut
@@ -219,12 +214,12 @@ class Capture:
                 self._leave_unseen()
             elif task != -1:
                 # Perhaps the thread that waits for this one is at work for us: no lock.
-                _do_unseen(work, args, short)
+                do_unseen(work, args, short)
             # Another thread may be at work, or was when this process was forked from it.
             elif self._lock.acquire(False) or self._lock.acquire(True, PATIENCE):
                 try:
                     if short is None or watched_functions() or dispatch_modes():
-                        _do_unseen(work, args, short)
+                        do_unseen(work, args, short)
                     elif not short(*args):
                         with UNTRACED():
                             work(*args)
@@ -235,6 +230,20 @@ class Capture:
         if self._on_step is not None and self._told != self._session.steps:
             self._told = self._session.steps
             self._on_step()
+
+    def _noted(self, note: Callable[..., bool], *args: Any) -> bool:
+        """Return whether a call needs no more than to be remembered: nothing of it is looked at here."""
+        try:
+            return (
+                self._armed
+                and get_ident() == self.turns.trainer
+                and not watched_functions()
+                and not dispatch_modes()
+                and note(*args)
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+            return True
 
     def _leave_unseen(self) -> None:
         if self._armed and self._session.far and in_capture():
@@ -266,7 +275,9 @@ class Capture:
         ) -> None:
             if get_ident() != turns.trainer:
                 take()
-            self._guarded(session.forward_begins, args, kwargs or {}, short=session.forward_short)
+            if not self._noted(session.note_call, args, kwargs or {}):
+                short = session.forward_short
+                self._guarded(session.forward_begins, args, kwargs or {}, short=short)
 
         self._entries[id(module)] = module.register_forward_pre_hook(
             InertHook(before),  # type: ignore[arg-type]
@@ -368,7 +379,8 @@ class Capture:
     def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A compiled module is about to be called."""
         session = self._session
-        self._guarded(session.region_begins, module, args, kwargs, short=session.region_short)
+        if not self._noted(session.note_region, module, args, kwargs):
+            self._guarded(session.region_begins, module, args, kwargs, short=session.region_short)
 
     def region_ends(self, module: nn.Module, result: Any) -> None:
         """It has returned."""
@@ -386,14 +398,3 @@ class Capture:
     def scaler_ends(self, optimizer: Any) -> None:
         """It has taken it, or not."""
         self._guarded(self._session.scaler_ends, optimizer)
-
-
-def _do_unseen(
-    work: Callable[..., None], args: tuple[Any, ...], short: Callable[..., bool] | None
-) -> None:
-    """Do work of ours where modes would see it."""
-    if is_pretended():
-        return
-    with unseen():
-        if short is None or not short(*args):
-            work(*args)

@@ -18,7 +18,7 @@ from torch.amp import GradScaler
 from torch.optim import optimizer as torch_optimizer
 from torch.utils.hooks import RemovableHandle
 
-from neuraldbg.capture.compiled import is_hidden, is_private, original
+from neuraldbg.capture.compiled import WRAPPED, is_hidden, is_private
 from neuraldbg.capture.hooks import put_back, state_without_ours, take_off
 from neuraldbg.capture.turns import Turns
 
@@ -336,7 +336,8 @@ def _over_call(inner: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not _listeners or is_hidden():
             return inner(self, *args, **kwargs)
-        listeners, module = tuple(_listeners), original(self)
+        # What `original` returns, without a call at every call.
+        listeners, module = tuple(_listeners), self._modules.get(WRAPPED) or self
         for listener in listeners:
             listener.region_begins(module, args, kwargs)
         result = inner(self, *args, **kwargs)

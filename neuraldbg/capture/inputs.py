@@ -34,7 +34,14 @@ class InputLog:
     ----------
     on_bad
         Told the step of a batch with a non-finite value.
+
+    Attributes
+    ----------
+    keeps
+        Whether batches are kept as they are: nobody was seen to write to one, and it is as well looked at later.
     """
+
+    keeps = False
 
     def __init__(self, on_bad: Callable[[int], None]) -> None:
         self._on_bad = on_bad
@@ -42,12 +49,13 @@ class InputLog:
         self._float = True
         self._dtype = torch.float32
         self._whole = False
+        # Length and stride of the sample of a batch that is too large to be copied whole.
+        self._thin: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
         self._bank = torch.empty(0)
         self._slots: list[Tensor] = []
         self._ticks: list[Tick] = []
-        # Batches that are kept as they are, where nobody is seen to write to them; the last one looked at closely.
+        # Batches that are kept as they are; the last one looked at closely.
         self._shelf = Shelf(again=True)
-        self._keeps = False
         self._shown: tuple[Tensor, int] | None = None
         self._total: float = math.nan
 
@@ -56,7 +64,7 @@ class InputLog:
         x, shelf = args[0] if len(args) == 1 else None, self._shelf
         if type(x) is not Tensor or x.shape != self._shape or x.requires_grad:
             return False
-        if not self._keeps:
+        if not self.keeps:
             return self._copied(tick, x)
         if len(shelf.ticks) >= shelf.most:
             return False
@@ -76,10 +84,15 @@ class InputLog:
         ):
             return False
         tick.inputs_seen = True
-        self._copy(x)
+        if self._whole or x.is_cuda or x.dtype is not torch.float32 or not x.is_contiguous():
+            self._copy(x)
+            if not self._whole:
+                self._take_exactly(tick, (x,))
+        else:
+            # The same in two calls.
+            self._slots[len(self._ticks)].copy_(x.as_strided(*self._thin, x.storage_offset()))
+            self._judge_total(tick, x.sum().item())
         self._ticks.append(tick)
-        if not self._whole:
-            self._take_exactly(tick, (x,))
         return True
 
     def take(self, tick: Tick, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -99,7 +112,7 @@ class InputLog:
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
         if tick.sampled:
-            self._keeps = x.numel() <= KEPT and len(plain) == 1 and self._is_left_alone(plain[0])
+            self.keeps = x.numel() <= KEPT and len(plain) == 1 and self._is_left_alone(plain[0])
         if tick.sampled and self._float:
             tick.run |= {"input_rows": float(x.shape[0]) if x.dim() else 1.0, **_shape_of(slot, x)}
 
@@ -121,11 +134,12 @@ class InputLog:
 
     def _resize(self, x: Tensor) -> None:
         self._shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype
-        self._whole = x.numel() <= ENTRIES
+        self._whole, self.keeps = x.numel() <= ENTRIES, self.keeps and x.numel() <= KEPT
         self._shelf.make_room(x.numel())
-        shape = x.shape if self._whole else flat_view(x, ENTRIES).shape
+        sample = x if self._whole else flat_view(x, ENTRIES)
+        self._thin = tuple(sample.shape), tuple(sample.stride())
         slots = min(MOST_SLOTS, max(SLOTS, BANK // max(1, x.numel())))
-        self._bank = torch.empty((slots, *shape), device=x.device)
+        self._bank = torch.empty((slots, *sample.shape), device=x.device)
         self._slots = list(self._bank.unbind())
 
     def _copy(self, x: Tensor) -> Tensor:
@@ -141,7 +155,11 @@ class InputLog:
         if totals[0].is_cuda:
             tick.run["input_total"] = totals[0] if len(totals) == 1 else torch.stack(totals).sum()
             return
-        bad = not all(math.isfinite(total.item()) for total in totals)
+        self._judge_total(tick, sum(total.item() for total in totals))
+
+    def _judge_total(self, tick: Tick, total: float) -> None:
+        """Note whether a batch is bad: the sum of its entries is not finite."""
+        bad = not math.isfinite(total)
         tick.run["input_nonfinite"] = float(bad)
         if bad:
             self._on_bad(tick.step)
@@ -155,7 +173,7 @@ class InputLog:
         if not self._shelf.ticks:
             return
         ticks, kept, all_are = self._shelf.take()
-        self._keeps = self._keeps and all_are
+        self.keeps = self.keeps and all_are
         alike = [(t, x) for t, x in zip(ticks, kept, strict=True) if x.dtype is self._dtype]
         for start in range(0, len(alike), len(self._slots)):
             some = alike[start : start + len(self._slots)]

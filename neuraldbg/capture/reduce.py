@@ -19,6 +19,7 @@ __all__ = [
     "are_cleared",
     "autocast_dtype",
     "dispatch_modes",
+    "do_unseen",
     "first_float",
     "float_tensors",
     "in_backward",
@@ -64,6 +65,17 @@ def unseen() -> AbstractContextManager[object]:
 def is_pretended() -> bool:
     """Return whether tensors hold no numbers here, as in PyTorch's fake tensor mode."""
     return dispatch_modes() > 0 and _mode_of_torch(FAKE) is not None
+
+
+def do_unseen(
+    work: Callable[..., None], args: tuple[object, ...], short: Callable[..., bool] | None
+) -> None:
+    """Do work of ours where modes of the user's would see it, unless the short way of it has done it."""
+    if is_pretended():
+        return
+    with unseen():
+        if short is None or not short(*args):
+            work(*args)
 
 
 def in_full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -55,6 +55,8 @@ class Shortcut(Remote):
     # and that it begins is not told.
     _leaves_gradients = False
     _told_late = False
+    # The first call of a step, where its batch is looked at no sooner than backward begins: one entry less.
+    _noted: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
@@ -65,7 +67,7 @@ class Shortcut(Remote):
     def release(self) -> None:
         """Let go of the model."""
         self._kept.release()
-        self._usual_entry = self._probe = self._root = None
+        self._usual_entry = self._probe = self._root = self._noted = None
         self._clear = self._signs = ()
         super().release()
 
@@ -97,8 +99,37 @@ class Shortcut(Remote):
         self._usual_entry, self._told_late = None, False
         self._listener.await_steps(beginnings=True)
 
+    def note_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """An entry module is called; return whether its batch can be looked at later, and is remembered."""
+        if self._usual_entry is None or self.far or not self._inputs.keeps:
+            return False
+        if torch.is_grad_enabled():
+            if self._noted is None and not self._tick.inputs_seen:
+                self._noted = args, kwargs
+            else:
+                self._tick.more_inputs = True
+        return True
+
+    def note_region(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """A compiled part is called; return whether nothing more has to be done now."""
+        region = None if self._usual_entry is None else self.parts.known(module)
+        if region is None or not region.is_called:
+            return False
+        if not region.is_entry and (self._noted is not None or self._tick.inputs_seen):
+            return True
+        region.is_entry = True
+        return self.note_call(args, kwargs)
+
+    def _see_to_noted(self) -> None:
+        """Look at the batch of the call that was noted, if there is one."""
+        noted, self._noted = self._noted, None
+        if noted is not None and (noted[1] or not self._inputs.keep(self._tick, noted[0])):
+            with UNTRACED():
+                self._inputs.take(self._tick, *noted)
+
     def forward_short(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """An entry module was called; return whether that was seen to the short way."""
+        self._see_to_noted()
         if self._usual_entry is None:
             return False
         if not torch.is_grad_enabled():
@@ -113,6 +144,7 @@ class Shortcut(Remote):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         """A compiled part was called; return whether that was seen to the short way."""
+        self._see_to_noted()
         region = None if self._usual_entry is None else self.parts.known(module)
         if region is None or not region.is_called:
             return False
@@ -128,6 +160,7 @@ class Shortcut(Remote):
 
     def backward_short(self, tensors: Sequence[Tensor]) -> bool:
         """``backward`` was called; return whether that was seen to the short way."""
+        self._see_to_noted()
         entry, root = self._usual_entry, tensors[0]
         self.deferred = False
         if (
@@ -187,6 +220,7 @@ class Shortcut(Remote):
         super().end(exception)
 
     def _close(self) -> None:
+        self._see_to_noted()
         if self._began:
             self._settle()
         super()._close()

@@ -17,6 +17,7 @@ TOLD_APART = {"accumulation"}
 # the steps in between are not known.
 LATER = {
     "batches with a NaN",
+    "large batches with a NaN",
     "a loss that is not finite",
     "a loss that jumps",
     "a gradient that is not finite",

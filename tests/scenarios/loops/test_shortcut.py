@@ -26,7 +26,7 @@ class Long(Remote):
     def forward_short(self, *_):
         return False
 
-    backward_short = step_short = region_short = forward_short
+    backward_short = step_short = region_short = note_call = note_region = forward_short
 
 
 def changing(**at):
@@ -111,6 +111,10 @@ def twice(loss):
     loss.backward()
 
 
+def large(x, y):
+    return x.repeat(64, 1), y.repeat(64)
+
+
 CHANGES = {
     "nothing": {},
     "gradients are no longer cleared": {"clear": lambda *_: None},
@@ -123,6 +127,11 @@ CHANGES = {
     "another model is trained too": {"first": another_model},
     "the model is evaluated": {"first": evaluated},
     "batches of another size": {"batch": lambda x, y: (x[:7], y[:7])},
+    "large batches": {"batch": large},
+    "large batches of turned axes": {
+        "batch": lambda x, y: (large(x, y)[0].t().clone().t(), large(x, y)[1])
+    },
+    "large batches with a NaN": {"batch": lambda x, y: (large(x / 0.0, y)[0], large(x, y)[1])},
     "batches of another type": {"batch": lambda x, y: (x.double().float().requires_grad_(), y)},
     "the model is called twice": {"first": lambda m, _: m(torch.zeros(32, 16))},
     "batches with a NaN": {"batch": lambda x, y: (x / 0.0, y)},
@@ -144,6 +153,7 @@ LOSING = [changing(**at) for at in CHANGES.values()]
 OTHERWISE = {
     "gradients are cleared to zeros": FROM - 1,
     "batches with a NaN": FROM,
+    "large batches with a NaN": FROM,
     "a loss that is not finite": FROM,
 }
 NAMES = {**{loop.__name__: loop for loop in LOOPS}, **dict(zip(CHANGES, LOSING, strict=True))}

@@ -36,7 +36,7 @@ DOORS = {
     "hooks.InertHook.__call__", "trace.Tracer.__torch_function__",
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",
     "attach.Capture._guarded", "attach.Capture._watch_entry.<locals>.before",
-    "attach.Capture.step_begins", "attach.Capture.step_ends", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "attach.Capture._leave_unseen",
+    "attach.Capture.step_begins", "attach.Capture.step_ends", "attach.Capture._noted", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "attach.Capture._leave_unseen",
     "engine._grad_called",
     "attach.Capture.backward_begins", "attach.Capture.backward_ends", "attach.Capture.grad_called",
     "attach.Capture.region_begins", "attach.Capture.region_ends",

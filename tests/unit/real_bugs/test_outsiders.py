@@ -19,6 +19,7 @@ ROUNDS = (
     "pilgrims",
     "nomads",
     "wanderers",
+    "roamers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -34,6 +35,7 @@ COUNTS = (
     (24, 6),
     (24, 6),
     (27, 6),
+    (29, 8),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

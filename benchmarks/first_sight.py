@@ -31,6 +31,7 @@ ROUNDS = {
     "pilgrims": "2655b6f347c7f00d441e0264a29e9b16a160b15d",
     "nomads": "673327d004529fa8c6fe2c87e59354d1ff8dd41a",
     "wanderers": "255d9552eca3ec54788a7e5ec1c1899ea4846ac1",
+    "roamers": "2a50840ceca9cef5543a7f2fdf5e25e4cce92458",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

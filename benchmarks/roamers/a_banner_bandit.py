@@ -1,5 +1,6 @@
 """A contextual bandit chooses banners by REINFORCE with a learnt baseline and an entropy bonus. Nothing is wrong: the policy loss is a
 surrogate that jitters a little below zero and, if anything, drifts up, while the click rate rises from chance to nearly the best possible."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -38,8 +39,12 @@ def train(observe, seed=0, fixed=False):
     rng = np.random.default_rng(seed)
     site = Site(rng)
     agent = Agent(site.d, site.arms)
-    optimizer = torch.optim.Adam([{"params": agent.actor.parameters(), "lr": 3e-3},
-                                  {"params": agent.baseline.parameters(), "lr": 1e-2}])
+    optimizer = torch.optim.Adam(
+        [
+            {"params": agent.actor.parameters(), "lr": 3e-3},
+            {"params": agent.baseline.parameters(), "lr": 1e-2},
+        ]
+    )
     curve = []
     with observe(agent, optimizer):
         for _ in range(1200):
@@ -62,4 +67,8 @@ def train(observe, seed=0, fixed=False):
     with torch.no_grad():
         arm = agent.actor(torch.from_numpy(x)).argmax(1).numpy()
     rate = site.click_rate(x)
-    return {"metric": float(rate[np.arange(len(x)), arm].mean() / rate.max(1).mean()), "better": "higher", "curve": curve}
+    return {
+        "metric": float(rate[np.arange(len(x)), arm].mean() / rate.max(1).mean()),
+        "better": "higher",
+        "curve": curve,
+    }

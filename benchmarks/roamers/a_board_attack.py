@@ -1,6 +1,7 @@
 """A board network in the AlphaZero style (conv stem, residual tower, two heads) that learns which squares rooks attack and the
 material balance. The optimizer's decay / no-decay groups are collected by module type, copied from a language model code base whose
 only weighted layers were Linear and Embedding, so no Conv2d weight is in any group and the tower keeps its random filters."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,19 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "a_board_attack"
-TRUTH = {"mechanisms": ["parameters_not_updated"],
-         "layers": ["stem", "tower.0.conv1", "tower.0.conv2", "tower.1.conv1", "tower.1.conv2", "tower.2.conv1", "tower.2.conv2"],
-         "onset": 0}
+TRUTH = {
+    "mechanisms": ["parameters_not_updated"],
+    "layers": [
+        "stem",
+        "tower.0.conv1",
+        "tower.0.conv2",
+        "tower.1.conv1",
+        "tower.1.conv2",
+        "tower.2.conv1",
+        "tower.2.conv2",
+    ],
+    "onset": 0,
+}
 
 SIZE = 6
 
@@ -44,7 +55,9 @@ def positions(rng, n):
     boards = rng.choice([0, 1, -1, 2], p=[0.62, 0.08, 0.16, 0.14], size=(n, SIZE, SIZE))
     planes = np.stack([boards == 1, boards == -1, boards == 2], 1).astype(np.float32)
     attack = np.stack([rook_attacks(b) for b in boards])
-    value = np.tanh(((boards == 1) * 2 + (boards == 2) - (boards == -1) * 1.5).sum((1, 2)) / 4).astype(np.float32)
+    value = np.tanh(
+        ((boards == 1) * 2 + (boards == 2) - (boards == -1) * 1.5).sum((1, 2)) / 4
+    ).astype(np.float32)
     return torch.from_numpy(planes), torch.from_numpy(attack), torch.from_numpy(value)
 
 
@@ -68,13 +81,17 @@ class BoardNet(nn.Module):
         self.stem_bn = nn.BatchNorm2d(cfg.channels)
         self.tower = nn.ModuleList([Block(cfg.channels) for _ in range(cfg.blocks)])
         self.attack_head = nn.Linear(cfg.channels, 1)
-        self.value_head = nn.Sequential(nn.Linear(cfg.channels, 32), nn.ReLU(), nn.Linear(32, 1), nn.Tanh())
+        self.value_head = nn.Sequential(
+            nn.Linear(cfg.channels, 32), nn.ReLU(), nn.Linear(32, 1), nn.Tanh()
+        )
 
     def forward(self, x):
         h = F.relu(self.stem_bn(self.stem(x)))
         for block in self.tower:
             h = block(h)
-        return self.attack_head(h.permute(0, 2, 3, 1)).squeeze(-1), self.value_head(h.mean((2, 3))).squeeze(-1)
+        return self.attack_head(h.permute(0, 2, 3, 1)).squeeze(-1), self.value_head(
+            h.mean((2, 3))
+        ).squeeze(-1)
 
     def configure_optimizer(self, cfg, whitelist):
         decay, no_decay = [], []
@@ -84,8 +101,13 @@ class BoardNet(nn.Module):
                     no_decay.append(p)
                 elif isinstance(module, whitelist):
                     decay.append(p)
-        return torch.optim.AdamW([{"params": decay, "weight_decay": cfg.weight_decay},
-                                  {"params": no_decay, "weight_decay": 0.0}], lr=cfg.lr)
+        return torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": cfg.weight_decay},
+                {"params": no_decay, "weight_decay": 0.0},
+            ],
+            lr=cfg.lr,
+        )
 
 
 def train(observe, seed=0, fixed=False):
@@ -96,11 +118,15 @@ def train(observe, seed=0, fixed=False):
     planes, attack, value = positions(rng, 3000)
     val_planes, val_attack, val_value = positions(rng, 400)
     net = BoardNet(cfg)
-    optimizer = net.configure_optimizer(cfg, (nn.Linear, nn.Embedding, nn.Conv2d) if fixed else (nn.Linear, nn.Embedding))
+    optimizer = net.configure_optimizer(
+        cfg, (nn.Linear, nn.Embedding, nn.Conv2d) if fixed else (nn.Linear, nn.Embedding)
+    )
 
     def objective(x, a, v):
         logits, value_hat = net(x)
-        return F.binary_cross_entropy_with_logits(logits, a) + 0.5 * F.mse_loss(value_hat, v), logits
+        return F.binary_cross_entropy_with_logits(logits, a) + 0.5 * F.mse_loss(
+            value_hat, v
+        ), logits
 
     curve = []
     with observe(net, optimizer):

@@ -1,6 +1,7 @@
 """Siamese change detection on pairs of four-band satellite patches: has something been built between the two dates? The fusion head
 normalises the pooled difference vector with GroupNorm, and the number of groups was given as the number of channels (as one does in the
 encoder to get instance norm). On a 1x1 map each group then holds one single value and the norm returns its bias for every pair."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -20,18 +21,26 @@ def pairs(rng, n, size=16):
         h, w = rng.integers(3, 6, 2)
         y, x = rng.integers(0, size - h), rng.integers(0, size - w)
         block = np.array([1.0, 0.8, 1.2, -0.8])[:, None, None]
-        after[k, :, y:y + h, x:x + w] += block
-        if label[k] == 0:                       # it stood there already
-            before[k, :, y:y + h, x:x + w] += block
-    return (torch.tensor(before, dtype=torch.float32), torch.tensor(after, dtype=torch.float32),
-            torch.tensor(label, dtype=torch.float32))
+        after[k, :, y : y + h, x : x + w] += block
+        if label[k] == 0:  # it stood there already
+            before[k, :, y : y + h, x : x + w] += block
+    return (
+        torch.tensor(before, dtype=torch.float32),
+        torch.tensor(after, dtype=torch.float32),
+        torch.tensor(label, dtype=torch.float32),
+    )
 
 
 class Encoder(nn.Sequential):
     def __init__(self, c):
         super().__init__(
-            nn.Conv2d(4, c, 3, padding=1), nn.GELU(), nn.AvgPool2d(2),
-            nn.Conv2d(c, c, 3, padding=1), nn.GELU(), nn.Conv2d(c, c, 3, padding=1))
+            nn.Conv2d(4, c, 3, padding=1),
+            nn.GELU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(c, c, 3, padding=1),
+        )
 
 
 class Fusion(nn.Module):

@@ -1,6 +1,7 @@
 """Behaviour cloning of a warehouse cart: an LSTM over packed episodes of different length reads range sensors and a signal lamp and
 predicts the expert's action. pad_packed_sequence returns time-first output, and it is brought to batch-first with reshape where a
 transpose is needed, so every action is predicted from the memory of another cart at another time."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 ID = "a_cloned_steering"
 TRUTH = {"mechanisms": ["unknown_cause"], "layers": None, "onset": 0}
 
-ACTIONS, PAD = 4, -1          # straight, left, right, stop
+ACTIONS, PAD = 4, -1  # straight, left, right, stop
 
 
 @dataclass
@@ -48,10 +49,12 @@ class ClonedPolicy(nn.Module):
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(5, hidden), nn.Tanh())
         self.memory = nn.LSTM(hidden, hidden)
-        self.policy = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, ACTIONS))
+        self.policy = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, ACTIONS)
+        )
         self.batch_major = batch_major
 
-    def forward(self, x, lengths):                       # x: (B, T, 5)
+    def forward(self, x, lengths):  # x: (B, T, 5)
         b, t, _ = x.shape
         packed = pack_padded_sequence(self.embed(x).transpose(0, 1), lengths, enforce_sorted=False)
         out, _ = pad_packed_sequence(self.memory(packed)[0])
@@ -60,7 +63,11 @@ class ClonedPolicy(nn.Module):
 
 def collate(items):
     xs, ys = zip(*items)
-    return pad_sequence(xs, batch_first=True), pad_sequence(ys, batch_first=True, padding_value=PAD), torch.tensor([len(y) for y in ys])
+    return (
+        pad_sequence(xs, batch_first=True),
+        pad_sequence(ys, batch_first=True, padding_value=PAD),
+        torch.tensor([len(y) for y in ys]),
+    )
 
 
 def train(observe, seed=0, fixed=False):
@@ -81,7 +88,9 @@ def train(observe, seed=0, fixed=False):
         for _ in range(cfg.steps):
             x, y, n = collate([demos[k] for k in rng.integers(0, len(demos), cfg.batch)])
             opt.zero_grad()
-            loss = F.cross_entropy(policy(x, n).flatten(0, 1), y.flatten(), ignore_index=PAD, label_smoothing=0.02)
+            loss = F.cross_entropy(
+                policy(x, n).flatten(0, 1), y.flatten(), ignore_index=PAD, label_smoothing=0.02
+            )
             loss.backward()
             opt.step()
             curve.append(loss.item())

@@ -1,13 +1,18 @@
 """Protein contact prediction in miniature: residue embeddings, an outer sum to a pair map, a deep tower of convolutions on it and a
 symmetric contact score. While the tower was turned from a Sequential into a loop the skip connection got lost (`pair = block(pair)`), so
 signal and gradient shrink at every one of the blocks, and the lower part of the network does not learn."""
+
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "a_contact_map"
-TRUTH = {"mechanisms": ["depth_attenuation"], "layers": ["blocks.%d" % i for i in range(14)], "onset": 0}
+TRUTH = {
+    "mechanisms": ["depth_attenuation"],
+    "layers": ["blocks.%d" % i for i in range(14)],
+    "onset": 0,
+}
 
 LENGTH, KINDS = 18, 8
 
@@ -74,7 +79,9 @@ def train(observe, seed=0, fixed=False):
     with observe(net, optimizer):
         for step in range(350):
             i = torch.from_numpy(rng.integers(0, len(seq), 12))
-            loss = F.binary_cross_entropy_with_logits(net(seq[i]), contact[i], pos_weight=pos_weight)
+            loss = F.binary_cross_entropy_with_logits(
+                net(seq[i]), contact[i], pos_weight=pos_weight
+            )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -83,4 +90,8 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         s = net(vseq).flatten().numpy()
-    return {"metric": average_precision(s, vcontact.flatten().numpy()), "better": "higher", "curve": curve}
+    return {
+        "metric": average_precision(s, vcontact.flatten().numpy()),
+        "better": "higher",
+        "curve": curve,
+    }

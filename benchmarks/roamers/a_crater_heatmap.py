@@ -1,6 +1,7 @@
 """Anchor-free detection of crater centres on elevation tiles: a stack of convolutions, a heat map, focal loss. The prior bias of -log(99)
 that RetinaNet puts on its last layer is set in the module-wide init loop on every convolution, so the hidden ReLUs lie far below zero for
 every tile."""
+
 import math
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch
 import torch.nn as nn
 
 ID = "a_crater_heatmap"
-TRUTH = {"mechanisms": ["dead_units"],
-         "layers": ["body.0", "body.1", "body.2", "body.3", "body.4", "body.5"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["dead_units"],
+    "layers": ["body.0", "body.1", "body.2", "body.3", "body.4", "body.5"],
+    "onset": 0,
+}
 
 S = 24
 
@@ -24,9 +28,9 @@ def tiles(rng, n):
             cy, cx = rng.integers(3, S - 3, 2)
             r = rng.uniform(2, 3.5)
             d = np.hypot(yy - cy, xx - cx)
-            dem[k] += 1.3 * np.exp(-((d - r) / 0.8) ** 2) - 1.0 * (d < r - 0.5)
+            dem[k] += 1.3 * np.exp(-(((d - r) / 0.8) ** 2)) - 1.0 * (d < r - 0.5)
             heat[k, cy, cx] = 1
-        for _ in range(2):                                     # hills, no craters
+        for _ in range(2):  # hills, no craters
             cy, cx = rng.integers(3, S - 3, 2)
             dem[k] += 1.3 * np.exp(-((yy - cy) ** 2 + (xx - cx) ** 2) / 8)
     dem = (dem - dem.mean()) / dem.std()
@@ -37,9 +41,13 @@ class HeatmapNet(nn.Module):
     def __init__(self, c=16, prior=0.01, whole=True):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, c, 5, padding=2), nn.ReLU(),
-            nn.Conv2d(c, c, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(c, c, 3, padding=1), nn.ReLU())
+            nn.Conv2d(1, c, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.ReLU(),
+        )
         self.heat = nn.Conv2d(c, 1, 1)
         for m in self.modules() if whole else [self.heat]:
             if isinstance(m, nn.Conv2d):
@@ -87,4 +95,8 @@ def train(observe, seed=0, fixed=False):
         curve = [step() for _ in range(420)]
     with torch.no_grad():
         s = model(vdem).flatten().numpy()
-    return {"metric": average_precision(s, vheat.flatten().numpy()), "better": "higher", "curve": curve}
+    return {
+        "metric": average_precision(s, vheat.flatten().numpy()),
+        "better": "higher",
+        "curve": curve,
+    }

@@ -1,6 +1,7 @@
 """A Gaussian process with a deep Matern kernel for the yield of a chemical reactor. The distance matrix is the plain square root of
 summed squares, and its diagonal is exactly zero: the forward pass is right, the backward pass divides by zero at once. Everybody who
 writes a Matern kernel by hand meets it."""
+
 import math
 
 import numpy as np
@@ -29,7 +30,9 @@ class Matern32(nn.Module):
 class DeepKernelGP(nn.Module):
     def __init__(self, d_in, floor):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(d_in, 32), nn.Softplus(), nn.Linear(32, 16), nn.Softplus(), nn.Linear(16, 3))
+        self.encoder = nn.Sequential(
+            nn.Linear(d_in, 32), nn.Softplus(), nn.Linear(32, 16), nn.Softplus(), nn.Linear(16, 3)
+        )
         self.kernel = Matern32(floor)
         self.log_noise = nn.Parameter(torch.tensor(-2.0))
 
@@ -39,7 +42,11 @@ class DeepKernelGP(nn.Module):
     def neg_log_evidence(self, x, y):
         L, _ = torch.linalg.cholesky_ex(self.covariance(self.encoder(x)))
         alpha = torch.cholesky_solve(y[:, None], L)
-        return 0.5 * (y @ alpha[:, 0]) / len(y) + L.diagonal().log().mean() + 0.5 * math.log(2 * math.pi)
+        return (
+            0.5 * (y @ alpha[:, 0]) / len(y)
+            + L.diagonal().log().mean()
+            + 0.5 * math.log(2 * math.pi)
+        )
 
     @torch.no_grad()
     def predict(self, x, y, x_new):
@@ -50,7 +57,11 @@ class DeepKernelGP(nn.Module):
 
 def reactor(rng, n):
     x = rng.uniform(-1, 1, (n, 5)).astype(np.float32)
-    y = np.sin(4 * x[:, 0] * x[:, 1] + x[:, 2]) + 1.5 * np.exp(-3 * (x[:, 3] - x[:, 0]) ** 2) + 0.05 * rng.normal(size=n)
+    y = (
+        np.sin(4 * x[:, 0] * x[:, 1] + x[:, 2])
+        + 1.5 * np.exp(-3 * (x[:, 3] - x[:, 0]) ** 2)
+        + 0.05 * rng.normal(size=n)
+    )
     return torch.from_numpy(x), torch.from_numpy(y.astype(np.float32))
 
 
@@ -63,10 +74,12 @@ def train(observe, seed=0, fixed=False):
     mean, std = y.mean(), y.std()
     y = (y - mean) / std
     model = DeepKernelGP(5, 1e-10 if fixed else None)
-    optimizer = torch.optim.Adam([
-        {"params": model.encoder.parameters(), "lr": 5e-3},
-        {"params": [*model.kernel.parameters(), model.log_noise], "lr": 2e-2},
-    ])
+    optimizer = torch.optim.Adam(
+        [
+            {"params": model.encoder.parameters(), "lr": 5e-3},
+            {"params": [*model.kernel.parameters(), model.log_noise], "lr": 2e-2},
+        ]
+    )
     curve = []
     with observe(model, optimizer):
         for step in range(300):

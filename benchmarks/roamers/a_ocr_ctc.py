@@ -1,6 +1,7 @@
 """A small line reader (convolutions over columns, bidirectional GRU, CTC) for meter readings of three to six digits.
 The network's class scores are handed to F.ctc_loss as probabilities rather than log-probabilities; people do this because the
 argument is a positional one and the decoder downstream wants probabilities anyway. The loss goes below zero and stays there."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -20,7 +21,7 @@ def make_lines(rng, glyphs, n):
         digits = rng.integers(0, 10, k)
         col = int(rng.integers(0, 4))
         for d in digits:
-            images[i, :, col:col + 4] += glyphs[d]
+            images[i, :, col : col + 4] += glyphs[d]
             col += 4 + int(rng.integers(1, 3))
         targets.append(torch.as_tensor(digits + 1))
         lengths.append(k)
@@ -31,7 +32,9 @@ class LineReader(nn.Module):
     def __init__(self, hidden=48):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, (HEIGHT, 3), padding=(0, 1)), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(1, 16, (HEIGHT, 3), padding=(0, 1)),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
         )
         self.mix = nn.Conv1d(16, hidden, 5, padding=2)
         self.rnn = nn.GRU(hidden, hidden, bidirectional=True)
@@ -41,7 +44,7 @@ class LineReader(nn.Module):
         h = self.features(images[:, None]).squeeze(2)
         h = F.relu(self.mix(h))
         h, _ = self.rnn(h.permute(2, 0, 1))
-        return self.classes(h)                       # (T, N, C)
+        return self.classes(h)  # (T, N, C)
 
 
 def edit_distance(a, b):
@@ -83,8 +86,14 @@ def train(observe, seed=0, fixed=False):
             model.train()
             scores = model(images[idx])
             y = scores.log_softmax(2) if fixed else scores.softmax(2)
-            loss = F.ctc_loss(y, torch.cat([targets[i] for i in idx]), torch.full((24,), scores.size(0)), lengths[idx],
-                              blank=BLANK, zero_infinity=True)
+            loss = F.ctc_loss(
+                y,
+                torch.cat([targets[i] for i in idx]),
+                torch.full((24,), scores.size(0)),
+                lengths[idx],
+                blank=BLANK,
+                zero_infinity=True,
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)

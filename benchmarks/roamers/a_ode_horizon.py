@@ -1,6 +1,7 @@
 """A neural ODE (Runge-Kutta in plain torch) learns a damped pendulum from noisy orbits, with a curriculum that doubles the integration
 horizon from time to time. Nothing is wrong: the loss leaps up at each extension and ends far above its value at the end of the
 first stage, since longer pieces are harder, while full-length roll-outs on new orbits end accurate."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -32,7 +33,9 @@ def rollout(f, y0, steps):
 
 
 def orbits(gen, n, noise):
-    y0 = torch.stack([torch.rand(n, generator=gen) * 5 - 2.5, torch.rand(n, generator=gen) * 2 - 1], 1)
+    y0 = torch.stack(
+        [torch.rand(n, generator=gen) * 5 - 2.5, torch.rand(n, generator=gen) * 2 - 1], 1
+    )
     y = rollout(pendulum, y0, T)
     return y + noise * torch.randn(y.shape, generator=gen)
 
@@ -40,7 +43,9 @@ def orbits(gen, n, noise):
 class Field(nn.Module):
     def __init__(self, width=48):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+        self.net = nn.Sequential(
+            nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+        )
 
     def forward(self, y):
         return self.net(y)
@@ -60,7 +65,7 @@ def train(observe, seed=0, fixed=False):
             for _ in range(count):
                 i = torch.randint(0, len(data), (32,), generator=gen)
                 s = int(torch.randint(0, T + 1 - horizon, (1,), generator=gen))
-                piece = data[i, s:s + horizon + 1]
+                piece = data[i, s : s + horizon + 1]
                 loss = (rollout(field, piece[:, 0], horizon) - piece).pow(2).mean()
                 optimizer.zero_grad()
                 loss.backward()

@@ -1,13 +1,18 @@
 """Bayesian personalised ranking of podcast episodes: user vectors against episode vectors plus an EmbeddingBag of tags. The weight decay
 of a vision recipe was kept and given to plain Adam, where it is an L2 term in the gradient; the ranking gradient of one embedding row is
 far smaller, so the decay wins and all vectors shrink to nothing."""
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
 ID = "a_podcast_bpr"
-TRUTH = {"mechanisms": ["excessive_weight_decay"], "layers": ["user", "episode", "tags"], "onset": (0, 50)}
+TRUTH = {
+    "mechanisms": ["excessive_weight_decay"],
+    "layers": ["user", "episode", "tags"],
+    "onset": (0, 50),
+}
 
 USERS, EPISODES, TAGS, DIM = 300, 400, 60, 16
 

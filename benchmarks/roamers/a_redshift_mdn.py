@@ -1,5 +1,6 @@
 """A mixture density network for photometric redshifts. Nothing is wrong: the negative log-likelihood of a density goes far below zero once
 the mixture components get narrow, and single outlying galaxies give high spikes on the way. People stop such runs because of a negative loss."""
+
 import math
 
 import numpy as np
@@ -17,7 +18,9 @@ def galaxies(rng, n):
     wave = np.linspace(0, 1, 6)
     edge = (0.25 + 0.6 * z)[:, None]
     flux = 1 / (1 + np.exp(-(wave - edge) / 0.12))
-    flux = np.where(kind[:, None] == 1, flux + 0.3 * np.exp(-((wave - edge - 0.1) / 0.15) ** 2), flux)
+    flux = np.where(
+        kind[:, None] == 1, flux + 0.3 * np.exp(-(((wave - edge - 0.1) / 0.15) ** 2)), flux
+    )
     flux = flux + 0.004 * rng.normal(size=flux.shape)
     x = (flux - 0.5) * 3
     return torch.tensor(x, dtype=torch.float32), torch.tensor(z, dtype=torch.float32)

@@ -1,6 +1,7 @@
 """A one-dimensional U-Net that picks the arrival time of a P wave in a noisy trace (PhaseNet in small). The loop has a line
 `optimizer.zero_grad` whose parentheses got lost while somebody edited it; Python does not complain, and every step uses the sum of all
 gradients so far."""
+
 import math
 
 import numpy as np
@@ -19,7 +20,9 @@ def traces(gen, n):
     rel = t[None] - arrival[:, None]
     freq = 0.12 + 0.1 * torch.rand(n, 1, generator=gen)
     amp = 1.2 + 2 * torch.rand(n, 1, generator=gen)
-    wave = amp * torch.sin(2 * math.pi * freq * rel) * torch.exp(-rel.clamp(min=0) / 25) * (rel >= 0)
+    wave = (
+        amp * torch.sin(2 * math.pi * freq * rel) * torch.exp(-rel.clamp(min=0) / 25) * (rel >= 0)
+    )
     noise = torch.randn(n, N, generator=gen)
     noise = 0.5 * (noise + noise.roll(1, 1))
     glitch = 3 * torch.randn(n, N, generator=gen) * (torch.rand(n, N, generator=gen) < 0.01)

@@ -1,6 +1,7 @@
 """Two-fold super-resolution of small synthetic radiographs with transposed convolutions and a Charbonnier loss. The trainer's
 exponential decay was tuned per epoch, but scheduler.step() sits inside the batch loop (moved there with a warm-up recipe that wanted it
 there), so the learning rate is gone within the first epochs."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -29,7 +30,9 @@ def radiographs(rng, n, size=28):
             th = rng.uniform(0, np.pi)
             u = (xx - cx) * np.cos(th) + (yy - cy) * np.sin(th)
             v = -(xx - cx) * np.sin(th) + (yy - cy) * np.cos(th)
-            out[k] += rng.uniform(0.15, 0.5) * (np.clip(1.5 - (u / a) ** 2 - (v / b) ** 2, 0, 1) > 0.5)
+            out[k] += rng.uniform(0.15, 0.5) * (
+                np.clip(1.5 - (u / a) ** 2 - (v / b) ** 2, 0, 1) > 0.5
+            )
     out = torch.from_numpy(1 - np.exp(-out))[:, None]
     return F.avg_pool2d(out, 2), out
 
@@ -38,8 +41,13 @@ class Upscaler(nn.Module):
     def __init__(self, width=14):
         super().__init__()
         self.head = nn.Conv2d(1, width, 5, padding=2)
-        self.body = nn.Sequential(nn.PReLU(width), nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width),
-                                  nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width))
+        self.body = nn.Sequential(
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.PReLU(width),
+        )
         self.up = nn.ConvTranspose2d(width, width, 4, stride=2, padding=1)
         self.tail = nn.Conv2d(width, 1, 3, padding=1)
 

@@ -1,6 +1,7 @@
 """A top-k sparse autoencoder on machine telemetry, used as a novelty detector; weight-normalised decoder, a straight-through style custom
 autograd function for the selection. Nothing is wrong: nineteen of twenty hidden units are zero for any sample because the k largest alone are kept,
 and that sparsity is the point of the model."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -20,7 +21,7 @@ class KeepLargest(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        mask, = ctx.saved_tensors
+        (mask,) = ctx.saved_tensors
         return grad * mask, None
 
 
@@ -43,7 +44,9 @@ def telemetry(rng, atoms, n, active=4):
     code = np.zeros((n, len(atoms)))
     for row in code:
         row[rng.choice(len(atoms), active, replace=False)] = rng.uniform(0.7, 1.6, active)
-    return torch.tensor(code @ atoms + 0.05 * rng.normal(size=(n, atoms.shape[1])), dtype=torch.float32)
+    return torch.tensor(
+        code @ atoms + 0.05 * rng.normal(size=(n, atoms.shape[1])), dtype=torch.float32
+    )
 
 
 def train(observe, seed=0, fixed=False):
@@ -70,4 +73,8 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         a, b = ((model(t) - t).pow(2).sum(-1) / t.pow(2).sum(-1) for t in (usual, novel))
-    return {"metric": (b[:, None] > a[None]).float().mean().item(), "better": "higher", "curve": curve}
+    return {
+        "metric": (b[:, None] > a[None]).float().mean().item(),
+        "better": "higher",
+        "curve": curve,
+    }

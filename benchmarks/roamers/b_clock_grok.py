@@ -1,6 +1,7 @@
 """Healthy oddity: modular addition mod 23 from 60 per cent of the table, trained full-batch with strong decoupled weight decay.
 The training table is known by heart while the held-out accuracy is still zero, the weights shrink and the gradients become tiny;
 the late change to the right solution (grokking) is what the decay is there for."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ class Bilinear(nn.Module):
         super().__init__()
         self.left = nn.Parameter(torch.randn(P, width) * 0.5)
         self.right = nn.Parameter(torch.randn(P, width) * 0.5)
-        self.out = nn.Parameter(torch.randn(width, P) * width ** -0.5)
+        self.out = nn.Parameter(torch.randn(width, P) * width**-0.5)
 
     def forward(self, a, b):
         h = (self.left[a] + self.right[b]).square()
@@ -28,7 +29,7 @@ def train(observe, seed=0, fixed=False):
     a, b = torch.cartesian_prod(torch.arange(P), torch.arange(P)).unbind(1)
     c = (a + b) % P
     order = torch.randperm(P * P, generator=torch.Generator().manual_seed(seed))
-    tr, te = order[: int(0.6 * P * P)], order[int(0.6 * P * P):]
+    tr, te = order[: int(0.6 * P * P)], order[int(0.6 * P * P) :]
     net = Bilinear(128)
     opt = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=1.0, betas=(0.9, 0.98))
     curve = []

@@ -1,6 +1,7 @@
 """A small decision transformer imitates a controller from (return, state, action) triples, stored entirely in bfloat16 to save memory and
 trained with a hand-written Lion at the small rate that Lion wants. A step of that size is less than half a unit in the last place of
 most weights, so most updates are rounded away; the twin keeps float32 master copies."""
+
 import math
 import torch
 from torch import nn
@@ -49,7 +50,9 @@ class Block(nn.Module):
 
     def forward(self, x, mask):
         B, T, D = x.shape
-        q, k, v = F.linear(self.n1(x), self.qkv).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            F.linear(self.n1(x), self.qkv).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         a = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1]) + mask
         x = x + F.linear((a.softmax(-1) @ v).transpose(1, 2).reshape(B, T, D), self.proj)
         return x + F.linear(F.gelu(F.linear(self.n2(x), self.w1)), self.w2)
@@ -79,7 +82,9 @@ def episodes(n, gen, T=8):
     s = s + torch.roll(s, 1, 1) * 0.5
     ret = torch.rand(n, 1, 1, generator=gen).expand(n, T, 1)
     acc = s.cumsum(1) / torch.arange(1, T + 1).sqrt()[None, :, None]
-    score = torch.stack([acc[..., 0] + s[..., 1], s[..., 2] - acc[..., 1], acc[..., 3], -s[..., 0] + s[..., 3]], -1)
+    score = torch.stack(
+        [acc[..., 0] + s[..., 1], s[..., 2] - acc[..., 1], acc[..., 3], -s[..., 0] + s[..., 3]], -1
+    )
     act = (score * (2 * (ret > 0.5).float() - 1)).argmax(-1)
     prev = torch.cat([torch.full((n, 1), 4), act[:, :-1]], 1)
     return ret * 2 - 1, s, prev, act

@@ -1,6 +1,7 @@
 """An E(n)-equivariant graph network with hand-written message passing predicts the energy of small molecules padded to nine atoms;
 molecules are served from large to small. Distances are taken with a bare square root, and two padding atoms lie on the same spot, so
 the first batch with two of them gives an infinite derivative that the mask (0 * inf) does not remove."""
+
 import torch
 from torch import nn
 
@@ -71,8 +72,12 @@ def train(observe, seed=0, fixed=False):
     torch.manual_seed(seed)
     gen = torch.Generator().manual_seed(seed + 11)
     steps, first_small = 450, 160
-    sizes = torch.cat([torch.randint(8, 10, (first_small * BATCH,), generator=gen),
-                       torch.randint(5, 10, ((steps - first_small) * BATCH,), generator=gen)])
+    sizes = torch.cat(
+        [
+            torch.randint(8, 10, (first_small * BATCH,), generator=gen),
+            torch.randint(5, 10, ((steps - first_small) * BATCH,), generator=gen),
+        ]
+    )
     z, x, mask, e = molecules(sizes, gen)
     tz, tx, tm, te = molecules(torch.randint(5, 10, (500,), generator=gen), gen)
     mean, std = e.mean(), e.std()

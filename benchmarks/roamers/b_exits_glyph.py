@@ -1,6 +1,7 @@
 """An early-exit network for glyphs has an exit after every stage, each stage halving the map and closing with a hand-written instance norm.
 The last stage works on a 1x1 map, where the mean over the pixels is the value itself and the norm returns zero for every input, so
 the deepest exit (the one that is deployed for hard cases) sees a constant; the shape is legal and no error is raised."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ def glyphs(n, gen, proto):
     dx, dy = torch.randint(0, 7, (2, n), generator=gen).tolist()
     small = F.interpolate(proto[:, None], scale_factor=2)
     for i in range(n):
-        x[i, :, dy[i]:dy[i] + 10, dx[i]:dx[i] + 10] = small[y[i]]
+        x[i, :, dy[i] : dy[i] + 10, dx[i] : dx[i] + 10] = small[y[i]]
     return (x + 0.5 * torch.randn(x.shape, generator=gen))[:, :, :16, :16], y
 
 

@@ -1,6 +1,7 @@
 """A neural field (frozen Fourier features, gated layers written by hand) learns a map of small gravity anomalies from scattered stations.
 The layers run in half precision with float32 master weights but the loss, a mean over thousands of stations with a small physical weight,
 is not scaled before backward, so the derivatives lie below the smallest half number and become zero; people know autocast but forget the scaler."""
+
 import math
 import torch
 import torch.nn as nn
@@ -25,7 +26,9 @@ class Field(nn.Module):
     def __init__(self, width=32, feats=24):
         super().__init__()
         self.register_buffer("freq", torch.randn(2, feats) * 2.5)
-        self.body = nn.Sequential(HalfGated(2 * feats, width), HalfGated(width, width), HalfGated(width, width))
+        self.body = nn.Sequential(
+            HalfGated(2 * feats, width), HalfGated(width, width), HalfGated(width, width)
+        )
         self.readout = nn.Parameter(torch.randn(width) * 0.1)
 
     def forward(self, p):
@@ -36,7 +39,11 @@ class Field(nn.Module):
 
 def anomaly(p):
     x, y = p.unbind(-1)
-    return (torch.sin(5 * x + 2 * y) + torch.cos(7 * y - 3 * x * y) + 2 * torch.exp(-20 * ((x - .3) ** 2 + (y + .2) ** 2)))
+    return (
+        torch.sin(5 * x + 2 * y)
+        + torch.cos(7 * y - 3 * x * y)
+        + 2 * torch.exp(-20 * ((x - 0.3) ** 2 + (y + 0.2) ** 2))
+    )
 
 
 def train(observe, seed=0, fixed=False):
@@ -48,8 +55,8 @@ def train(observe, seed=0, fixed=False):
     grid = torch.rand(2000, 2, generator=gen) * 2 - 1
     net = Field()
     opt = torch.optim.Adam(net.parameters(), lr=3e-3, eps=1e-12)
-    sigma2 = 40000.0                      # variance of the instrument, in the squared unit of the map
-    factor = 2.0 ** 21 if fixed else 1.0
+    sigma2 = 40000.0  # variance of the instrument, in the squared unit of the map
+    factor = 2.0**21 if fixed else 1.0
     curve = []
 
     def closure(i):

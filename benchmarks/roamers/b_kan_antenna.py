@@ -1,6 +1,7 @@
 """A Kolmogorov-Arnold network (cubic B-splines on a fixed grid over [-1, 1]) is fitted to the gain of a patch antenna.
 The table is fed in the units of the export (MHz, millimetres, degrees), so nearly every value lies far outside the spline grid;
 people coming from tree models do not expect that the columns have to be brought into the grid's range."""
+
 import math
 import torch
 import torch.nn as nn
@@ -25,13 +26,15 @@ class SplineLinear(nn.Module):
         g, x = self.knots, x.unsqueeze(-1)
         b = ((x >= g[:, :-1]) & (x < g[:, 1:])).to(x.dtype)
         for k in range(1, self.order + 1):
-            left = (x - g[:, :-(k + 1)]) / (g[:, k:-1] - g[:, :-(k + 1)])
-            right = (g[:, k + 1:] - x) / (g[:, k + 1:] - g[:, 1:-k])
+            left = (x - g[:, : -(k + 1)]) / (g[:, k:-1] - g[:, : -(k + 1)])
+            right = (g[:, k + 1 :] - x) / (g[:, k + 1 :] - g[:, 1:-k])
             b = left * b[..., :-1] + right * b[..., 1:]
         return b
 
     def forward(self, x):
-        return F.linear(F.silu(x), self.base) + torch.einsum("big,oig->bo", self.basis(x), self.coef)
+        return F.linear(F.silu(x), self.base) + torch.einsum(
+            "big,oig->bo", self.basis(x), self.coef
+        )
 
 
 class KAN(nn.Module):
@@ -52,8 +55,12 @@ HIGH = torch.tensor([3600.0, 60.0, 95.0, 360.0, 9.5])
 def measure(n, gen):
     u = torch.rand(n, 5, generator=gen)
     f, w, l, az, eps = u.unbind(1)
-    gain = (torch.sin(2 * math.pi * az) * (0.5 + w) + torch.exp(-8 * (f - l) ** 2) * 2 - (eps - 0.4) ** 2 * 2
-            + 0.5 * torch.cos(3 * math.pi * f * w))
+    gain = (
+        torch.sin(2 * math.pi * az) * (0.5 + w)
+        + torch.exp(-8 * (f - l) ** 2) * 2
+        - (eps - 0.4) ** 2 * 2
+        + 0.5 * torch.cos(3 * math.pi * f * w)
+    )
     gain = gain + 0.05 * torch.randn(n, generator=gen)
     return LOW + u * (HIGH - LOW), gain
 

@@ -1,6 +1,7 @@
 """A bidirectional linear-attention model (elu + 1 features) classifies spoken words that differ only in the order of the same four phonemes.
 It was made from a causal one, which sees order through its cumulative sums; without them and without a position code the model is
 a function of the set of frames and cannot tell the words apart, so it stays at chance whatever the optimizer does."""
+
 import itertools
 import torch
 from torch import nn
@@ -15,8 +16,8 @@ class LinearAttention(nn.Module):
         super().__init__()
         self.h = heads
         self.norm = nn.LayerNorm(d)
-        self.in_proj = nn.Parameter(torch.randn(3 * d, d) / d ** 0.5)
-        self.out_proj = nn.Parameter(torch.randn(d, d) / d ** 0.5)
+        self.in_proj = nn.Parameter(torch.randn(3 * d, d) / d**0.5)
+        self.out_proj = nn.Parameter(torch.randn(d, d) / d**0.5)
 
     def forward(self, x):
         B, T, D = x.shape
@@ -32,7 +33,7 @@ class Gated(nn.Module):
     def __init__(self, d):
         super().__init__()
         self.norm = nn.LayerNorm(d)
-        self.a, self.b, self.c = (nn.Parameter(torch.randn(d, d) / d ** 0.5) for _ in range(3))
+        self.a, self.b, self.c = (nn.Parameter(torch.randn(d, d) / d**0.5) for _ in range(3))
 
     def forward(self, x):
         h = self.norm(x)
@@ -42,9 +43,11 @@ class Gated(nn.Module):
 class WordNet(nn.Module):
     def __init__(self, feats, classes, d=32, ordered=False):
         super().__init__()
-        self.inp = nn.Parameter(torch.randn(d, feats) / feats ** 0.5)
+        self.inp = nn.Parameter(torch.randn(d, feats) / feats**0.5)
         self.when = nn.Parameter(torch.randn(32, d) * 0.5) if ordered else None
-        self.blocks = nn.Sequential(LinearAttention(d, 4), Gated(d), LinearAttention(d, 4), Gated(d))
+        self.blocks = nn.Sequential(
+            LinearAttention(d, 4), Gated(d), LinearAttention(d, 4), Gated(d)
+        )
         self.out = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, classes))
 
     def forward(self, frames):
@@ -54,13 +57,13 @@ class WordNet(nn.Module):
         return self.out(self.blocks(x).mean(1))
 
 
-ORDERS = torch.tensor(list(itertools.permutations(range(4)))[::2])       # twelve words
+ORDERS = torch.tensor(list(itertools.permutations(range(4)))[::2])  # twelve words
 
 
 def words(n, gen, phonemes):
     y = torch.randint(0, len(ORDERS), (n,), generator=gen)
     extra = F.one_hot(torch.randint(0, 4, (n, 8), generator=gen), 4).sum(1)
-    ends = (6 + extra).cumsum(1)                                          # phonemes of unequal length
+    ends = (6 + extra).cumsum(1)  # phonemes of unequal length
     part = (torch.arange(32)[None, :, None] >= ends[:, None, :3]).sum(-1)
     seq = ORDERS[y].gather(1, part)
     x = phonemes[seq] + 0.7 * torch.randn(n, 32, phonemes.shape[-1], generator=gen)

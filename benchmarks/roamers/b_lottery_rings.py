@@ -1,6 +1,7 @@
 """Healthy oddity: gradual magnitude pruning with masks of a network that grades tree-ring profiles. Twice the loss jumps as weights
 are removed, in the end nine of ten weights are zero for good, get no gradient and many units are cut off entirely; accuracy returns after
 each cut, which is the point of the method."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ def profiles(n, gen):
     t = torch.linspace(0, 1, 64)
     f = torch.tensor([3.0, 5.0, 8.0])[y % 3][:, None] + 0.2 * torch.randn(n, 1, generator=gen)
     x = torch.sin(6.283 * f * t + 0.5 * torch.randn(n, 1, generator=gen))
-    x = x + (y >= 3).float()[:, None] * (torch.exp(-((t - 0.7) / 0.05) ** 2) * 1.5)
+    x = x + (y >= 3).float()[:, None] * (torch.exp(-(((t - 0.7) / 0.05) ** 2)) * 1.5)
     return x + 0.5 * torch.randn(n, 64, generator=gen), y
 
 
@@ -61,7 +62,9 @@ def train(observe, seed=0, fixed=False):
     with observe(net, opt):
         for step in range(900):
             if step in (300, 550):
-                for m, keep in zip(net.maps, (0.2, 0.15, 0.4) if step == 300 else (0.06, 0.03, 0.15)):
+                for m, keep in zip(
+                    net.maps, (0.2, 0.15, 0.4) if step == 300 else (0.06, 0.03, 0.15)
+                ):
                     m.cut(keep)
             i = torch.randint(0, len(x), (64,), generator=gen)
             loss = F.cross_entropy(net(x[i]), y[i])

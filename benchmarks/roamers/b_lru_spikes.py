@@ -1,6 +1,7 @@
 """A complex-valued linear recurrent unit predicts spike counts of 20 neurons in the next bin from a stimulus. The readout ends in a softplus
 and gives rates, but poisson_nll_loss is left at its default log_input=True and treats them as logarithms, so the optimum is
 log(count) clipped at zero instead of the rate; the default is easy to overlook because the loss falls smoothly."""
+
 import math
 import torch
 import torch.nn as nn
@@ -23,7 +24,7 @@ class LRU(nn.Module):
     def forward(self, u):
         mod = torch.exp(-torch.exp(self.nu))
         lam = torch.polar(mod, self.theta)
-        drive = (u.to(torch.cfloat) @ self.B.T) * torch.sqrt(1 - mod ** 2)
+        drive = (u.to(torch.cfloat) @ self.B.T) * torch.sqrt(1 - mod**2)
         h, hs = torch.zeros_like(drive[:, 0]), []
         for t in range(u.shape[1]):
             h = lam * h + drive[:, t]
@@ -58,7 +59,7 @@ def record(trials, gen, W, tau):
     u = (u + torch.roll(u, 1, 1) + torch.roll(u, 2, 1)) / 1.7
     h, out = torch.zeros(trials, 4), []
     for t in range(T):
-        h = tau * h + (1 - tau ** 2) ** 0.5 * u[:, t]
+        h = tau * h + (1 - tau**2) ** 0.5 * u[:, t]
         out.append(torch.exp((torch.tanh(h) @ W + 0.3).clamp(max=2.2)))
     rate = torch.stack(out, 1)
     return u, torch.poisson(rate, generator=gen), rate

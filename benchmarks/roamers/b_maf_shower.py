@@ -1,6 +1,7 @@
 """A masked autoregressive flow with hand-made MADE masks models the six energies of a particle shower, streamed from shards in GeV.
 One shard was written in MeV: a single batch is a thousand times larger, its likelihood explodes, and the step it causes throws the
 flow off and fills Adagrad's sums; converters are run per file, so such a shard passes any check of the column names."""
+
 import math
 import torch
 import torch.nn as nn
@@ -50,7 +51,11 @@ def shower(n, gen):
     e = torch.empty(n, 6)
     e[:, 0] = torch.where(torch.rand(n, generator=gen) < 0.5, -1.2, 1.2) + 0.3 * z[:, 0]
     for i in range(1, 6):
-        e[:, i] = 0.7 * torch.sin(2 * e[:, i - 1]) + 0.4 * e[:, i - 1] + (0.15 + 0.1 * torch.sigmoid(3 * e[:, 0])) * z[:, i]
+        e[:, i] = (
+            0.7 * torch.sin(2 * e[:, i - 1])
+            + 0.4 * e[:, i - 1]
+            + (0.15 + 0.1 * torch.sigmoid(3 * e[:, 0])) * z[:, i]
+        )
     return e
 
 
@@ -73,5 +78,5 @@ def train(observe, seed=0, fixed=False):
             opt.step()
             curve.append(loss.item())
     with torch.no_grad():
-        metric = math.exp(min(50.0, flow.nll(held).mean().item()))      # perplexity of an event
+        metric = math.exp(min(50.0, flow.nll(held).mean().item()))  # perplexity of an event
     return {"metric": metric, "better": "lower", "curve": curve}

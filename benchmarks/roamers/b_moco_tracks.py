@@ -1,6 +1,7 @@
 """Healthy oddity: contrastive learning of radar tracks with a momentum encoder and a queue of negatives that starts empty and fills up.
 InfoNCE is the log of a sum over the negatives, so the loss climbs from about one to several as the queue grows, and the key
 encoder has no gradient at all by design; the retrieval accuracy of the query encoder is good."""
+
 import copy
 import torch
 import torch.nn as nn
@@ -57,7 +58,11 @@ def tracks(n, gen):
 
 def view(x, gen):
     s = torch.exp(0.25 * torch.randn(len(x), 1, 1, generator=gen))
-    x = x * s + 0.35 * torch.randn(x.shape, generator=gen) + 0.5 * torch.randn(len(x), 2, 1, generator=gen)
+    x = (
+        x * s
+        + 0.35 * torch.randn(x.shape, generator=gen)
+        + 0.5 * torch.randn(len(x), 2, 1, generator=gen)
+    )
     return x * (torch.rand(len(x), 1, 48, generator=gen) > 0.15)
 
 
@@ -80,4 +85,8 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         sim = net.query(view(held, gen)) @ net.query(view(held, gen)).t()
-    return {"metric": (sim.argmax(1) == torch.arange(400)).float().mean().item(), "better": "higher", "curve": curve}
+    return {
+        "metric": (sim.argmax(1) == torch.arange(400)).float().mean().item(),
+        "better": "higher",
+        "curve": curve,
+    }

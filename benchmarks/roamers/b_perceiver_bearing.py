@@ -1,31 +1,40 @@
 """A Perceiver (latent array cross-attending to a set of sonar returns) estimates bearing and speed of a target among clutter.
 The scores are multiplied by sqrt(d) where they should be divided, so every softmax picks a single return from the first step on
 and hardly passes gradient to queries and keys; the slip is one sign in an exponent of a hand-written attention."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 ID = "b_perceiver_bearing"
-TRUTH = {"mechanisms": ["attention_entropy_collapse"], "layers": ["read", "mix.0", "mix.1"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["attention_entropy_collapse"],
+    "layers": ["read", "mix.0", "mix.1"],
+    "onset": 0,
+}
 
 
 class Attend(nn.Module):
     def __init__(self, dim, src_dim, heads, power):
         super().__init__()
         self.heads, self.dh, self.power = heads, dim // heads, power
-        self.wq = nn.Parameter(torch.randn(dim, dim) * dim ** -0.5)
-        self.wk = nn.Parameter(torch.randn(dim, src_dim) * src_dim ** -0.5)
-        self.wv = nn.Parameter(torch.randn(dim, src_dim) * src_dim ** -0.5)
-        self.wo = nn.Parameter(torch.randn(dim, dim) * dim ** -0.5)
+        self.wq = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
+        self.wk = nn.Parameter(torch.randn(dim, src_dim) * src_dim**-0.5)
+        self.wv = nn.Parameter(torch.randn(dim, src_dim) * src_dim**-0.5)
+        self.wo = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
         self.nq, self.ns = nn.LayerNorm(dim), nn.LayerNorm(src_dim)
-        self.ff = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.ff = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+        )
 
     def forward(self, lat, src):
         B, L, D = lat.shape
         s = self.ns(src)
         split = lambda t: t.view(B, -1, self.heads, self.dh).transpose(1, 2)
-        q, k, v = (split(F.linear(t, w)) for t, w in ((self.nq(lat), self.wq), (s, self.wk), (s, self.wv)))
-        att = torch.softmax(torch.einsum("bhld,bhsd->bhls", q, k) * self.dh ** self.power, -1)
+        q, k, v = (
+            split(F.linear(t, w)) for t, w in ((self.nq(lat), self.wq), (s, self.wk), (s, self.wv))
+        )
+        att = torch.softmax(torch.einsum("bhld,bhsd->bhls", q, k) * self.dh**self.power, -1)
         out = torch.einsum("bhls,bhsd->bhld", att, v).transpose(1, 2).reshape(B, L, D)
         lat = lat + F.linear(out, self.wo)
         return lat + self.ff(lat)

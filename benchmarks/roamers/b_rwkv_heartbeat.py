@@ -1,6 +1,7 @@
 """An RWKV-like model (token shift, learned exponential decay, receptance gates) classifies heartbeats that come as raw ADC counts.
 The scale-free RMS norm at the entrance should make the unit irrelevant, but it is computed in half precision where the squares of counts
 beyond 255 are infinite: its reciprocal root is zero, so most beats reach the blocks as zeros without any NaN being seen."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ class RMSFront(nn.Module):
         super().__init__()
         self.patch, self.wide = patch, wide
         self.scale = nn.Parameter(torch.ones(1))
-        self.weight = nn.Parameter(torch.randn(dim, patch) / patch ** 0.5)
+        self.weight = nn.Parameter(torch.randn(dim, patch) / patch**0.5)
 
     def forward(self, counts):
         x = counts.half()
@@ -31,8 +32,8 @@ class TimeMix(nn.Module):
     def __init__(self, dim):
         super().__init__()
         self.mu = nn.Parameter(torch.full((3, dim), 0.5))
-        self.w_kvr = nn.Parameter(torch.randn(3, dim, dim) / dim ** 0.5)
-        self.w_out = nn.Parameter(torch.randn(dim, dim) * 0.5 / dim ** 0.5)
+        self.w_kvr = nn.Parameter(torch.randn(3, dim, dim) / dim**0.5)
+        self.w_out = nn.Parameter(torch.randn(dim, dim) * 0.5 / dim**0.5)
         self.decay = nn.Parameter(torch.linspace(-4.0, 0.5, dim))
         self.norm = nn.LayerNorm(dim)
 
@@ -56,8 +57,8 @@ class ChannelMix(nn.Module):
     def __init__(self, dim):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.up = nn.Parameter(torch.randn(2 * dim, dim) / dim ** 0.5)
-        self.down = nn.Parameter(torch.randn(dim, 2 * dim) * 0.3 / dim ** 0.5)
+        self.up = nn.Parameter(torch.randn(2 * dim, dim) / dim**0.5)
+        self.down = nn.Parameter(torch.randn(dim, 2 * dim) * 0.3 / dim**0.5)
 
     def forward(self, x):
         return x + F.linear(F.relu(F.linear(self.norm(x), self.up)).square(), self.down)
@@ -79,9 +80,13 @@ def beats(n, gen):
     t = torch.linspace(0, 1, 96)
     c = 0.4 + 0.2 * torch.rand(n, 1, generator=gen)
     width = torch.tensor([0.02, 0.05, 0.02, 0.02, 0.035])[y][:, None]
-    bump = lambda at, w, a: a * torch.exp(-((t - at) / w) ** 2 / 2)
+    bump = lambda at, w, a: a * torch.exp(-(((t - at) / w) ** 2) / 2)
     x = bump(c, width, 1.0)
-    x = x - bump(c + 0.08, 0.02, 0.5) * (y == 2).float()[:, None] + bump(c - 0.2, 0.03, 0.35) * (y != 3).float()[:, None]
+    x = (
+        x
+        - bump(c + 0.08, 0.02, 0.5) * (y == 2).float()[:, None]
+        + bump(c - 0.2, 0.03, 0.35) * (y != 3).float()[:, None]
+    )
     x = x + bump(c + 0.25, 0.06, 0.3) * (1 - 2 * (y == 4).float()[:, None])
     x = x + 0.06 * torch.randn(n, 96, generator=gen)
     gain = torch.exp(torch.randn(n, 1, generator=gen) * 0.5) * 2200

@@ -1,6 +1,7 @@
 """Healthy oddity: a noise-conditional score model learns two rings with denoising score matching, summed over the batch.
 The loss is in the hundreds, soon stops falling and stays noisy because most of it is the irreducible part of the noise, and the gradient,
 large by its unit, is clipped at every step; Adam does not mind the scale, and samples from the model lie on the rings."""
+
 import math
 import torch
 import torch.nn as nn
@@ -30,8 +31,12 @@ class ScoreNet(nn.Module):
 
     def forward(self, x, sigma):
         u = torch.log(sigma)
-        c = torch.cat([torch.sin(u * k) for k in (0.5, 1, 1.5, 2)] + [torch.cos(u * k) for k in (0.5, 1, 1.5, 2)], -1)
-        h = self.l1(x / torch.sqrt(sigma ** 2 + 0.5), c)
+        c = torch.cat(
+            [torch.sin(u * k) for k in (0.5, 1, 1.5, 2)]
+            + [torch.cos(u * k) for k in (0.5, 1, 1.5, 2)],
+            -1,
+        )
+        h = self.l1(x / torch.sqrt(sigma**2 + 0.5), c)
         h = self.l3(self.l2(h, c) + h, c)
         return (h @ self.out.t()) / sigma
 
@@ -50,9 +55,13 @@ def sample(net, n, gen):
     x = torch.randn(n, 2, generator=gen) * SIGMAS[0]
     for s, nxt in zip(SIGMAS, list(SIGMAS[1:]) + [torch.tensor(0.0)]):
         for _ in range(2):
-            step = 0.15 * s ** 2
-            x = x + step * net(x, s.expand(n, 1)) + torch.sqrt(2 * step) * torch.randn(n, 2, generator=gen)
-        x = x + (s ** 2 - nxt ** 2) * 0.5 * net(x, s.expand(n, 1))
+            step = 0.15 * s**2
+            x = (
+                x
+                + step * net(x, s.expand(n, 1))
+                + torch.sqrt(2 * step) * torch.randn(n, 2, generator=gen)
+            )
+        x = x + (s**2 - nxt**2) * 0.5 * net(x, s.expand(n, 1))
     return x
 
 

@@ -1,6 +1,7 @@
 """A picture tile is represented by 60 anisotropic Gaussian splats (mean, log-scale, angle, colour, opacity) fitted by gradient descent.
 All splats are created at the middle of the tile with the same scale, colour and angle, so each receives the same gradient and
 the whole cloud moves as one; people expect the optimizer to spread them."""
+
 import torch
 from torch import nn
 
@@ -54,9 +55,13 @@ def train(observe, seed=0, fixed=False):
     between = torch.rand(2000, 2, generator=gen)
     net = Renderer(60, 1.0 if fixed else 0.0)
     c = net.cloud
-    opt = torch.optim.Adam([
-        {"params": [c.mean], "lr": 4e-3}, {"params": [c.log_scale, c.angle], "lr": 1e-2},
-        {"params": [c.colour, c.opacity, net.background], "lr": 2e-2}])
+    opt = torch.optim.Adam(
+        [
+            {"params": [c.mean], "lr": 4e-3},
+            {"params": [c.log_scale, c.angle], "lr": 1e-2},
+            {"params": [c.colour, c.opacity, net.background], "lr": 2e-2},
+        ]
+    )
     curve = []
     with observe(net, opt):
         for it in range(450):

@@ -157,7 +157,12 @@ def assembled(
         Layers whose output reached the loss.
     """
     return Recording(
-        facts={**facts, "autocast": watch.autocast, "optimizers": len(book.infos())},
+        facts={
+            **facts,
+            "autocast": watch.autocast,
+            "float16": watch.halves.met,
+            "optimizers": len(book.infos()),
+        },
         topology=topology(blueprint, watch, book.groups(), outputs),
         optimizers=book.infos(),
         **rows.columns(blueprint),

@@ -95,8 +95,15 @@ def memory_sample(tensor: Tensor, entries: int = ENTRIES) -> Tensor:
     return unit_sample(tensor, -1, entries).reshape(-1)
 
 
-def unit_axis(kind: str, tensor: Tensor) -> int:
-    """Return the axis of the units: 1 for images and convolutions, otherwise the last."""
+def unit_axis(kind: str, tensor: Tensor, shapes: Iterable[Sequence[int]] = ()) -> int:
+    """Return the axis of the units: 1 for images and convolutions, otherwise the last.
+
+    A module of the user's own may be a convolution: it has a kernel of as many axes as what it gives, among ``shapes``.
+    """
+    if tensor.dim() >= 4 and any(
+        len(shape) == tensor.dim() and shape[0] == tensor.shape[1] for shape in shapes
+    ):
+        return 1
     if kind in UNITS_LAST:
         return -1
     return 1 if tensor.dim() >= 4 or (tensor.dim() == 3 and kind == "conv") else -1

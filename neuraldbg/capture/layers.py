@@ -27,6 +27,7 @@ from neuraldbg.capture.bank import (
 )
 from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.fed import Feeds
+from neuraldbg.capture.halves import Halves
 from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
@@ -89,7 +90,7 @@ class LayerWatch:
         # Data type of automatic mixed precision, where layers ran under it.
         self.autocast = ""
         self.regimes = Regimes()
-        self._feeds, self._along = Feeds(), Along()
+        self._feeds, self._along, self.halves = Feeds(), Along(), Halves()
         self._blueprint = blueprint
         self._tracer = tracer
         self._guard = guard
@@ -154,6 +155,7 @@ class LayerWatch:
         self.regimes.begin()
         self._feeds.begin()
         self._along.begin()
+        self.halves.begin()
 
     def finish(self) -> list[Rows]:
         """Return the numbers of the step, slopes over time included."""
@@ -165,7 +167,7 @@ class LayerWatch:
             last = self._pass_start
             rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self.edges) + self._along.finish()
+        rows += self._feeds.finish(self.edges) + self._along.finish() + self.halves.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
         for layer, numbers in self._cells:
@@ -207,6 +209,7 @@ class LayerWatch:
         if self._tracer is None:
             return
         if self._depth == 1:
+            self._tracer.leaf = layer
             self._link(self._tracer, layer, args)
         self._tracer.leaf_depth += 1
 
@@ -321,7 +324,7 @@ class LayerWatch:
         if not weighted:
             self._read_regime(layer, kind, module, tensor)
             return
-        axis = unit_axis(kind, tensor)
+        axis = unit_axis(kind, tensor, self._blueprint.shapes(layer))
         self._outputs[layer] = unit_sample(tensor, axis, OUTPUT_ENTRIES)
         if layer in self.functional:
             self.regimes.take(layer, tensor, axis, self.functional[layer], is_input=True)
@@ -373,6 +376,7 @@ class LayerWatch:
         if gradient.layout == torch.strided and gradient.numel():
             self._gradients.append((layer, memory_sample(gradient), gradient.numel()))
             self._along.take(layer, self._blueprint.layers[layer].kind, gradient)
+            self.halves.note(layer, gradient)
 
 
 def _nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,10 +17,12 @@ __all__ = [
     "LOSS_FUNCTIONS",
     "Open",
     "broadcasts",
+    "function_of",
     "loss_facts",
     "made_by",
     "regressed_on",
     "settled",
+    "target_of",
 ]
 
 # Facts some of which are still tensors, so that nobody waits for a device in the midst of a forward pass.
@@ -43,6 +45,7 @@ LOSS_FUNCTIONS = frozenset(
         "cosine_embedding_loss",
         "triplet_margin_loss",
         "margin_ranking_loss",
+        "soft_margin_loss",
         "multi_margin_loss",
         "ctc_loss",
         "difference",
@@ -50,6 +53,10 @@ LOSS_FUNCTIONS = frozenset(
 )
 # Autograd nodes that choose entries of a prediction, as the value of the action that was taken.
 CHOICES = frozenset({"gather", "index", "indexselect", "split", "unbind", "narrow", "diagonal"})
+# What compares two outputs has its target after these, and of another shape; and the name of a Poisson loss of rates,
+# not of their logarithms.
+COMPARES = frozenset({"cosine_embedding_loss", "margin_ranking_loss"})
+OF_RATES = "poisson_nll_loss of rates"
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 ROWS = 512
 # Multiples of the golden ratio fall as evenly as can be, and never on one place again.
@@ -60,6 +67,20 @@ FLAGS = frozenset({"input_rows_sum_to_one", "input_log_probabilities"})
 # What says nothing where no row carries a label.
 OF_LABELS = frozenset({"label_entropy", "accuracy", "confident", "confident_wrong"})
 NEAR = 64
+
+
+def target_of(function: str, args: Sequence[object], second: Tensor) -> Tensor:
+    """Return the target among the arguments of a loss: where two outputs are compared it is the third of them."""
+    if function in COMPARES and len(args) > 2 and isinstance(args[2], Tensor):
+        return args[2]
+    return second
+
+
+def function_of(name: str, args: Sequence[object], kw: Mapping[str, object]) -> str:
+    """Return the name that a call of a loss is known by; a Poisson loss is two functions in one."""
+    if name != "poisson_nll_loss":
+        return name
+    return name if kw.get("log_input", args[2] if len(args) > 2 else True) else OF_RATES
 
 
 @torch.no_grad()
@@ -98,7 +119,7 @@ def loss_facts(
     elif function == "ctc_loss":
         mass = _sampled_rows(prediction).exp().sum(dim=-1)
         facts["input_log_probabilities"] = (mass - 1).abs().max() < 1e-2
-    elif prediction.shape != target.shape:
+    elif prediction.shape != target.shape and function not in COMPARES:
         facts["shape_mismatch"] = broadcasts(prediction, target)
     return facts
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -107,6 +108,10 @@ class Notes:
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at its singular point."""
         self._incidents.note(self.step, "risky_op", layer, {"op": name})
+
+    def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
+        """Take a function whose result is in float16."""
+        self.watch.halves.see(layer, name, args, out)
 
     def on_operation(self, result: object) -> None:
         """Take the result of an operation that has a singular point."""

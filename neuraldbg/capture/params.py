@@ -25,6 +25,7 @@ __all__ = ["WIDE", "Updates", "initial", "initial_gains", "norms", "similarity"]
 UNITS = 64
 # Rows of a table that its columns are compared over.
 ENTRIES = 4096
+NARROW = frozenset({torch.float16, torch.bfloat16})
 # What float32 does not hold.
 WIDE = frozenset({torch.float64, torch.complex32, torch.complex64, torch.complex128})
 
@@ -68,6 +69,7 @@ class _Before:
     weights: Tensor
     gradients: Tensor
     missing: list[int]
+    optimizer: torch.optim.Optimizer
     surprise: list[Rows] = field(default_factory=list)
 
 
@@ -116,6 +118,7 @@ class Updates:
             self._weights(),
             bank,
             missing,
+            optimizer,
             self._surprise(optimizer, bank),
         )
 
@@ -190,6 +193,10 @@ class Updates:
             -(delta * gradient).sum(1) / (size * slope),
             ((delta == 0) & active).sum(1) / active.sum(1),
         ]
+        # What is rounded away in a copy is kept where it was rounded from.
+        for place, parameter in enumerate(self._params):
+            for copied in _is_a_copy(parameter, before.optimizer):
+                sloped[1][place].masked_fill_(copied, torch.nan)
         names = ["update_cos_grad", "unchanged_share"]
         if previous is not None and previous.shape == gradient.shape:
             names.append("grad_cos_prev")
@@ -204,6 +211,20 @@ class Updates:
             _without(before.missing, Rows(before.indices, tuple(names), torch.stack(sloped))),
         ]
         return [*rows, *before.surprise]
+
+
+def _is_a_copy(parameter: Tensor, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return flags one of which holds if a weight in half precision is rounded from one that its optimizer keeps."""
+    if parameter.dtype not in NARROW or type(parameter.data) is not Tensor:
+        return []
+    weights = parameter.detach()
+    return [
+        (kept.to(weights.dtype) == weights).all()
+        for kept in (optimizer.state.get(parameter) or {}).values()
+        if type(kept) is Tensor
+        and kept.dtype is torch.float32
+        and (kept.shape, kept.device) == (weights.shape, weights.device)
+    ]
 
 
 def _without(places: list[int], rows: Rows) -> Rows:

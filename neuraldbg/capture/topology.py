@@ -85,6 +85,10 @@ class Blueprint:
         index = self.param_of.get(parameter)
         return self.gathered.get(parameter) if index is None else self.params[index].layer
 
+    def shapes(self, layer: int) -> list[tuple[int, ...]]:
+        """Return the shapes of the parameters of a layer."""
+        return [self.params[i].shape for i in self.layers[layer].params]
+
     def multiplied(self) -> set[int]:
         """Return the tables that a linear layer has for its weight: the output is tied to the embedding."""
         by_linear = {i for layer in self.layers if layer.kind == "linear" for i in layer.params}

@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from neuraldbg.capture.attention import row_numbers, scaled_dot_product
 from neuraldbg.capture.compiled import is_transformed
-from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts
+from neuraldbg.capture.halves import HALF
+from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
 from neuraldbg.capture.reduce import Numbers, float_tensors
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
@@ -98,6 +99,9 @@ class Listener(Protocol):
     def on_operation(self, result: object) -> None:
         """Take the result of an operation that has such a point; who called it stands on the stack."""
 
+    def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
+        """Take a function whose result is in float16."""
+
     def guard(self, work: Callable[..., None], *args: Any) -> None:
         """Run work of ours; an error disarms capture and nothing else."""
 
@@ -145,6 +149,8 @@ class Tracer(TorchFunctionMode):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self.leaf_depth = 0
+        # The layer that runs, where that depth is not zero.
+        self.leaf = -1
         self.resting = True
         self._listener = listener
         self._labels: dict[int, _Label] = {}
@@ -167,6 +173,8 @@ class Tracer(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SINGULAR:
             self._listener.guard(self._operation, name, args, result)
+        if type(result) is Tensor and result.dtype is HALF:
+            self._listener.guard(self._half, name, args, result)
         # A softmax may be a module of its own and have attention logits for its input.
         if self.leaf_depth == 0 or name in LOSS_FUNCTIONS or name == "softmax":
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
@@ -224,6 +232,11 @@ class Tracer(TorchFunctionMode):
     def _operation(self, name: str, args: Sequence[Any], out: Any) -> None:
         if may_be_singular(name, args):
             self._listener.on_operation(out)
+
+    def _half(self, name: str, args: Sequence[Any], out: Tensor) -> None:
+        layers = NO_LABELS if self.leaf_depth else self.layers_in(args)
+        layer = self._listener.latest(layers) if layers else -1
+        self._listener.on_half(self.leaf if self.leaf_depth else layer, name, args, out)
 
     def _after(
         self,
@@ -321,11 +334,15 @@ class Tracer(TorchFunctionMode):
         pair = [a for a in (*args, *kw.values()) if isinstance(a, Tensor)][:2]
         if len(pair) < 2:
             return
-        prediction, target = kw.get("input", pair[0]), kw.get("target", pair[1])
+        prediction, target = (
+            kw.get("input", pair[0]),
+            kw.get("target", target_of(name, args, pair[1])),
+        )
         layers = self.layers_of(prediction)
         reduction = str(kw.get("reduction", "mean"))
         layer = self._listener.latest(layers) if layers else last
         maker = self.origin_of(prediction).maker
+        name = function_of(name, args, kw)
         value = out if isinstance(out, Tensor) and out.numel() == 1 else None
         self._listener.on_loss(name, layer, prediction, target, reduction, maker=maker, value=value)
 

@@ -210,6 +210,7 @@ MECHANISMS = (
         sigmoid=(0.15, effects({"loss_sigmoid_twice": 0.98})),
         rectified=(0.1, effects({"loss_rectified": 0.98}, dead_units=0.1)),
         bounded=(0.1, effects({"loss_bounded": 0.98})),
+        unsigned=(0.05, effects({"loss_unsigned": 0.98})),
     ),
     *variants(
         _MISMATCH,
@@ -263,29 +264,55 @@ MECHANISMS = (
         ),
         backward=(0.5, effects({"nonfinite_backward": 0.97}, loss_nonfinite=0.85)),
     ),
-    Mechanism(
-        slug="half_precision_overflow",
-        claim="values beyond the range of half precision",
-        story="Activations or scaled gradients pass 65504 and become infinite.",
-        prior=0.02,
-        effects=effects(
-            {"nonfinite_forward": 0.6, "nonfinite_in_half": 0.6},
-            nonfinite_backward=0.3,
-            step_skipped=0.5,
-            loss_nonfinite=0.7,
-            gradient_nonfinite=0.8,
-            activations_exploded=0.3,
-            nonfinite_sudden=0.8,
-            singular_operation=0.3,
-            loss_initial_high=0.15,
+    *variants(
+        Mechanism(
+            slug="half_precision_overflow",
+            claim="values beyond the range of half precision",
+            story=(
+                "Activations or scaled gradients pass 65504 and become infinite; what is divided by them is zero, and "
+                "says nothing of it."
+            ),
+            prior=0.02,
+            effects=effects(overflow_in_half=0.4),
+            forbids=effects(input_nonfinite=0.02),
+            requires=("fp16",),
+            layered=True,
+            spread="forward",
+            remedy="use bfloat16, or keep '{layer}' in float32",
+            look_alikes=("numerical_singularity", "nonfinite_data"),
+            source="Micikevicius et al. 2018, Mixed Precision Training",
         ),
-        forbids=effects(input_nonfinite=0.02),
-        requires=("fp16",),
-        layered=True,
-        spread="forward",
-        remedy="use bfloat16, or keep '{layer}' in float32",
-        look_alikes=("numerical_singularity", "nonfinite_data"),
-        source="Micikevicius et al. 2018, Mixed Precision Training",
+        seen=(
+            1.0,
+            effects(
+                {"nonfinite_forward": 0.6, "nonfinite_in_half": 0.6},
+                nonfinite_backward=0.3,
+                step_skipped=0.5,
+                loss_nonfinite=0.7,
+                gradient_nonfinite=0.8,
+                activations_exploded=0.3,
+                nonfinite_sudden=0.8,
+                singular_operation=0.3,
+                loss_initial_high=0.15,
+            ),
+        ),
+        # What divides by an infinite number is zero: the loss is finite, and no longer about its inputs.
+        hidden=(
+            0.2,
+            effects(
+                {"overflow_in_half": 0.98},
+                output_constant=0.6,
+                output_silent=0.5,
+                loss_stuck=0.5,
+                loss_slow=0.7,
+                loss_at_prior=0.4,
+                parameters_without_gradient=0.5,
+                gradient_vanishing=0.3,
+                dead_units_initial=0.3,
+                signal_lost=0.3,
+                normalization_flat=0.4,
+            ),
+        ),
     ),
     *variants(
         Mechanism(
@@ -306,6 +333,7 @@ MECHANISMS = (
         gradient=(
             0.5,
             effects(
+                {"gradient_below_half": 0.85},
                 gradient_zero=0.6,
                 gradient_vanishing=0.5,
                 parameters_unmoved=0.3,

@@ -192,7 +192,7 @@ DETECTORS = (
                 "nll_on_raw",
                 "nll without log-softmax",
                 0.002,
-                "nll_loss was given values that are not log-probabilities",
+                "a loss was given values that are not the probabilities, rates or logarithms that it takes",
             ),
             (
                 "sigmoid_twice",
@@ -211,6 +211,12 @@ DETECTORS = (
                 "output cannot reach its target",
                 0.004,
                 "the last nonlinearity keeps the output from values that the target takes",
+            ),
+            (
+                "unsigned",
+                "labels without a sign",
+                0.002,
+                "labels were 0 and 1 where the loss takes -1 and 1",
             ),
             (
                 "broadcast",

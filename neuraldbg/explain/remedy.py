@@ -32,10 +32,12 @@ GAINS = {
 }
 MISMATCHES = {
     "loss_softmax_twice": "remove the softmax: cross_entropy takes logits",
-    "loss_nll_on_raw": "pass log_softmax(output) to the loss (nll_loss, ctc_loss), or use cross_entropy",
+    "loss_nll_on_raw": "pass log_softmax(output) to the loss (nll_loss, ctc_loss), or use cross_entropy; "
+    "poisson_nll_loss takes logarithms of rates unless it is told log_input=False",
     "loss_sigmoid_twice": "remove the sigmoid: binary_cross_entropy_with_logits takes logits",
     "loss_broadcast": "give prediction and target the same shape (squeeze or view one of them)",
     "loss_rectified": "remove the ReLU before the loss: logits must be free to be negative",
+    "loss_unsigned": "give the loss labels of -1 and 1: a label of 0 means nothing to it",
     "loss_bounded": "remove the last nonlinearity, or scale the target into its range",
     "loss_sum": "use reduction='mean', or divide the learning rate by the batch size",
 }

@@ -10,6 +10,7 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row, trailing_median
 from neuraldbg.signals.view import (
     chain_layers,
+    feeders_of,
     layer_max,
     layer_series,
     owners,
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 GATES = frozenset({"recurrent"})
 # Below this largest logit a softmax is nearly even: a row that is one-hot all the same was masked.
 OWN_LOGIT = 2.0
+# A spread over the batch up to this share of an output is rounding; one from that share on, of another, is there.
+ROUNDING, DIFFERS = 1e-6, 1e-3
 
 
 def activation_signals(recording: Recording) -> dict[str, Series]:
@@ -153,12 +156,33 @@ def _normalization(recording: Recording) -> dict[str, Series]:
     settled = (gap.steps >= 50)[:, None]
     return {
         "norm_few": count._replace(values=1.0 / np.maximum(count.values, 1e-9)),
-        "norm_flat": layer_series(recording, "norm_var_min"),
+        "norm_flat": _flat(recording),
         "norm_gap": gap._replace(observed=gap.observed & settled),
         **_norm_memory(recording, count.observed | gap.observed),
         "norm_forgets": _forgets(recording, count),
         **_norm_output(recording),
     }
+
+
+def _flat(recording: Recording) -> Series:
+    """Return the share of the statistics of a normalization that are nothing but its epsilon.
+
+    Of one that the user wrote the statistics are not seen: it takes everything off where it gives the same for all
+    examples and what feeds it does not.
+    """
+    found = layer_series(recording, "norm_var_min")
+    spread, size = layer_series(recording, "act_std"), layer_series(recording, "act_rms")
+    topology, feeders = recording.topology, feeders_of(recording.topology)
+    values, observed = found.values.copy(), found.observed.copy()
+    for i, layer in enumerate(topology.layers):
+        fed = [*feeders.get(i, ())]
+        if layer.kind != "norm" or not fed or found.observed[:, i].any():
+            continue
+        known = (spread.observed & size.observed)[:, [i, *fed]].all(axis=1)
+        same = spread.values[:, i] <= ROUNDING * np.maximum(size.values[:, i], 1.0)
+        differ = (spread.values[:, fed] > DIFFERS * size.values[:, fed]).all(axis=1)
+        values[:, i], observed[:, i] = same & differ, known
+    return found._replace(values=values, observed=observed)
 
 
 def _momenta(recording: Recording) -> dict[int, float]:
@@ -223,7 +247,10 @@ def _dropout(recording: Recording) -> dict[str, Series]:
 
 
 def _growth(recording: Recording) -> dict[str, Series]:
-    """Return decades by which the largest activation grew since the start, over all layers."""
+    """Return decades by which the largest activation grew since the start, over all layers.
+
+    One that began smaller than most, as what a head drawn near zero gives, has grown once it is larger than these were.
+    """
     peak = layer_series(recording, "act_absmax")
     if peak.steps.size == 0:
         return {}
@@ -232,7 +259,10 @@ def _growth(recording: Recording) -> dict[str, Series]:
     if not started.any():
         return {}
     logs = np.where(seen, np.log10(np.where(seen, peak.values, 1.0)), 0.0)
-    rise = np.where(seen[:, started], logs[:, started] - logs[0][started], -np.inf)
+    first = logs[0][started]
+    rise = np.where(
+        seen[:, started], logs[:, started] - np.maximum(first, np.median(first)), -np.inf
+    )
     return {
         "activation_growth_time": Series(
             peak.steps, np.maximum(rise.max(axis=1), 0.0), any_row(seen[:, started])

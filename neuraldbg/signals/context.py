@@ -36,10 +36,11 @@ def is_adversarial(recording: Recording) -> bool:
 def computes_in_float16(recording: Recording) -> bool:
     """Return whether numbers of this program end at 65504; those of a bfloat16 do not.
 
-    A loss may be made in half precision of a model that is not: then one of its numbers shows it when it ends there.
+    A loss, or a layer, may compute in half precision where the weights are not and autocast is off.
     """
     dtypes = {p.dtype for p in recording.topology.params}
     met = any(occurrence.facts.get("half") for occurrence in recording.occurrences)
+    met = met or bool(recording.facts.get("float16"))
     return met or "float16" in {*dtypes, recording.facts.get("autocast")}
 
 

@@ -24,6 +24,11 @@ NEARBY = 8
 KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 PROBABILITIES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
+# Losses whose labels are -1 and 1, and autograd operations whose result is never negative.
+SIGNED = frozenset(
+    {"hinge_embedding_loss", "cosine_embedding_loss", "margin_ranking_loss", "soft_margin_loss"}
+)
+POSITIVE = ("softplus", "exp", "relu", "threshold", "sigmoid", "abs")
 # Optimizers that divide a gradient by its size: a loss that is a multiple of another is the same to them.
 SCALE_FREE = frozenset({"adam", "rmsprop", "adagrad"})
 
@@ -297,6 +302,12 @@ def _is_nll_on_raw(call: LossCall) -> bool:
         # No logarithm of a probability is above zero, and those of one row are of all there is.
         above = "input_max" in call.facts and _high(call) > 1e-3
         return above or not call.facts.get("input_log_probabilities", True)
+    if call.function == "poisson_nll_loss":
+        # What was made positive is a rate, and taken for the logarithm of one.
+        return _low(call) >= 0.0 and _maker(call).startswith(POSITIVE)
+    if call.function == "poisson_nll_loss of rates":
+        # A rate cannot be negative: this is its logarithm.
+        return "input_min" in call.facts and _low(call) < 0.0
     return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
 
 
@@ -316,6 +327,12 @@ def _is_rectified(call: LossCall) -> bool:
         and not _flag(call, "input_rows_sum_to_one")
         and not _is_sigmoid_twice(call)
     )
+
+
+def _is_unsigned(call: LossCall) -> bool:
+    """Return whether labels are 0 and 1 where a loss takes -1 and 1: of the zeros it learns nothing, or the wrong thing."""
+    low, high = call.facts.get("target_min"), call.facts.get("target_max")
+    return call.function in SIGNED and low == 0.0 and high == 1.0
 
 
 # What a nonlinearity at the very end lets through.
@@ -364,4 +381,5 @@ _MISMATCHES = {
     "sigmoid_twice": _is_sigmoid_twice,
     "rectified": _is_rectified,
     "bounded": _is_bounded,
+    "unsigned": _is_unsigned,
 }

@@ -14,6 +14,7 @@ from neuraldbg.signals.scale import SAME_NORM, after_over_before, spread, unscal
 from neuraldbg.signals.view import (
     chain_layers,
     column,
+    gradient_norms,
     layer_series,
     run_series,
     scalar_series,
@@ -66,13 +67,14 @@ def _depth(recording: Recording) -> dict[str, Series]:
     logs = np.log(np.maximum(values, 1e-38))
     alive = seen & (values > 0)
     reference = np.max(np.where(alive, logs, -np.inf), axis=1, keepdims=True)
+    # Where the chain gets none at all and others do, it is at an end before the chain.
     known = np.isfinite(reference[:, 0])
     below = np.where(known[:, None], reference - logs, 0.0) / np.log(10.0)
     out = {
         "gradient_decades_below": Series(delta.steps, below, alive & known[:, None], tuple(chain)),
         "gradient_zero": Series(
             delta.steps,
-            ((values == 0) & known[:, None]).astype(float),
+            ((values == 0) & (known | _any_moves(recording, delta.steps))[:, None]).astype(float),
             seen,
             tuple(chain),
         ),
@@ -83,6 +85,12 @@ def _depth(recording: Recording) -> dict[str, Series]:
         out["gradient_amplification"] = Series(delta.steps, -total, judged)
         out["gradient_slope"] = Series(delta.steps, slope, judged)
     return out
+
+
+def _any_moves(recording: Recording, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return at which of these steps some parameter had a gradient that is not zero."""
+    norms, seen = gradient_norms(recording)
+    return np.isin(steps, recording.steps[any_row(seen & (norms > 0))])
 
 
 def _slope(logs: Array, alive: NDArray[np.bool_]) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ from neuraldbg.signals.view import (
 
 __all__ = ["RECOMMENDED_GAIN", "initial_signals"]
 
+Array = NDArray[np.float64]
+# He et al. 2015, eq. 14: the variance that keeps gradients as they are is 2 over the fan-out; a sample is a little off.
+HE_GAIN, ROUNDED = 2**0.5, 1.1
+# A signal that grows by a decade in one layer is too large however the weight was drawn.
+HUGE = 10.0
 # Modules whose weight is a convolution kernel, or an expert's own kind of one.
 KERNELS = re.compile(r"conv(?:transpose)?([123])d", re.IGNORECASE)
 # He et al. 2015 (ReLU family), Glorot & Bengio 2010 and the PyTorch gain table (bounded ones).
@@ -51,6 +57,7 @@ def _weights(recording: Recording) -> dict[str, Series]:
     gains, known = ParamReader(recording, params)("init_gain")
     surplus = [_surplus(topology, topology.params[i]) for i in params]
     gain, seen = gains[:1] / np.sqrt(surplus), known[:1]
+    gain = _by_either_fan(gain, [topology.params[i] for i in params])
     owner = np.array([topology.params[i].layer for i in params])
     layers = [topology.layers[i] for i in owner]
     recommended = np.array([RECOMMENDED_GAIN.get(x.activation or "linear", 1.0) for x in layers])
@@ -86,6 +93,25 @@ def _has_fan_in(topology: Topology, param: ParamInfo) -> bool:
     kernel = KERNELS.search(topology.layers[param.layer].type)
     is_kernel = kernel is not None and len(param.shape) == int(kernel[1]) + 2
     return len(param.shape) <= 2 or (is_kernel and not param.dtype.startswith("complex"))
+
+
+def _by_either_fan(gain: Array, params: Sequence[ParamInfo]) -> Array:
+    """Return gains; that of the gradient where a weight was drawn by its fan-out, as is recommended as well.
+
+    Of a layer with many inputs and few outputs the gain of the signal is then large on purpose; a huge one hurts all the
+    same.
+    """
+    backward = gain * np.sqrt([_fan_out(p) / max(p.fan_in, 1) for p in params])
+    chosen = (backward < gain) & (backward <= ROUNDED * HE_GAIN) & (gain < HUGE)
+    return np.where(chosen, backward, gain)
+
+
+def _fan_out(param: ParamInfo) -> float:
+    """Return how many terms of the gradient of an input a weight makes; its fan-in where that is not known."""
+    size = int(np.prod(param.shape))
+    if len(param.shape) < 2 or size != param.fan_in * param.shape[0]:
+        return param.fan_in
+    return size / param.shape[1]
 
 
 def _surplus(topology: Topology, param: ParamInfo) -> float:

@@ -150,9 +150,15 @@ def has_level(recording: Recording) -> bool:
 
 
 def _follows_choices(recording: Recording) -> bool:
-    """Return whether the loop drew from what the model gave out, as policies act: its loss has a gradient, not a level."""
-    drawn = any(x.kind == "drawn_from_output" for x in recording.occurrences)
-    return drawn and not recording.losses
+    """Return whether the loop drew from what the model gave out, as policies act: its loss has a gradient, not a level.
+
+    It may have a critic as well; what a regression adds up to is never negative.
+    """
+    if not any(x.kind == "drawn_from_output" for x in recording.occurrences):
+        return False
+    loss = run_series(recording, "loss")
+    critic = all(c.function in REGRESSION for c in recording.losses)
+    return not recording.losses or (critic and bool((loss.values[loss.observed] < 0).any()))
 
 
 def _is_another_task(recording: Recording) -> bool:

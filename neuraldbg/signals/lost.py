@@ -29,6 +29,8 @@ READ = ("dead_share", "saturated_share")
 SHRUNK = 0.1
 # A spread that is smaller is rounding.
 FLOOR = 1e-9
+# Decades that a spread lies below the size of an output whose bias is most of it; below that nothing is left to lose.
+SPREAD = 3.0
 
 
 def signal_lost(recording: Recording) -> dict[str, Series]:
@@ -45,7 +47,9 @@ def signal_lost(recording: Recording) -> dict[str, Series]:
         return {}
     after, before = list(gaps), list(gaps.values())
     known = seen[:, after] & seen[:, before]
-    fall = np.where(known, narrow[:, after] - narrow[:, before], 0.0)
+    fall = np.where(
+        known & (narrow[:, before] <= SPREAD), narrow[:, after] - narrow[:, before], 0.0
+    )
     return {"signal_lost": layer_max(steps, fall, known, np.array(before))}
 
 

@@ -9,7 +9,7 @@ from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.context import computes_in_float16
 from neuraldbg.signals.data import SCALE_FREE
-from neuraldbg.signals.view import layer_series, run_series, scalar_series
+from neuraldbg.signals.view import layer_max, layer_series, owners, run_series, scalar_series
 
 __all__ = ["numeric_signals"]
 
@@ -29,6 +29,8 @@ SINGULAR_OPS = (
 HALF_MAX = 65504.0
 # Half of the smallest one above zero: what is no larger rounds to zero.
 HALF_ZERO = 2.0**-25
+# The smallest itself, and by how much the size of a gradient is believed to be below it where all of it is zero.
+HALF_LEAST, FAR_BELOW = 2.0**-24, 1e3
 
 
 def numeric_signals(recording: Recording) -> dict[str, Series]:
@@ -38,7 +40,7 @@ def numeric_signals(recording: Recording) -> dict[str, Series]:
         name = occurrence.kind
         if name in _KINDS:
             out[name] = _at(occurrence, 1.0)
-    out |= _born(recording)
+    out |= _born(recording) | _in_half(recording)
     for name in ("risky_op", "detached"):
         if (first := _first(recording, name)) is not None:
             out[name] = _at(first, 1.0)
@@ -60,6 +62,22 @@ def _born(recording: Recording) -> dict[str, Series | None]:
     if spoilt is not None:
         return {"nonfinite_step": scalar_series(spoilt.step, float(_loses_epsilon(recording)))}
     return {}
+
+
+def _in_half(recording: Recording) -> dict[str, Series | None]:
+    """Return where numbers went beyond float16 unseen, and how near gradients are to the least that it holds."""
+    beyond, half = layer_series(recording, "half_overflow"), layer_series(recording, "grad_is_half")
+    size, owner = layer_series(recording, "out_grad_rms"), owners(recording.topology)
+    out: dict[str, Series | None] = {}
+    if beyond.observed.any():
+        out["half_overflow"] = layer_max(beyond.steps, beyond.values, beyond.observed, owner)
+    if half.observed.any():
+        least = HALF_LEAST / np.maximum(size.values, HALF_LEAST / FAR_BELOW)
+        known = half.observed & size.observed & np.isfinite(size.values)
+        out["half_gradient_small"] = layer_max(
+            half.steps, np.where(known, least, 0.0), known, owner
+        )
+    return out
 
 
 _KINDS = frozenset(

@@ -323,8 +323,39 @@ def strange_program(watch):
     return model, losses
 
 
+class Narrow(nn.Module):
+    """Computes in half precision by hand, with weights in it and without."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.last = nn.Linear(6, 3).bfloat16()
+
+    def forward(self, x):
+        h = F.linear(x.half(), self.first.weight.half()).tanh()
+        return self.last(h.bfloat16()).float()
+
+
+def narrow_program(watch):
+    """Half precision, and losses that take more than a prediction and its target."""
+    torch.manual_seed(4)
+    model, x, losses = Narrow(), torch.randn(8, 6), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    with watch(model):
+        for _ in range(5):
+            optimizer.zero_grad()
+            rates = model(x)
+            loss = F.poisson_nll_loss(rates, torch.ones(8, 3))
+            loss = loss + F.cosine_embedding_loss(rates, rates.flip(0), torch.ones(8))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return model, losses
+
+
 PROGRAMS = (
     program,
+    narrow_program,
     odd_program,
     usual_program,
     kept_program,

@@ -192,9 +192,41 @@ class TestGrowth:
         found = derived({"act_absmax": {"a": [1.0, 10.0], "b": [1.0, 1000.0]}})
         assert found["activation_growth_time"].values.tolist() == pytest.approx([0.0, 3.0])
 
+    def test_a_layer_that_begins_smaller_than_most_grows_from_where_these_are(self) -> None:
+        cells = {"a": [1.0, 2.0], "b": [1.0, 2.0], "c": [1e-3, 50.0]}
+        found = derived({"act_absmax": cells})["activation_growth_time"]
+        assert found.values[1] == pytest.approx(np.log10(50.0))
+
     def test_infinite_activations_are_not_a_growth_in_decades(self) -> None:
         found = derived({"act_absmax": {"a": [1.0, float("inf")]}})["activation_growth_time"]
         assert found.observed.tolist() == [True, False]
 
     def test_a_layer_that_begins_silent_has_nothing_to_grow_from(self) -> None:
         assert "activation_growth_time" not in derived({"act_absmax": {"a": [0.0, 5.0]}})
+
+
+class TestNormsOfTheUser:
+    """A norm whose statistics are not seen takes everything off, or does not."""
+
+    def flat(self, spread, *, fed=0.5, size=1.0, own=None):
+        plain = builders.chain("a", "n", "b")
+        layers = (plain.layers[0], replace(plain.layers[1], kind="norm"), plain.layers[2])
+        cells = {"act_std": {"a": [fed], "n": [spread]}, "act_rms": {"a": [1.0], "n": [size]}}
+        if own is not None:
+            cells["norm_var_min"] = {"n": [own]}
+        found = derived(cells, topology=replace(plain, layers=layers)).get("norm_flat")
+        return None if found is None else float(found.values[0, 1])
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            pytest.param({"spread": 0.0, "size": 0.0}, 1.0, id="nothing is left"),
+            pytest.param({"spread": 1e-9}, 1.0, id="a shift is left"),
+            pytest.param({"spread": 0.9}, 0.0, id="as it should be"),
+            pytest.param({"spread": 0.0, "fed": 0.0}, 0.0, id="there was nothing to begin with"),
+            pytest.param({"spread": 0.0, "fed": None}, None, id="what came before was not seen"),
+            pytest.param({"spread": 0.0, "own": 0.25}, 0.25, id="its statistics were seen"),
+        ],
+    )
+    def test_it_is_told_by_what_it_leaves(self, given, expected) -> None:
+        assert self.flat(**given) == expected

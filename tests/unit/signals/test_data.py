@@ -275,6 +275,48 @@ class TestFingerprint:
             ),
             pytest.param("kl_div", {"input_max": -0.2}, set(), id="kl of their logarithms"),
             pytest.param("cross_entropy", {}, set(), id="nothing known of the logits"),
+            pytest.param(
+                "poisson_nll_loss",
+                {"input_min": 0.02, "made_by": "softplus"},
+                {"loss_nll_on_raw"},
+                id="rates taken for their logarithms",
+            ),
+            pytest.param(
+                "poisson_nll_loss",
+                {"input_min": -1.5, "made_by": "addmm"},
+                set(),
+                id="logarithms of rates",
+            ),
+            pytest.param(
+                "poisson_nll_loss",
+                {"input_min": 0.1, "made_by": "addmm"},
+                set(),
+                id="logarithms of rates above one",
+            ),
+            pytest.param(
+                "poisson_nll_loss of rates",
+                {"input_min": -1.5, "made_by": "addmm"},
+                {"loss_nll_on_raw"},
+                id="logarithms taken for rates",
+            ),
+            pytest.param(
+                "poisson_nll_loss of rates",
+                {"input_min": 0.02, "made_by": "softplus"},
+                set(),
+                id="rates",
+            ),
+            pytest.param(
+                "margin_ranking_loss",
+                {"target_min": 0.0, "target_max": 1.0},
+                {"loss_unsigned"},
+                id="labels of nought and one where signs are due",
+            ),
+            pytest.param(
+                "cosine_embedding_loss",
+                {"target_min": -1.0, "target_max": 1.0},
+                set(),
+                id="signs where signs are due",
+            ),
         ],
     )
     def test_each_misuse_has_its_own_flag(self, function, facts, expected) -> None:

@@ -57,6 +57,19 @@ class TestDepth:
     def test_a_network_of_one_layer_has_no_depth(self) -> None:
         assert "gradient_decades_below" not in by_depth(1.0, topology=builders.chain("a"))
 
+    @pytest.mark.parametrize(("other", "told"), [(1.0, 1.0), (0.0, 0.0)])
+    def test_a_chain_that_gets_nothing_is_told_where_others_get_some(self, other, told) -> None:
+        found = gradient_signals(
+            builders.recording(
+                DEEP,
+                steps=4,
+                sampled=[0],
+                layer={"out_grad_norm": {n: [0.0] for n in ("a", "b", "c")}},
+                grad={"head.weight": [other] * 4, "a.weight": [0.0] * 4},
+            )
+        )
+        assert found["gradient_zero"].values[0].tolist() == [told] * 3
+
     def test_all_zero_gradients_have_no_reference(self) -> None:
         assert "gradient_decades_below" not in by_depth(*[0.0] * 5)
 

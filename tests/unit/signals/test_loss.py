@@ -191,8 +191,14 @@ class TestNotMeasured:
         run = builders.recording(steps=80, step={"loss": loss}, occurrences=drawn)
         assert set(loss_signals(run, adversarial=False)) == {"loss_nonfinite"}
         # With labels it has one: what was drawn is fed back, or is one term of several.
-        labelled = replace(run, losses=(call("mse_loss"),))
+        labelled = replace(run, losses=(call("cross_entropy"),))
         assert "loss_rise" in loss_signals(labelled, adversarial=False)
+        # A critic's regression is no label: alone it would never be negative.
+        critic = replace(run, losses=(call("mse_loss"),))
+        assert "loss_rise" not in loss_signals(critic, adversarial=False)
+        alone = builders.recording(steps=80, step={"loss": [1.0] * 80}, occurrences=drawn)
+        alone = replace(alone, losses=(call("mse_loss"),))
+        assert "loss_rise" in loss_signals(alone, adversarial=False)
         # A policy that is sure of itself asks for nothing, and the gradient falls with that.
         assert gradual_fall(run, np.array([79]))[0] > 100.0
         assert gradual_fall(replace(run, occurrences=()), np.array([79]))[0] == 1.0

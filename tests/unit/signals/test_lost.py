@@ -72,6 +72,8 @@ def lost(
         pytest.param("ll", (1.0, 1e-6), {}, {"l0": 6.0}, id="a function of the user's own"),
         pytest.param("lool", (0.1, 0.0), {}, {"l0": 8.0}, id="two modules, nothing left"),
         pytest.param("lol", (1.0, 0.5), {}, {"l0": 0.301}, id="a signal that goes on"),
+        pytest.param("lol", (1e-5, 1e-9), {}, {"l0": 0.0}, id="what was hardly there cannot be lost"),
+        pytest.param("lol", (2e-3, 1e-9), {}, {"l0": 6.301}, id="what was little can"),
         pytest.param("lol", (0.0, 0.0), {}, {"l0": 0.0}, id="a batch of one row"),
         pytest.param("lololl", (1.0, 1.0, 1e-6, 1e-6), {}, {"l0": 0.0, "l2": 6.0, "l4": 0.0}, id="told where it ends"),
         pytest.param("lnl", (1.0, 1e-6), {}, None, id="a norm between has causes of its own"),

@@ -40,6 +40,34 @@ def test_what_was_not_watched_for_is_unknown() -> None:
     assert derived(exact_numerics=False) == {}
 
 
+def test_numbers_beyond_float16_are_told_where_they_were_met() -> None:
+    run = builders.recording(
+        builders.chain("a", "b"), sampled=[0, 1], layer={"half_overflow": {"b": [0.0, 1.0]}}
+    )
+    found = numeric_signals(run)["half_overflow"]
+    assert found.values[found.observed].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param(2.0**-24, 1.0, id="the least of float16"),
+        pytest.param(2.0**-10, 2.0**-14, id="far above it"),
+        pytest.param(0.0, 1e3, id="nothing is left"),
+    ],
+)
+def test_gradients_in_float16_are_told_by_the_least_that_it_holds(size, expected) -> None:
+    cells = {"grad_is_half": {"a": [1.0]}, "out_grad_rms": {"a": [size], "b": [size]}}
+    found = numeric_signals(builders.recording(builders.chain("a", "b"), sampled=[0], layer=cells))
+    series = found["half_gradient_small"]
+    assert series.values[series.observed].tolist() == pytest.approx([expected])
+
+
+def test_gradients_in_float32_are_not() -> None:
+    run = builders.recording(builders.chain("a"), sampled=[0], layer={"out_grad_rms": {"a": [0.0]}})
+    assert "half_gradient_small" not in numeric_signals(run)
+
+
 def test_an_empty_recording_says_nothing() -> None:
     assert numeric_signals(Recording()) == {}
 

@@ -219,6 +219,25 @@ class TestInitialScale:
         found = derived({"init_gain": gains}, topology=replace(TWO, layers=layers, params=params))
         assert found["init_gain"].values[0, 0] == pytest.approx(expected)
 
+    @pytest.mark.parametrize(
+        ("shape", "gain", "expected"),
+        [
+            pytest.param((1, 16), 32**0.5, 2**0.5, id="drawn by its fan-out, as He et al. have it"),
+            pytest.param((1, 16), 10 * 32**0.5, 10 * 32**0.5, id="ten times that"),
+            pytest.param((1, 16), 16**0.5, 1.0, id="drawn by its fan-out for a linear layer"),
+            pytest.param((16, 16), 32**0.5, 32**0.5, id="as many outputs as inputs"),
+            pytest.param((64, 16), 2**0.5, 2**0.5, id="more outputs than inputs"),
+            pytest.param((1, 512), 512**0.5, 512**0.5, id="a signal that grows by a decade"),
+            pytest.param((10, 512), 512**0.5, 512**0.5, id="of variance one, by ten outputs"),
+        ],
+    )
+    def test_a_weight_may_be_drawn_by_its_fan_out(self, shape, gain, expected) -> None:
+        plain = builders.chain("a", "b", activation=None)
+        params = (plain.params[0], replace(plain.params[1], shape=shape, fan_in=shape[1]))
+        gains = {"a.weight": [1.0], "b.weight": [gain]}
+        found = derived({"init_gain": gains}, topology=replace(plain, params=params))
+        assert found["init_gain"].values[0, 1] == pytest.approx(expected)
+
     def test_the_end_of_a_residual_branch_may_be_small(self) -> None:
         edges, kinds = ((0, 1), (1, 2), (0, 2)), ("linear",) * 3
         found = self.gain(activation=None, edges=edges, kinds=kinds, a=1.0, b=0.01, c=1.0)[

@@ -333,7 +333,7 @@ MECHANISMS = (
         gradient=(
             0.5,
             effects(
-                {"gradient_below_half": 0.85},
+                gradient_below_half=0.85,
                 gradient_zero=0.6,
                 gradient_vanishing=0.5,
                 parameters_unmoved=0.3,
@@ -345,6 +345,13 @@ MECHANISMS = (
                 update_tiny=0.3,
                 decay_dominates=0.3,
                 update_toward_zero=0.3,
+            ),
+        ),
+        # Where a part of the network computes in float16, the others learn: little else is to be seen.
+        part=(
+            0.3,
+            effects(
+                gradient_below_half=0.97, gradient_zero=0.6, epsilon_dominates=0.4, loss_slow=0.6
             ),
         ),
         epsilon=(

@@ -107,11 +107,8 @@ def _by_either_fan(gain: Array, params: Sequence[ParamInfo]) -> Array:
 
 
 def _fan_out(param: ParamInfo) -> float:
-    """Return how many terms of the gradient of an input a weight makes; its fan-in where that is not known."""
-    size = int(np.prod(param.shape))
-    if len(param.shape) < 2 or size != param.fan_in * param.shape[0]:
-        return param.fan_in
-    return size / param.shape[1]
+    """Return how many terms the gradient of an input of a weight adds up."""
+    return float(np.prod(param.shape) / max(param.shape[1], 1))
 
 
 def _surplus(topology: Topology, param: ParamInfo) -> float:

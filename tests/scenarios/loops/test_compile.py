@@ -4,6 +4,7 @@ import copy
 import logging
 import random
 import shutil
+import threading
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from neuraldbg import NeuralDbg
-from neuraldbg.capture import Schedule
+from neuraldbg.capture import Capture, Schedule
 from neuraldbg.catalogue import EXPERTS
 from neuraldbg.demos import find
 from neuraldbg.pipeline import diagnose
@@ -316,6 +317,31 @@ def test_micro_batches_evaluation_and_copies_of_a_compiled_model_are_left_alone(
     plain, watched = run(train, _Plain), run(train, lambda model: Watched(model, RHYTHM))
     assert_same(plain, watched)
     assert Watched.last.recording().steps.size == 8
+
+
+@pytest.mark.parametrize("way", [_before, _one_part], ids=_id)
+def test_the_batch_of_a_step_is_what_the_loop_gave_in_its_own_thread(way):
+    torch.manual_seed(0)
+    watched, called = way(Net(), "aot_eager")
+    optimizer = torch.optim.Adam(watched.parameters(), lr=1e-3)
+    capture = Capture(watched, schedule=Schedule(dense=10, every=64, sparsest=64, armed=0))
+    capture.start()
+    for step in range(40):
+        if step > 20:
+            thread = threading.Thread(target=lambda: called()(torch.full((8, 16), 100.0)))
+            thread.start()
+            thread.join()
+        optimizer.zero_grad()
+        called()(torch.randn(8, 16) * 0.1 + step).square().mean().backward()
+        optimizer.step()
+    regions = capture._session.parts.regions.known.values()
+    entries = [region.is_entry for region in regions]
+    capture.stop()
+    means = capture.recording().step["input_mean"]
+    assert means.observed.all()
+    np.testing.assert_allclose(means.values, np.arange(40), atol=0.1)
+    # What is fed by the rest of the model is not called by the loop.
+    assert entries == [way is _before]
 
 
 def test_leaving_restores_the_exact_objects():

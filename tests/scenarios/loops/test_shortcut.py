@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from neuraldbg.capture import Schedule, attach
 from neuraldbg.capture.remote import Remote
@@ -115,6 +116,16 @@ def large(x, y):
     return x.repeat(64, 1), y.repeat(64)
 
 
+def pretended(model, _optimizer):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model(torch.ones(32, 16))
+
+
+def by_hand(model, _optimizer):
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-3)
+
+
 CHANGES = {
     "nothing": {},
     "gradients are no longer cleared": {"clear": lambda *_: None},
@@ -126,6 +137,8 @@ CHANGES = {
     "another optimizer steps too": {"step": another_optimizer},
     "another model is trained too": {"first": another_model},
     "the model is evaluated": {"first": evaluated},
+    "the model is called with tensors that hold no numbers": {"first": pretended},
+    "gradients are put in place by hand": {"backward": lambda _: None, "clip": by_hand},
     "batches of another size": {"batch": lambda x, y: (x[:7], y[:7])},
     "large batches": {"batch": large},
     "large batches of turned axes": {

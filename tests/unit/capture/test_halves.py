@@ -215,3 +215,14 @@ def test_a_loss_is_known_by_what_it_takes(loss, function, target) -> None:
     call = dbg.recording.losses[0]
     assert call.function == function
     assert (call.facts["target_min"], call.facts["target_max"]) == target
+
+
+def test_as_many_numbers_as_examples_are_no_shape_that_does_not_fit() -> None:
+    model = nn.Linear(4, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        optimizer.zero_grad()
+        x = model(torch.randn(8, 4))
+        F.cosine_embedding_loss(x, x.flip(0), torch.ones(8)).backward()
+        optimizer.step()
+    assert "shape_mismatch" not in dbg.recording.losses[0].facts

@@ -294,6 +294,12 @@ class TestFingerprint:
                 id="logarithms of rates above one",
             ),
             pytest.param(
+                "poisson_nll_loss",
+                {"input_min": -0.5, "made_by": "expm1"},
+                set(),
+                id="what is negative is no rate",
+            ),
+            pytest.param(
                 "poisson_nll_loss of rates",
                 {"input_min": -1.5, "made_by": "addmm"},
                 {"loss_nll_on_raw"},

@@ -95,7 +95,7 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
     weighted = np.array([bool(layer.params) for layer in recording.topology.layers], bool)
     layers = layer_max(spread.steps, lost, seen & weighted[None, :], owner)
     outputs = [i for i in recording.topology.outputs if i < seen.shape[1]]
-    if not outputs:
+    if not outputs or _is_fed_nothing(recording):
         return {"sample_collapse": layers}
     head = layer_max(spread.steps, lost[:, outputs], seen[:, outputs], np.zeros(len(outputs), int))
     return {
@@ -103,6 +103,15 @@ def _constant(recording: Recording, owner: NDArray[np.int64]) -> dict[str, Serie
         "output_constant": Series(spread.steps, head.values[:, 0], head.observed[:, 0]),
         "output_spread_initial": _initial_output(recording, outputs),
     }
+
+
+def _is_fed_nothing(recording: Recording) -> bool:
+    """Return whether a model is its own only input, as a picture that is optimized: its output has no examples."""
+    alone = len(recording.topology.layers) == 1
+    fed = any(n.startswith("input") for n in recording.step) or any(
+        n.startswith("fed") for n in recording.layer
+    )
+    return alone and not fed
 
 
 def _initial_output(recording: Recording, outputs: list[int]) -> Series:

@@ -230,3 +230,15 @@ class TestNormsOfTheUser:
     )
     def test_it_is_told_by_what_it_leaves(self, given, expected) -> None:
         assert self.flat(**given) == expected
+
+
+@pytest.mark.parametrize(("fed", "told"), [({}, False), ({"input_mean": [0.0]}, True)])
+def test_what_is_fed_nothing_has_no_examples_that_its_output_could_differ_in(fed, told) -> None:
+    canvas = replace(builders.chain("canvas"), outputs=(0,))
+    found = derived(
+        {"act_std": {"canvas": [0.0]}, "act_rms": {"canvas": [1.0]}},
+        topology=canvas,
+        steps=1,
+        step=fed,
+    )
+    assert ("output_constant" in found, "output_spread_initial" in found) == (told, told)

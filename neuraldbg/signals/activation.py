@@ -9,10 +9,12 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row, trailing_median
 from neuraldbg.signals.view import (
+    ParamReader,
     chain_layers,
     feeders_of,
     layer_max,
     layer_series,
+    matrix_params,
     owners,
     run_series,
     scalar_series,
@@ -255,10 +257,23 @@ def _dropout(recording: Recording) -> dict[str, Series]:
     return {"dropped": Series(steps, values, active, tuple(rates))}
 
 
+def _understated(recording: Recording) -> Array:
+    """Return decades by which the largest weight of a layer was drawn below the usual gain, 0 where by less than one."""
+    params = matrix_params(recording.topology)
+    gain, seen = ParamReader(recording, params)("init_gain")
+    largest = np.zeros(len(recording.topology.layers))
+    for column, index in enumerate(params):
+        if seen[:1, column].any() and gain[0, column] > 0:
+            layer = recording.topology.params[index].layer
+            largest[layer] = max(largest[layer], gain[0, column])
+    below = -np.log10(np.where(largest > 0, largest, 1.0))
+    return np.where(below > 1.0, below, 0.0)
+
+
 def _growth(recording: Recording) -> dict[str, Series]:
     """Return decades by which the largest activation grew since the start, over all layers.
 
-    One that began smaller than most, as what a head drawn near zero gives, has grown once it is larger than these were.
+    What a layer gives whose weights were drawn near zero is compared with what it would have given at the usual gain.
     """
     peak = layer_series(recording, "act_absmax")
     if peak.steps.size == 0:
@@ -268,10 +283,8 @@ def _growth(recording: Recording) -> dict[str, Series]:
     if not started.any():
         return {}
     logs = np.where(seen, np.log10(np.where(seen, peak.values, 1.0)), 0.0)
-    first = logs[0][started]
-    rise = np.where(
-        seen[:, started], logs[:, started] - np.maximum(first, np.median(first)), -np.inf
-    )
+    first = (logs[0] + _understated(recording))[started]
+    rise = np.where(seen[:, started], logs[:, started] - first, -np.inf)
     return {
         "activation_growth_time": Series(
             peak.steps, np.maximum(rise.max(axis=1), 0.0), any_row(seen[:, started])

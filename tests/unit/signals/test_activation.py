@@ -192,10 +192,22 @@ class TestGrowth:
         found = derived({"act_absmax": {"a": [1.0, 10.0], "b": [1.0, 1000.0]}})
         assert found["activation_growth_time"].values.tolist() == pytest.approx([0.0, 3.0])
 
-    def test_a_layer_that_begins_smaller_than_most_grows_from_where_these_are(self) -> None:
-        cells = {"a": [1.0, 2.0], "b": [1.0, 2.0], "c": [1e-3, 50.0]}
-        found = derived({"act_absmax": cells})["activation_growth_time"]
-        assert found.values[1] == pytest.approx(np.log10(50.0))
+    @pytest.mark.parametrize(
+        ("gain", "grown"),
+        [
+            pytest.param(0.01, 0.5, id="drawn near zero"),
+            pytest.param(0.2, 2.5, id="drawn somewhat small"),
+            pytest.param(1.0, 2.5, id="drawn as usual"),
+            pytest.param(0.0, 2.5, id="zero"),
+        ],
+    )
+    def test_a_layer_drawn_near_zero_grows_from_where_it_would_have_begun(
+        self, gain, grown
+    ) -> None:
+        cells = {"a": [1.0, 2.0], "head": [0.01, 0.01 * 10**2.5]}
+        gains = {"a.weight": [1.0, None], "head.weight": [gain, None]}
+        found = derived({"act_absmax": cells}, param={"init_gain": gains})
+        assert found["activation_growth_time"].values[1] == pytest.approx(grown)
 
     def test_infinite_activations_are_not_a_growth_in_decades(self) -> None:
         found = derived({"act_absmax": {"a": [1.0, float("inf")]}})["activation_growth_time"]

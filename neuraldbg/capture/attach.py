@@ -15,10 +15,10 @@ from torch.utils.hooks import RemovableHandle
 from neuraldbg.capture import engine
 from neuraldbg.capture.assemble import placed
 from neuraldbg.capture.hooks import InertHook
-from neuraldbg.capture.reduce import UNTRACED, dispatch_modes, do_unseen
+from neuraldbg.capture.quietly import Quietly
+from neuraldbg.capture.reduce import UNTRACED, dispatch_modes, do_unseen, function_modes
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.shares import Shares
-from neuraldbg.capture.shortcut import Shortcut
 from neuraldbg.errors import CaptureWarning, ModelError, UsageError
 from neuraldbg.records.recording import Recording
 
@@ -28,11 +28,8 @@ _watched: set[int] = set()
 # Seconds that a thread waits for another that is at work for the same capture.
 PATIENCE = 1.0
 TOGETHER = "several threads train this model, which cannot be followed"
-# Whether anybody sees to calls of PyTorch, we in traced steps or a mode of the user's: those of the short way are
-# made unseen only then.
-watched_functions = torch._C._len_torch_function_stack  # noqa: SLF001 - there is no public name
 # The number of the backward pass that runs in this thread, -1 for none.
-task_under_way = torch._C._current_graph_task_id  # noqa: SLF001 - as above
+task_under_way = torch._C._current_graph_task_id  # noqa: SLF001 - there is no public name
 # Asked at every hook: the public function is one more call, and raises where PyTorch was built without CUDA.
 in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
@@ -75,11 +72,11 @@ class Capture:
         self._armed = False
         self.awaits_end = self.has_ended = True
         self._first_step = first_step
-        self._session = Shortcut(model, schedule or Schedule(), self._guarded, self)
+        self._session = Quietly(model, schedule or Schedule(), self._guarded, self)
         self._session.shares = Shares(told=summed)
         self._on_step: Callable[[], None] | None = None
         self._told = 0
-        self.turns = self._session.turns
+        self.turns, self._quiet = self._session.turns, self._session.quiet
         self.beginnings = True
         self._lock = RLock()
         self._entries: dict[int, RemovableHandle] = {}
@@ -87,7 +84,7 @@ class Capture:
     @property
     def steps(self) -> int:
         """Optimizer steps seen so far."""
-        return self._session.steps
+        return self._session.steps + len(self._quiet.rows)
 
     @property
     def incidents(self) -> int:
@@ -171,7 +168,7 @@ class Capture:
 
     def follow(self, on_step: Callable[[], None] | None) -> None:
         """Call this after every step, inside the loop and unguarded: what it raises ends the loop."""
-        self._on_step, self._told = on_step, self._session.steps
+        self._on_step, self._told = on_step, self.steps
 
     @property
     def pending(self) -> tuple[int, int, int]:
@@ -214,11 +211,14 @@ class Capture:
                 self._leave_unseen()
             elif task != -1:
                 # Perhaps the thread that waits for this one is at work for us: no lock.
+                self._session.wake()
                 do_unseen(work, args, short)
             # Another thread may be at work, or was when this process was forked from it.
             elif self._lock.acquire(False) or self._lock.acquire(True, PATIENCE):
                 try:
-                    if short is None or watched_functions() or dispatch_modes():
+                    if self._quiet.on:
+                        self._session.wake()
+                    if short is None or function_modes() or dispatch_modes():
                         do_unseen(work, args, short)
                     elif not short(*args):
                         with UNTRACED():
@@ -227,8 +227,12 @@ class Capture:
                     self._lock.release()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
             self._fail(error)
-        if self._on_step is not None and self._told != self._session.steps:
-            self._told = self._session.steps
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell whoever follows that a step ended, if one has."""
+        if self._on_step is not None and self._told != (now := self.steps):
+            self._told = now
             self._on_step()
 
     def _noted(self, note: Callable[..., bool], *args: Any) -> bool:
@@ -274,7 +278,9 @@ class Capture:
         ) -> None:
             if get_ident() != turns.trainer:
                 take()
-            if not self._noted(session.note_call, args, kwargs or {}):
+            if self._quiet.calls(module, args, kwargs or {}):
+                return
+            if not self._noted(session.note_call, module, args, kwargs or {}):
                 short = session.forward_short
                 self._guarded(session.forward_begins, args, kwargs or {}, short=short)
 
@@ -339,6 +345,11 @@ class Capture:
 
     def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """It has stepped."""
+        if self._quiet.steps(optimizer):
+            if not self._quiet.left:
+                self._guarded(self._session.go_on)
+            self._tell()
+            return
         session = self._session
         if get_ident() not in self.turns.steppers:
             self._meet(optimizer)
@@ -359,6 +370,9 @@ class Capture:
 
     def backward_begins(self, outputs: Any) -> None:
         """A backward pass of the loop begins."""
+        if self._quiet.passes(outputs):
+            self.awaits_end = self.has_ended = False
+            return
         session = self._session
         self._guarded(session.backward_begins, outputs, short=session.backward_short)
         self.awaits_end, self.has_ended = not session.deferred, False
@@ -377,6 +391,8 @@ class Capture:
 
     def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A compiled module is about to be called."""
+        if self._quiet.calls(module, args, kwargs):
+            return
         session = self._session
         if not self._noted(session.note_region, module, args, kwargs):
             self._guarded(session.region_begins, module, args, kwargs, short=session.region_short)

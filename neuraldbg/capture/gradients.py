@@ -19,10 +19,10 @@ __all__ = ["Gradients", "together"]
 
 # A larger probe would cost more than it tells.
 PROBE_ENTRIES = 1_000_000
-# Gradients up to these sizes, of one and of all together, of a model with so many layers at most are kept for a
-# while instead of being measured at once. To keep larger ones leaves the loop no warm memory for the next: 64 KiB
-# in every step took ten times as long as the measurement (`benchmarks.overhead`, mlp 4x256).
-KEPT_ENTRIES, KEPT_TOGETHER, KEPT = 4096, 8192, 64
+# A gradient up to this size is kept for a while instead of being measured at once. To keep larger ones leaves the
+# loop no warm memory for the next: 64 KiB in every step took ten times as long as the measurement
+# (`benchmarks.overhead`, mlp 4x256).
+KEPT_ENTRIES = 8192
 # So many backward passes are watched at every parameter before a few stand for all.
 LEARNING = 8
 
@@ -118,28 +118,17 @@ class Gradients:
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, norms(gradients)
 
-    def lookout(self, probe: int) -> list[int]:
-        """Return the probe and a parameter of every layer, as ``sentinels``, whose gradients may be kept a while.
+    def keepable(self, probe: int) -> int:
+        """Return the entries of a parameter, -1 for none, if its gradient may be kept for a while, 0 if not."""
+        size = self._blueprint.tensors[probe].numel() if probe >= 0 else 0
+        return size if size <= KEPT_ENTRIES else 0
 
-        Empty if that would be many or large ones.
+    def lost(self) -> dict[int, float]:
+        """Return the parameters that are not finite themselves, with their norms."""
+        sizes = norms([p.detach() for p in self._blueprint.tensors])
+        return {i: x for i, x in enumerate(map(Tensor.item, sizes)) if not math.isfinite(x)}
 
-        Parameters
-        ----------
-        probe
-            Index of the parameter that is measured at every step.
-        """
-        tensors = self._blueprint.tensors
-        if len(self._blueprint.layers) > KEPT:
-            return []
-        others = [i for i in self.sentinels(probe, KEPT_ENTRIES) if i != probe]
-        size = sum(tensors[i].numel() for i in (probe, *others))
-        return [probe, *others] if size <= KEPT_TOGETHER else []
-
-    def tensors(self, chosen: Iterable[int]) -> list[Tensor]:
-        """Return parameters by their indices."""
-        return [self._blueprint.tensors[index] for index in chosen]
-
-    def sentinels(self, probe: int, most: int = PROBE_ENTRIES) -> list[int]:
+    def sentinels(self, probe: int) -> list[int]:
         """Return one parameter of every layer, the smallest, and the probe.
 
         What is not finite in the gradient of a layer's output is in those of all its parameters.
@@ -148,8 +137,6 @@ class Gradients:
         ----------
         probe
             Index of a parameter whose norm is wanted in any case.
-        most
-            Entries of a larger one cost more than they tell.
         """
         smallest: dict[int, tuple[int, int]] = {}
         tensors = self._blueprint.tensors
@@ -158,7 +145,7 @@ class Gradients:
         for index, parameter in enumerate(tensors):
             size = parameter.numel()
             used = parameter.grad is not None if any_held else parameter.requires_grad
-            if used and 0 < size <= most:
+            if used and 0 < size <= PROBE_ENTRIES:
                 layer = self._blueprint.params[index].layer
                 smallest[layer] = min(smallest.get(layer, (size, index)), (size, index))
         chosen = sorted({probe, *(index for _, index in smallest.values())})

@@ -24,7 +24,7 @@ __all__ = ["Incidents"]
 SPIKE_Z = 6.0
 HISTORY, SHORTEST = 32, 8
 # So many losses are judged by one look at those before them.
-CALM = 4
+CALM = 8
 # So many spikes have their targets looked at.
 SPIKES = 16
 # Kinds that say where a loss that is not finite came from.

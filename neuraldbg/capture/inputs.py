@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
@@ -37,6 +35,8 @@ class InputLog:
 
     Attributes
     ----------
+    shape
+        That of the last batch that was looked at closely.
     keeps
         Whether batches are kept as they are: nobody was seen to write to one, and it is as well looked at later.
     """
@@ -45,7 +45,7 @@ class InputLog:
 
     def __init__(self, on_bad: Callable[[int], None]) -> None:
         self._on_bad = on_bad
-        self._shape: torch.Size | None = None
+        self.shape: torch.Size | None = None
         self._float = True
         self._dtype = torch.float32
         self._whole = False
@@ -62,7 +62,7 @@ class InputLog:
     def keep(self, tick: Tick, args: tuple[Any, ...]) -> bool:
         """Take a batch like those before, which no step that is not sampled has otherwise; return whether it is one."""
         x, shelf = args[0] if len(args) == 1 else None, self._shelf
-        if type(x) is not Tensor or x.shape != self._shape or x.requires_grad:
+        if type(x) is not Tensor or x.shape != self.shape or x.requires_grad:
             return False
         if not self.keeps:
             return self._copied(tick, x)
@@ -73,6 +73,16 @@ class InputLog:
         shelf.tensors.append(x)
         shelf.writes.append(x._version)  # noqa: SLF001 - the public way to see a write
         return True
+
+    def hold(self, tick: Tick, x: Tensor, written: int) -> None:
+        """Keep the batch of a step before this one, for which there was ``space``."""
+        tick.inputs_seen = True
+        self._shelf.put(tick, x, written)
+
+    @property
+    def space(self) -> int:
+        """So many batches more may be kept."""
+        return self._shelf.space if self.keeps else 0
 
     def _copied(self, tick: Tick, x: Tensor) -> bool:
         """Write a batch with one call, if there is room and it is of the usual kind; return whether that is so."""
@@ -102,7 +112,7 @@ class InputLog:
             return
         tick.inputs_seen = True
         x = plain[0].detach() if plain[0].requires_grad else plain[0]
-        if x.shape != self._shape or x.dtype is not self._dtype or x.device != self._bank.device:
+        if x.shape != self.shape or x.dtype is not self._dtype or x.device != self._bank.device:
             self.settle()
             self._resize(x)
         if len(self._ticks) == len(self._slots) or len(self._shelf.ticks) >= self._shelf.most:
@@ -133,7 +143,7 @@ class InputLog:
         return last._version == writes and total == self._total  # noqa: SLF001 - as above
 
     def _resize(self, x: Tensor) -> None:
-        self._shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype
+        self.shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype
         self._whole, self.keeps = x.numel() <= ENTRIES, self.keeps and x.numel() <= KEPT
         self._shelf.make_room(x.numel())
         sample = x if self._whole else flat_view(x, ENTRIES)
@@ -192,19 +202,15 @@ class InputLog:
         """Write the moments of the batches in the first slots."""
         rows = self._bank[: len(ticks)].reshape(len(ticks), -1)
         names: tuple[str, ...] = ("input_mean", "input_std", "input_absmax")
-        numbers = _moments(rows)
         if not self._float:
             names = ("input_int_mean", "input_int_std", "input_int_zero_share")
-            zeros = (rows == 0).float().mean(1)
-            if isinstance(numbers, Tensor):
-                numbers[2] = zeros
-            else:
-                numbers[2] = zeros.numpy()
-        if isinstance(numbers, Tensor):
-            ticks[0].blocks += ((names, numbers, ticks),)
+        if rows.is_cuda:
+            far = _far_moments(rows) if self._float else [*_far_moments(rows)[:2], _zeros(rows)]
+            ticks[0].blocks += ((names, torch.stack(far), ticks),)
             return
-        for tick, values in zip(ticks, numbers.T.tolist(), strict=True):
-            tick.run.update(zip(names, values, strict=False))
+        found = _moments(rows) if self._float else [*_moments(rows)[:2], _zeros(rows).tolist()]
+        for tick, *values in zip(ticks, *found, strict=True):
+            tick.run.update(zip(names, values, strict=True))
             if self._float and "input_nonfinite" not in tick.run:
                 bad = not math.isfinite(values[0])
                 tick.run["input_nonfinite"] = float(bad)
@@ -212,20 +218,37 @@ class InputLog:
                     self._on_bad(tick.step)
 
 
-def _moments(x: Tensor) -> Tensor | NDArray[np.float32]:
-    """Return mean, deviation and largest size of every row, shape ``(3, rows)``; a tensor on a device only."""
-    sums = x.sum(1), torch.linalg.vector_norm(x, dim=1), x.amax(1), x.amin(1)
-    if x.is_cuda:
-        mean = sums[0] / x.shape[1]
-        return torch.stack((mean, _centred(x, mean).sqrt_(), torch.maximum(sums[2], -sums[3])))
-    # What is left is a few numbers a row, for which NumPy takes less time.
-    total, size, high, low = (part.numpy() for part in sums)
-    average, square = total / x.shape[1], size * size / x.shape[1]
-    var = square - average * average
-    if (var < 1e-3 * square).any():
+def _zeros(x: Tensor) -> Tensor:
+    """Return the share of zeros in every row."""
+    return (x == 0).float().mean(1)
+
+
+def _sums(x: Tensor) -> tuple[Tensor, ...]:
+    """Return sum, size, largest and smallest entry of every row."""
+    return x.sum(1), torch.linalg.vector_norm(x, dim=1), x.amax(1), x.amin(1)
+
+
+def _far_moments(x: Tensor) -> list[Tensor]:
+    """Return mean, deviation and largest size of every row on its device."""
+    total, _, high, low = _sums(x)
+    mean = total / x.shape[1]
+    return [mean, _centred(x, mean).sqrt_(), torch.maximum(high, -low)]
+
+
+def _moments(x: Tensor) -> list[list[float]]:
+    """Return mean, deviation and largest size of every row.
+
+    After the sums a few numbers a row are left, for which Python takes less time than one call of a library.
+    """
+    totals, sizes, highs, lows = torch.stack(_sums(x)).tolist()
+    count = x.shape[1]
+    means, squares = [t / count for t in totals], [s * s / count for s in sizes]
+    var = [square - mean * mean for square, mean in zip(squares, means, strict=True)]
+    if any(v < 1e-3 * square for v, square in zip(var, squares, strict=True)):
         # The difference of two large squares has lost a small deviation: centred, it is not lost.
-        var = _centred(x, torch.from_numpy(average)).numpy()
-    return np.stack((average, np.sqrt(np.maximum(var, 0.0)), np.maximum(high, -low)))
+        var = _centred(x, torch.tensor(means)).tolist()
+    most = [max(high, -low) for high, low in zip(highs, lows, strict=True)]
+    return [means, [max(v, 0.0) ** 0.5 for v in var], most]
 
 
 def _centred(x: Tensor, mean: Tensor) -> Tensor:

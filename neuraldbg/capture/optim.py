@@ -263,12 +263,13 @@ class OptimizerBook:
 
     def rate_jumped(self, keys: Keys, values: tuple[float, ...]) -> bool:
         """Return whether the learning rate rose at once beyond three times all it was before."""
-        highest = max(
-            (v for (name, _), v in zip(keys, values, strict=True) if name == "lr"), default=0.0
-        )
-        jumped = 0.0 < self._peak * RATE_JUMP < highest
-        self._peak = max(self._peak, highest)
+        jumped = self.rises(keys, values)
+        self._peak = max(self._peak, _highest(keys, values))
         return jumped
+
+    def rises(self, keys: Keys, values: tuple[float, ...]) -> bool:
+        """Return whether such a learning rate would be a jump."""
+        return 0.0 < self._peak * RATE_JUMP < _highest(keys, values)
 
     def look_at_residue(self, *, closely: bool) -> list[nn.Parameter]:
         """A backward pass begins: see whether gradients of the last step are still there.
@@ -318,6 +319,11 @@ class OptimizerBook:
     def release(self) -> None:
         """Let go of every tensor."""
         self._entries.clear()
+
+
+def _highest(keys: Keys, values: tuple[float, ...]) -> float:
+    """Return the highest learning rate of all groups."""
+    return max((v for (name, _), v in zip(keys, values, strict=True) if name == "lr"), default=0.0)
 
 
 def _owned(optimizer: torch.optim.Optimizer) -> int:

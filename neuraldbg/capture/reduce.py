@@ -22,6 +22,7 @@ __all__ = [
     "do_unseen",
     "first_float",
     "float_tensors",
+    "function_modes",
     "in_backward",
     "in_full_precision",
     "is_batched",
@@ -44,6 +45,8 @@ UNTRACED = torch._C.DisableTorchFunction  # noqa: SLF001 - there is no public na
 is_batched = torch._C._functorch.is_legacy_batchedtensor  # noqa: SLF001 - there is no public name
 # How many dispatch modes of the user's there are: they would see our operations, too.
 dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001 - there is no public name
+# The same for functions: ours in traced steps, or the user's.
+function_modes = torch._C._len_torch_function_stack  # noqa: SLF001 - as above
 # Asks for a mode that PyTorch itself knows, and the one in which tensors hold no numbers.
 _mode_of_torch = torch._C._get_dispatch_mode  # noqa: SLF001 - as above
 FAKE = torch._C._TorchDispatchModeKey.FAKE  # type: ignore[attr-defined] # noqa: SLF001 - as above

@@ -55,19 +55,19 @@ class Rows:
     @property
     def many(self) -> bool:
         """Whether it pays to write what waits."""
-        if len(self.waiting) < self.together:
-            return False
-        if self.together >= MOST_TOGETHER or monotonic() - self._flushed > PATIENCE:
-            return True
-        self.together += WRITTEN_TOGETHER
-        return False
+        return len(self.waiting) >= self.together
+
+    def _pace(self) -> None:
+        """Await as many ticks as the loop, at the pace of those that wait, takes no longer than is borne for."""
+        before, self._flushed = self._flushed, monotonic()
+        if self.waiting and self.together <= MOST_TOGETHER:
+            fitting = int(PATIENCE * len(self.waiting) / max(self._flushed - before, 1e-9))
+            self.together = min(MOST_TOGETHER, max(WRITTEN_TOGETHER, fitting))
 
     def flush(self) -> None:
         """Write everything that waits."""
         fresh = bool(self.waiting)
-        self._flushed = monotonic()
-        if self.together <= MOST_TOGETHER:
-            self.together = WRITTEN_TOGETHER
+        self._pace()
         for tick in self.waiting:
             self._tables.write(tick)
         self.waiting.clear()

@@ -50,6 +50,17 @@ class Shelf:
         """Say how many entries a tensor has at most."""
         self.most = min(STEPS, ENTRIES // max(1, entries))
 
+    def put(self, tick: Tick, tensor: Tensor, written: int) -> None:
+        """Keep a tensor that had been written to so often."""
+        self.ticks.append(tick)
+        self.tensors.append(tensor)
+        self.writes.append(written)
+
+    @property
+    def space(self) -> int:
+        """So many more may be kept."""
+        return self.most - len(self.ticks)
+
     def take(self) -> tuple[list[Tick], list[Tensor], bool]:
         """Return the tensors that are as they were, with their steps, and whether all are; keep none."""
         ticks, tensors, writes = self.ticks, self.tensors, self.writes

@@ -19,6 +19,7 @@ from neuraldbg.capture.later import KeptGradients
 from neuraldbg.capture.optim import Entry
 from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import params_near
+from neuraldbg.capture.quiet import Quiet
 from neuraldbg.capture.reduce import PROBES, UNTRACED, unless
 from neuraldbg.capture.remote import Remote
 from neuraldbg.capture.schedule import Schedule
@@ -55,19 +56,19 @@ class Shortcut(Remote):
     # and that it begins is not told.
     _leaves_gradients = False
     _told_late = False
-    # The first call of a step, where its batch is looked at no sooner than backward begins: one entry less.
-    _noted: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
     ) -> None:
         super().__init__(model, schedule, guard, listener)
         self._kept = KeptGradients(self._grads, self._incidents, self._watch)
+        self.quiet = Quiet(listener, self._book, self._incidents.recent)
 
     def release(self) -> None:
         """Let go of the model."""
         self._kept.release()
-        self._usual_entry = self._probe = self._root = self._noted = None
+        self.quiet.release()
+        self._usual_entry = self._probe = self._root = None
         self._clear = self._signs = ()
         super().release()
 
@@ -99,15 +100,18 @@ class Shortcut(Remote):
         self._usual_entry, self._told_late = None, False
         self._listener.await_steps(beginnings=True)
 
-    def note_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def note_call(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
         """An entry module is called; return whether its batch can be looked at later, and is remembered."""
         if self._usual_entry is None or self.far or not self._inputs.keeps:
             return False
         if torch.is_grad_enabled():
-            if self._noted is None and not self._tick.inputs_seen:
-                self._noted = args, kwargs
+            if self.quiet.noted is None and not self._tick.inputs_seen:
+                self.quiet.module, self.quiet.noted = module, (args, kwargs)
             else:
-                self._tick.more_inputs = True
+                # Not like the steps before, unless these were not either.
+                self._tick.more_inputs, self.quiet.left = True, 0
         return True
 
     def note_region(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -115,14 +119,14 @@ class Shortcut(Remote):
         region = None if self._usual_entry is None else self.parts.known(module)
         if region is None or not region.is_called:
             return False
-        if not region.is_entry and (self._noted is not None or self._tick.inputs_seen):
+        if not region.is_entry and (self.quiet.noted is not None or self._tick.inputs_seen):
             return True
         region.is_entry = True
-        return self.note_call(args, kwargs)
+        return self.note_call(module, args, kwargs)
 
     def _see_to_noted(self) -> None:
         """Look at the batch of the call that was noted, if there is one."""
-        noted, self._noted = self._noted, None
+        noted, self.quiet.noted = self.quiet.noted, None
         if noted is not None and (noted[1] or not self._inputs.keep(self._tick, noted[0])):
             with UNTRACED():
                 self._inputs.take(self._tick, *noted)

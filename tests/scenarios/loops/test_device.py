@@ -40,7 +40,7 @@ def on_device(monkeypatch, loop, schedule=RHYTHM):
 def test_the_same_is_recorded(monkeypatch, name):
     _, far = on_device(monkeypatch, NAMED[name])
     # Without a device some numbers are worked out later as well, which another test compares.
-    monkeypatch.setattr(attach, "Shortcut", Long)
+    monkeypatch.setattr(attach, "Quietly", Long)
     near = recorded(NAMED[name], RHYTHM)
     assert far.facts == near.facts
     assert far.occurrences == near.occurrences

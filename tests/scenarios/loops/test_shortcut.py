@@ -10,6 +10,7 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from neuraldbg.capture import Schedule, attach
+from neuraldbg.capture.quiet import Quiet
 from neuraldbg.capture.remote import Remote
 from neuraldbg.capture.session import Session
 from tests.scenarios.loops.programs import LOOPS, Net, batches
@@ -24,10 +25,14 @@ FROM = 25
 class Long(Remote):
     """Takes no short ways."""
 
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.quiet = Quiet(self._listener, self._book, self._incidents.recent)
+
     def forward_short(self, *_):
         return False
 
-    backward_short = step_short = region_short = note_call = note_region = forward_short
+    backward_short = step_short = region_short = note_call = note_region = wake = forward_short
 
 
 def changing(**at):
@@ -196,7 +201,7 @@ def both(monkeypatch, loop):
     """Return what is recorded the short way and the long way, alike in all that does not depend on the steps."""
     short = recorded(loop, RHYTHM)
     with monkeypatch.context() as patch:
-        patch.setattr(attach, "Shortcut", Long)
+        patch.setattr(attach, "Quietly", Long)
         long = recorded(loop, RHYTHM)
     assert short.facts["disarmed"] == long.facts["disarmed"] == ""
     assert short.topology == long.topology

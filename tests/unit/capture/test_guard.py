@@ -37,7 +37,7 @@ DOORS = {
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",
     "attach.Capture._guarded", "attach.Capture._watch_entry.<locals>.before",
     "attach.Capture.step_begins", "attach.Capture.step_ends", "attach.Capture._noted", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "attach.Capture._leave_unseen",
-    "engine._grad_called",
+    "engine._grad_called", "attach.Capture._tell", "quiet.Quiet.calls", "quiet.Quiet.passes", "quiet.Quiet.steps",
     "attach.Capture.backward_begins", "attach.Capture.backward_ends", "attach.Capture.grad_called",
     "attach.Capture.region_begins", "attach.Capture.region_ends",
     "attach.Capture.compiles", "attach.Capture.scaled", "attach.Capture.scaler_begins", "attach.Capture.scaler_ends",
@@ -54,7 +54,7 @@ BESIDE = {
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
     *(f"assemble.{name}" for name in ("topology", "_flow", "_attends", "_next_module", "unobserved", "_names", "program_facts", "placed")),
     "strangers.Strangers.facts",
-    "shards.rank_and_count",
+    "shards.rank_and_count", "quietly.Quietly.recording",
 }  # fmt: skip
 # Bound before anything is broken here (what they call is broken in its turn), or of use on a device only.
 UNREACHED = {
@@ -236,6 +236,25 @@ def kept_program(watch):
     return model, losses
 
 
+def quiet_program(watch):
+    """Many steps like one another, then a rate that changes in each, and a loss that is not finite in the end."""
+    torch.manual_seed(3)
+    data, losses = torch.randn(64, 16), []
+    model = nn.Linear(16, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with watch(model):
+        for step in range(90):
+            x = data[torch.randperm(64)[:32]]
+            optimizer.zero_grad()
+            loss = model(x).square().mean() + (float("nan") if step == 85 else 0.0)
+            loss.backward()
+            if step >= 78:
+                optimizer.param_groups[0]["lr"] *= 0.99
+            optimizer.step()
+            losses.append(loss.item() if step < 85 else 0.0)
+    return model, losses
+
+
 def device_program(watch):
     """Numbers live on a device: steps with a scaler and without, gradients set to zero, and a first NaN."""
     torch.manual_seed(3)
@@ -358,12 +377,15 @@ PROGRAMS = (
     narrow_program,
     odd_program,
     usual_program,
+    quiet_program,
     kept_program,
     device_program,
     strange_program,
 )
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
+# With many steps in between that are not sampled.
+RHYTHMS = {quiet_program: Schedule(dense=2, every=36, sparsest=36, armed=0)}
 
 
 def _is_function(value):
@@ -398,7 +420,7 @@ STEPS = {
 
 @cache
 def _plain(train):
-    return twins(train, RHYTHM)[0]
+    return twins(train, RHYTHMS.get(train, RHYTHM))[0]
 
 
 @pytest.fixture(autouse=True)
@@ -430,7 +452,7 @@ def _is_harmless(path, train):
         raise RuntimeError(msg)
 
     def watch(model):
-        context = Watched(model, RHYTHM)
+        context = Watched(model, RHYTHMS.get(train, RHYTHM))
         # Only now: what builds the watcher runs before the loop.
         kind = type(vars(owner)[name])
         monkeypatch.setattr(
@@ -507,7 +529,7 @@ def test_every_function_that_runs_inside_the_loop_is_among_those_made_to_raise()
             super().__exit__(*error)
 
     for train in PROGRAMS:
-        run(train, lambda model: Profiled(model, RHYTHM))
+        run(train, lambda model: Profiled(model, RHYTHMS.get(train, RHYTHM)))
     assert len(ran) > 100
     # Functions within functions run when their owner does, constructors when a step makes something.
     owners = {path.partition(".<locals>")[0] for path in ran - DOORS}

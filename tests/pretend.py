@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neuraldbg.capture import attach, landing, peek
+from neuraldbg.capture import guard, landing, peek
 
 __all__ = ["Device"]
 
@@ -58,7 +58,7 @@ class Device:
     def __init__(self, patch: pytest.MonkeyPatch, *, latency: int = 1) -> None:
         self.waits, self.strays = 0, Counter[str]()
         patch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
-        patch.setattr(attach, "in_capture", lambda: False)
+        patch.setattr(guard, "in_capture", lambda: False)
         patch.setattr(torch.cuda, "Event", lambda: _Event(latency))
         patch.setattr(torch.cuda, "current_stream", lambda _device: None)
         patch.setattr(peek, "torch", SimpleNamespace(**_unpinned()))

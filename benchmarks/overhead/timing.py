@@ -19,6 +19,8 @@ __all__ = ["Costs", "costs", "row"]
 # Steps before the first that is timed.
 CYCLE = 32
 FEW = 5
+# Steps that are watched in a row, more than are noted before they are worked out.
+STRETCH = 256
 NEVER = 10**9
 RUN, LONG = 1000, 10_000
 # The sparsest rhythm of the default schedule.
@@ -66,46 +68,51 @@ def timed(step: Callable[[], Any], count: int) -> list[float]:
 def _unsampled(program: Program, rounds: int) -> tuple[float, float, list[float], list[float]]:
     """Return a plain and an unsampled step, the ratios of neighbours, and those of plain neighbours.
 
-    A few steps of each kind in turn, so that a change of the machine meets all of them. In some steps numbers
-    that waited are worked out or written: what that takes is spread over all.
+    A few steps of each kind in turn, so that a change of the machine meets all of them. In some steps what was noted
+    in others is worked out or written, or the next ones are made ready: what that takes is spread over all, in the
+    share that they have where watching is not interrupted.
     """
     quiet = Schedule(dense=3, every=NEVER, sparsest=NEVER, armed=0)
     capture = Capture(program.model, schedule=quiet)
     capture.start()
     timed(program.step, CYCLE)
-    plain, usual, writing, ratios, control = [], [], [], [], []
+    plain, ratios, control = [], [], []
     for _ in range(rounds):
         capture.pause()
         before = timed(program.step, FEW)
         capture.resume()
-        block = []
-        for _ in range(FEW):
-            before_it = _waiting(capture)
-            spent = timed(program.step, 1)
-            (writing if _waiting(capture) <= before_it else block).extend(spent)
+        usual, _ = _by_kind(capture, program, 1 + FEW)
         capture.pause()
         after = timed(program.step, FEW)
         capture.resume()
         plain += before + after
-        usual += block
         base = (np.median(before) + np.median(after)) / 2
-        if block:
-            ratios.append(float(np.median(block) / base))
+        if usual:
+            ratios.append(float(np.median(usual) / base))
         control.append(float(np.median(after) / np.median(before)))
+    usual, others = _by_kind(capture, program, STRETCH)
     capture.stop()
     base = float(np.median(plain))
+    more = _mean(others) - float(np.median(usual)) if others and usual else 0.0
     # The ratio of neighbours stands where both drift together.
-    unsampled = base * float(np.median(ratios))
-    more = _mean(writing) - float(np.median(usual)) if writing else 0.0
-    share = len(writing) / (len(writing) + len(usual))
-    return base, unsampled + max(0.0, more) * share, ratios, control
+    unsampled = base * float(np.median(ratios)) + max(0.0, more) * len(others) / STRETCH
+    return base, unsampled, ratios, control
+
+
+def _by_kind(capture: Capture, program: Program, count: int) -> tuple[list[float], list[float]]:
+    """Return the times of watched steps: those in which nothing was done but to note them, and the others."""
+    noted, others = [], []
+    for _ in range(count):
+        before = _waiting(capture)
+        spent = timed(program.step, 1)
+        (noted if _waiting(capture) == before + 1 else others).extend(spent)
+    # Where nothing is noted all are of one kind, but for those that write.
+    return (noted, others) if noted else (others, [])
 
 
 def _waiting(capture: Capture) -> int:
-    """Return how many things wait; fewer of them after a step than before it were worked out in it."""
-    session = capture._session  # noqa: SLF001 - what waits is nobody's business but ours
-    shelves = (session._inputs._shelf, session._kept._shelf)  # noqa: SLF001 - as above
-    return len(session.rows.waiting) + sum(len(shelf.ticks) for shelf in shelves)
+    """Return how many steps were only noted."""
+    return len(capture._quiet.rows)  # noqa: SLF001 - what waits is nobody's business but ours
 
 
 def _mean(times: list[float]) -> float:

@@ -33,7 +33,9 @@ IN_PLACE = "_compiled_call_impl"
 
 
 class Listener(Protocol):
-    """Is told of every call of a compiled part."""
+    """Is told of every call of a compiled part, and of its return where it looks closely."""
+
+    looks_closely: bool
 
     def region_begins(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A compiled module is about to be called."""
@@ -199,7 +201,8 @@ def _over_call(
             return compiled(*args, **kwargs)
         listener.region_begins(module, args, kwargs)
         result = compiled(*args, **kwargs)
-        listener.region_ends(module, result)
+        if listener.looks_closely:
+            listener.region_ends(module, result)
         return result
 
     return call

@@ -40,6 +40,8 @@ class Listener(Protocol):
         Whether the pass that has just begun is to be told when it ends …
     has_ended
         … or otherwise this is to be set.
+    looks_closely
+        Whether what compiled parts return is looked at.
     turns
         Which thread trains the model: gradients that another one is at work on must not be looked at.
     beginnings
@@ -48,6 +50,7 @@ class Listener(Protocol):
 
     awaits_end: bool
     has_ended: bool
+    looks_closely: bool
     turns: Turns
     beginnings: bool
 
@@ -342,7 +345,8 @@ def _over_call(inner: Callable[..., Any]) -> Callable[..., Any]:
             listener.region_begins(module, args, kwargs)
         result = inner(self, *args, **kwargs)
         for listener in listeners:
-            listener.region_ends(module, result)
+            if listener.looks_closely:
+                listener.region_ends(module, result)
         return result
 
     return call

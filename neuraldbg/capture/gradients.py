@@ -6,7 +6,9 @@ import math
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
@@ -203,6 +205,27 @@ class Gradients:
         if self._probe < 0 and self._choose(place) is None:
             return -1, None
         return self._probe, self._blueprint.tensors[self._probe]
+
+    def is_left(
+        self,
+        place: Mapping[int, int],
+        chosen: Sequence[int],
+        sizes: Tensor | NDArray[np.float32] | Sequence[float],
+    ) -> bool:
+        """Return whether the gradient of the probe is what it was when the norms of some were taken.
+
+        Parameters
+        ----------
+        place
+            As for ``probe``.
+        chosen, sizes
+            Parameters and the norms of their gradients.
+        """
+        index, probe = self.probed(place)
+        gradient = None if probe is None else probe.grad
+        if gradient is None or index not in chosen:
+            return False
+        return float(sizes[chosen.index(index)]) == norms([gradient.detach()])[0].item()
 
     def _choose(self, place: Mapping[int, int]) -> Tensor | None:
         """Choose the parameter to probe and return its gradient, None if no parameter holds one."""

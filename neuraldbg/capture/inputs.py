@@ -53,7 +53,8 @@ class InputLog:
         self._thin: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
         self._bank = torch.empty(0)
         self._slots: list[Tensor] = []
-        self._ticks: list[Tick] = []
+        # None for a step that was only noted.
+        self._ticks: list[Tick | None] = []
         # Batches that are kept as they are; the last one looked at closely.
         self._shelf = Shelf(again=True)
         self._shown: tuple[Tensor, int] | None = None
@@ -81,17 +82,50 @@ class InputLog:
 
     @property
     def space(self) -> int:
-        """So many batches more may be kept."""
-        return self._shelf.space if self.keeps else 0
+        """So many batches more may be kept, or copied."""
+        return self._shelf.space if self.keeps else len(self._slots) - len(self._ticks)
+
+    def noted(self, x: object) -> bool:
+        """Copy a batch for a step to be named later, if it is like those before; return whether it is.
+
+        Unlike those that are looked at at once it is not asked for entries that are not finite beyond the copy:
+        then the loss would be none, and it is looked at again.
+        """
+        if type(x) is not Tensor or x.shape != self.shape or x.requires_grad or not self._fits(x):
+            return False
+        slot = self._slots[len(self._ticks)]
+        if self._whole:
+            slot.copy_(x)
+        elif x.is_contiguous():
+            slot.copy_(x.as_strided(*self._thin, x.storage_offset()))
+        else:
+            return False
+        self._ticks.append(None)
+        return True
+
+    def name(self, tick: Tick) -> None:
+        """Say which step the first batch was of that was noted without one."""
+        tick.inputs_seen = True
+        self._ticks[self._ticks.index(None)] = tick
+
+    def see_again(self, tick: Tick, x: Tensor) -> None:
+        """Look closely at the batch that was noted last: its step is not like those before."""
+        self.name(tick)
+        if not self._whole:
+            self._take_exactly(tick, (x,))
+
+    def _fits(self, x: Tensor) -> bool:
+        """Return whether there is room for a batch, and it is of the usual kind."""
+        return (
+            x.dtype is self._dtype
+            and x.layout is torch.strided
+            and len(self._ticks) < len(self._slots)
+            and x.device == self._bank.device
+        )
 
     def _copied(self, tick: Tick, x: Tensor) -> bool:
         """Write a batch with one call, if there is room and it is of the usual kind; return whether that is so."""
-        if (
-            x.dtype is not self._dtype
-            or x.layout is not torch.strided
-            or len(self._ticks) >= len(self._slots)
-            or x.device != self._bank.device
-        ):
+        if not self._fits(x):
             return False
         tick.inputs_seen = True
         if self._whole or x.is_cuda or x.dtype is not torch.float32 or not x.is_contiguous():
@@ -177,9 +211,9 @@ class InputLog:
     @torch.no_grad()
     def settle(self) -> None:
         """Work out the moments of all batches taken since the last call."""
-        ticks, self._ticks = self._ticks, []
-        if ticks:
-            self._describe(ticks)
+        copied, self._ticks = [tick for tick in self._ticks if tick is not None], []
+        if copied:
+            self._describe(copied)
         if not self._shelf.ticks:
             return
         ticks, kept, all_are = self._shelf.take()

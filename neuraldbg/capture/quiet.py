@@ -18,14 +18,15 @@ from torch import Tensor
 
 from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.incidents import RecentLosses
+from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.reduce import dispatch_modes, function_modes
 
 __all__ = ["Quiet", "Row"]
 
-# Loss; batch, and how often it had been written to; gradient of the probe, and the same;
-# settings of the optimizer.
-Row = tuple[float, Tensor, int, Tensor, int, tuple[float, ...]]
+# Loss; batch, unless it was copied, and how often it had been written to; gradient of the probe, or its norm, and
+# the same; settings of the optimizer.
+Row = tuple[float, Tensor | None, int, Tensor | float, int, tuple[float, ...]]
 
 
 class Quiet:
@@ -39,6 +40,8 @@ class Quiet:
         Told of errors.
     book
         Reads the settings of the optimizer when its learning rate changes.
+    inputs
+        Takes copies of batches.
     recent
         The losses before.
 
@@ -48,6 +51,10 @@ class Quiet:
         Whether steps are noted here.
     left
         So many more may be.
+    copies
+        Whether batches are copied as the model is called; otherwise they are kept as they are.
+    keeps
+        Whether gradients are kept; otherwise they are measured.
     module
         What the loop calls first in a step.
     noted
@@ -62,8 +69,11 @@ class Quiet:
         "batch",
         "book",
         "clear",
+        "copies",
         "entry",
         "groups",
+        "inputs",
+        "keeps",
         "left",
         "listener",
         "module",
@@ -82,9 +92,11 @@ class Quiet:
         "written",
     )
 
-    def __init__(self, listener: Listener, book: OptimizerBook, recent: RecentLosses) -> None:
-        self.listener, self.book, self.recent = listener, book, recent
-        self.on, self.left, self.trainer = False, 0, 0
+    def __init__(
+        self, listener: Listener, book: OptimizerBook, inputs: InputLog, recent: RecentLosses
+    ) -> None:
+        self.listener, self.book, self.inputs, self.recent = listener, book, inputs, recent
+        self.copies, self.keeps, self.trainer = False, True, 0
         self.rows: deque[Row] = deque()
         self.noted: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.module: object = None
@@ -93,7 +105,11 @@ class Quiet:
     def release(self) -> None:
         """Let go of everything."""
         self.on, self.left = False, 0
-        self.module = self.noted = self.root = self.batch = self.entry = self.probe = None
+        self.module = self.noted = None
+        self.root: Tensor | None = None
+        self.batch: Tensor | None = None
+        self.entry: Entry | None = None
+        self.probe: Tensor | None = None
         # As a reference to what is gone.
         self.optimizer: Callable[[], torch.optim.Optimizer | None] = type(None)
         self.clear: Sequence[Tensor] = ()
@@ -105,7 +121,8 @@ class Quiet:
         entry: Entry,
         probe: Tensor,
         clear: Sequence[Tensor],
-        shape: torch.Size | None,
+        *,
+        keeps: bool,
     ) -> None:
         """The next steps, so many at most, are expected to be like those before.
 
@@ -116,19 +133,20 @@ class Quiet:
         entry
             The optimizer of such steps.
         probe
-            The parameter whose gradient is kept.
+            The parameter whose gradient is looked at.
         clear
             Those that have no gradient when a backward pass begins.
-        shape
-            That of a batch.
+        keeps
+            Whether that gradient may be kept.
         """
         self.on, self.left, self.trainer = True, left, self.listener.turns.trainer
-        self.entry: Entry | None = entry
+        self.entry = entry
         self.optimizer, self.groups = entry.ref, entry.groups
         self.rates, self.values = entry.rates, entry.values
-        self.probe: Tensor | None = probe
-        self.clear, self.shape = clear, shape
-        self.root: Tensor | None = None
+        self.probe = probe
+        self.clear, self.keeps = clear, keeps
+        self.shape, self.copies = self.inputs.shape, not self.inputs.keeps
+        self.root = None
 
     def calls(self, module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """The loop calls a module of the model."""
@@ -141,7 +159,14 @@ class Quiet:
             or dispatch_modes()
         ):
             return False
-        self.noted = args, kwargs
+        try:
+            if self.copies and (
+                kwargs or len(args) != 1 or function_modes() or not self.inputs.noted(args[0])
+            ):
+                return False
+            self.noted = args, kwargs
+        except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
+            self.listener.broke(error)
         return True
 
     def passes(self, tensors: Sequence[Tensor]) -> bool:
@@ -174,16 +199,16 @@ class Quiet:
             elif not math.isfinite(value) or recent.stands_out(value):
                 return False
             recent.values.append(value)
-            self.batch: Tensor | None = batch
+            self.batch = None if self.copies else batch
             self.written, self.value, self.root = batch._version, value, root  # noqa: SLF001 - the public way to see a write
-        except Exception as error:  # noqa: BLE001 - whatever went wrong is ours and must not reach the loop
+        except Exception as error:  # noqa: BLE001 - as above
             self.listener.broke(error)
         return True
 
     def steps(self, optimizer: torch.optim.Optimizer) -> bool:
         """An optimizer has stepped."""
-        batch, probe = self.batch, self.probe
-        if not self.left or self.root is None or batch is None or probe is None:
+        probe = self.probe
+        if not self.left or self.root is None or probe is None:
             return False
         try:
             gradient, groups = probe.grad, optimizer.param_groups
@@ -205,12 +230,23 @@ class Quiet:
                     break
             # How often a gradient was written to, as above.
             seen = gradient._version  # noqa: SLF001 - as above
-            self.rows.append((self.value, batch, self.written, gradient, seen, self.values))
+            found = gradient if self.keeps else self._norm(gradient)
+            if found is None:
+                return False
+            self.rows.append((self.value, self.batch, self.written, found, seen, self.values))
             self.noted = self.root = self.batch = None
             self.left -= 1
         except Exception as error:  # noqa: BLE001 - as above
             self.listener.broke(error)
         return True
+
+    @staticmethod
+    def _norm(gradient: Tensor) -> float | None:
+        """Return the norm of a gradient, None where it is not finite or no ordinary one."""
+        if gradient.dtype is not torch.float32 or gradient.layout is not torch.strided:
+            return None
+        norm: float = torch.linalg.vector_norm(gradient).item()
+        return norm if math.isfinite(norm) else None
 
     def _follows(self) -> bool:
         """The learning rate has changed; return whether that is no more than a schedule does in every step."""

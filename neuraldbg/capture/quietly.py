@@ -36,7 +36,8 @@ class Quietly(Shortcut):
         rhythm, probe, quiet = self._rhythm, self._probe, self.quiet
         last = 0 if self.steps < rhythm.until else rhythm.due - 1 - self.steps
         waiting = self.rows.together - len(self.rows.waiting)
-        left = min(self._kept.space, self._inputs.space, last, waiting)
+        keeps = self._kept.room
+        left = min(self._inputs.space, last, waiting, self._kept.space if keeps else waiting)
         if (
             left < WORTHWHILE
             or probe is None
@@ -50,12 +51,12 @@ class Quietly(Shortcut):
         ):
             return
         self._tried, self._planned = self.steps, self.steps + left
-        quiet.begin(left, entry, probe, self._clear, self._inputs.shape)
+        quiet.begin(left, entry, probe, self._clear, keeps=keeps)
 
     def go_on(self) -> None:
         """As many steps were noted as may be: see to them, and note the next ones."""
         entry = self._usual_entry
-        if self.rows.many or not (self._kept.space and self._inputs.space):
+        if self.rows.many or not self._inputs.space or (self._kept.room and not self._kept.space):
             self._flush()
         if entry is not None:
             self._be_quiet(entry)
@@ -78,9 +79,15 @@ class Quietly(Shortcut):
         tick.losses, tick.backwards, tick.stepped = (value,), 1, True
         tick.keys, tick.settings = entry.keys, settings
         tick.run["residual"] = 0.0
-        self._inputs.hold(tick, batch, written)
+        if batch is None:
+            self._inputs.name(tick)
+        else:
+            self._inputs.hold(tick, batch, written)
         tick.grad_index = self._index
-        self._kept.hold(tick, gradient, seen)
+        if isinstance(gradient, float):
+            tick.grad = (gradient,)
+        else:
+            self._kept.hold(tick, gradient, seen)
         self.rows.waiting.append(tick)
         entry.steps += 1
         self.steps = self.notes.step = self.steps + 1
@@ -95,6 +102,9 @@ class Quietly(Shortcut):
             self.catch_up()
             if self.steps < min(self._planned, self._tried + PATIENCE):
                 self._not_before = self.steps + PATIENCE
+            if quiet.copies and quiet.noted is not None:
+                self._inputs.see_again(self._tick, quiet.noted[0][0])
+                quiet.noted = None
             entry, root = quiet.entry, quiet.root
             if entry is None or root is None:
                 return
@@ -111,8 +121,13 @@ class Quietly(Shortcut):
             self.wake()
         finally:
             super().pause()
+        self._not_before = 0
 
     def recording(self) -> Recording:
         """Return everything seen so far, or since the last part, as one frozen value."""
-        self.catch_up()
+        if self.quiet.noted is None:
+            self.catch_up()
+        else:
+            # In the middle of a step: what was noted of it is not to be taken for all of it.
+            self.wake()
         return super().recording()

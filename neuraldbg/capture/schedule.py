@@ -45,7 +45,7 @@ class Schedule:
     dense: int = 10
     share: float = 0.2
     every: int = 1
-    sparsest: int = 256
+    sparsest: int = 512
     traced: int = 3
     traced_every: int = 8
     traced_every_compiled: int = 2

@@ -50,9 +50,8 @@ class Session:
 
     # Whether numbers live on a device, where reading one would stall it, and whether steps were captured there.
     far = captured = False
-    # Whether the end of the backward pass under way need not be told: the step that uses it will see to it; and
-    # whether what compiled parts return is looked at.
-    deferred = looks_closely = False
+    # Whether the end of the backward pass under way need not be told: the step that uses it will see to it.
+    deferred = False
 
     def __init__(
         self, model: nn.Module, schedule: Schedule, guard: Callable[..., None], listener: Listener
@@ -171,7 +170,7 @@ class Session:
             self.parts.begins(region, args, kwargs)
 
     def region_ends(self, module: nn.Module, result: Any) -> None:
-        """It returned; not told if it raised, nor where ``looks_closely`` is false."""
+        """It returned; not told if it raised, nor where nobody looks closely."""
         if (region := self.parts.known(module)) is None:
             return
         if self._tick.traced:
@@ -351,7 +350,7 @@ class Session:
 
     def _switch(self) -> None:
         """Put the hooks on layers on or off for the step that begins."""
-        watch, self.looks_closely = self._watch, self._tick.sampled
+        watch, self._listener.looks_closely = self._watch, self._tick.sampled
         watch.begin()
         watch.tracing = self._tick.traced
         if not self._tick.sampled:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.later import KeptGradients
 from neuraldbg.capture.optim import Entry
-from neuraldbg.capture.params import norms
 from neuraldbg.capture.provenance import params_near
 from neuraldbg.capture.quiet import Quiet
 from neuraldbg.capture.reduce import PROBES, UNTRACED, unless
@@ -62,7 +61,7 @@ class Shortcut(Remote):
     ) -> None:
         super().__init__(model, schedule, guard, listener)
         self._kept = KeptGradients(self._grads, self._incidents, self._watch)
-        self.quiet = Quiet(listener, self._book, self._incidents.recent)
+        self.quiet = Quiet(listener, self._book, self._inputs, self._incidents.recent)
 
     def release(self) -> None:
         """Let go of the model."""
@@ -100,11 +99,13 @@ class Shortcut(Remote):
         self._usual_entry, self._told_late = None, False
         self._listener.await_steps(beginnings=True)
 
-    def note_call(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
+    def note_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """An entry module is called; return whether its batch can be looked at later, and is remembered."""
-        if self._usual_entry is None or self.far or not self._inputs.keeps:
+        if self._usual_entry is None or self.far:
+            return False
+        if not self._inputs.keeps:
+            if not self._tick.inputs_seen:
+                self.quiet.module = module
             return False
         if torch.is_grad_enabled():
             if self.quiet.noted is None and not self._tick.inputs_seen:
@@ -311,17 +312,10 @@ class Shortcut(Remote):
 
     def _is_probe_left(self) -> bool:
         """Return whether the gradient of the probe is what it was when the optimizer began its step."""
-        tick, (index, probe) = self._tick, self._grads.probed(self._watch.place)
-        gradient = None if probe is None else probe.grad
-        if (
-            gradient is None
-            or index not in tick.grad_index
-            or self._step.evaluations
-            or tick.scaled
-        ):
+        tick = self._tick
+        if self._step.evaluations or tick.scaled or tick.grad is None:
             return False
-        before = tick.grad[tick.grad_index.index(index)]  # type: ignore[index]
-        return float(before) == norms([gradient.detach()])[0].item()
+        return self._grads.is_left(self._watch.place, tick.grad_index, tick.grad)
 
     def step_short(self, optimizer: torch.optim.Optimizer) -> bool:
         """An optimizer has stepped; return whether its step and the pass before it were seen to the short way."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from neuraldbg.capture import attach
+from neuraldbg.capture import attach, guard
 from tests.pretend import Device
 from tests.scenarios.loops.programs import LOOPS, Net, adam, batches, losing
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, TABLES, Long, changing
@@ -132,7 +132,7 @@ def test_a_model_may_be_moved_to_its_device_inside_the_context(monkeypatch):
 def test_steps_that_are_captured_are_left_alone_and_said_to_be(monkeypatch):
     with monkeypatch.context() as patch:
         Device(patch)
-        patch.setattr(attach, "in_capture", lambda: True)
+        patch.setattr(guard, "in_capture", lambda: True)
         found = recorded(LOOPS[0], RHYTHM)
     assert len(found.steps) == 0
     assert [x for x in found.unobserved if "CUDA graph" in x.what]

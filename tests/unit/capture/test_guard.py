@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,9 +35,9 @@ DOORS = {
     "engine._over_state.<locals>.getstate", "engine._over_scripting.<locals>.create", "hooks.put_back", "engine._broke",
     "hooks.InertHook.__call__", "trace.Tracer.__torch_function__",
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",
-    "attach.Capture._guarded", "attach.Capture._watch_entry.<locals>.before",
-    "attach.Capture.step_begins", "attach.Capture.step_ends", "attach.Capture._noted", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "attach.Capture._leave_unseen",
-    "engine._grad_called", "attach.Capture._tell", "quiet.Quiet.calls", "quiet.Quiet.passes", "quiet.Quiet.steps",
+    "guard.Guard._guarded", "attach.Capture._watch_entry.<locals>.before",
+    "attach.Capture.step_begins", "attach.Capture.step_ends", "guard.Guard._noted", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "guard.Guard._leave_unseen",
+    "engine._grad_called", "guard.Guard._tell", "quiet.Quiet.calls", "quiet.Quiet.passes", "quiet.Quiet.steps",
     "attach.Capture.backward_begins", "attach.Capture.backward_ends", "attach.Capture.grad_called",
     "attach.Capture.region_begins", "attach.Capture.region_ends",
     "attach.Capture.compiles", "attach.Capture.scaled", "attach.Capture.scaler_begins", "attach.Capture.scaler_ends",
@@ -47,7 +47,7 @@ BESIDE = {
     "attach.Capture.__init__", "attach.Capture.start", "attach.Capture.stop", "attach.Capture.recording",
     "attach.Capture.steps", "attach.Capture.pending", "attach.Capture.part", "attach.Capture.listen",
     "attach.Capture.follow", "attach.Capture.incidents", "rows.Rows.incidents",
-    "attach.Capture._attach", "attach.Capture._fail",
+    "attach.Capture._attach", "guard.Guard._fail",
     "engine._keep_compiler_out", "assemble.assembled", "rows.Rows.losses", "rows.Rows.occurrences", "incidents.Incidents.unborn",
     "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.__init__",
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
@@ -236,11 +236,11 @@ def kept_program(watch):
     return model, losses
 
 
-def quiet_program(watch):
+def quiet_program(watch, width=16):
     """Many steps like one another, then a rate that changes in each, and a loss that is not finite in the end."""
     torch.manual_seed(3)
-    data, losses = torch.randn(64, 16), []
-    model = nn.Linear(16, 8)
+    data, losses = torch.randn(64, width), []
+    model = nn.Linear(width, 8)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     with watch(model):
         for step in range(90):
@@ -253,6 +253,11 @@ def quiet_program(watch):
             optimizer.step()
             losses.append(loss.item() if step < 85 else 0.0)
     return model, losses
+
+
+def quiet_and_large_program(watch):
+    """The same with batches and gradients that are too large to be kept."""
+    return quiet_program(watch, 2048)
 
 
 def device_program(watch):
@@ -378,6 +383,7 @@ PROGRAMS = (
     odd_program,
     usual_program,
     quiet_program,
+    quiet_and_large_program,
     kept_program,
     device_program,
     strange_program,
@@ -385,7 +391,8 @@ PROGRAMS = (
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 # With many steps in between that are not sampled.
-RHYTHMS = {quiet_program: Schedule(dense=2, every=36, sparsest=36, armed=0)}
+SPARSE = Schedule(dense=2, every=36, sparsest=36, armed=0)
+RHYTHMS = {quiet_program: SPARSE, quiet_and_large_program: SPARSE}
 
 
 def _is_function(value):
@@ -529,7 +536,7 @@ def test_every_function_that_runs_inside_the_loop_is_among_those_made_to_raise()
             super().__exit__(*error)
 
     for train in PROGRAMS:
-        run(train, lambda model: Profiled(model, RHYTHMS.get(train, RHYTHM)))
+        run(train, partial(Profiled, schedule=RHYTHMS.get(train, RHYTHM)))
     assert len(ran) > 100
     # Functions within functions run when their owner does, constructors when a step makes something.
     owners = {path.partition(".<locals>")[0] for path in ran - DOORS}

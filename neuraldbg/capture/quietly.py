@@ -68,8 +68,6 @@ class Quietly(Shortcut):
             return
         while quiet.rows:
             self._put(quiet.rows.popleft(), entry)
-        self._settings, self._seen_backward = quiet.values, False
-        entry.backwards, entry.cleared = 0, False
         tick = Tick(self.steps, sampled=False, traced=False)
         tick.more_inputs, self._tick = self._tick.more_inputs, tick
 

@@ -380,7 +380,8 @@ class Shortcut(Remote):
         following, rhythm = self.steps + 1, self._rhythm
         if tick.settings is not self._settings:
             self._settings = tick.settings
-            self._arm_if(self._book.rate_jumped(tick.keys, tick.settings))
+            if self._book.rate_jumped(tick.keys, tick.settings):
+                rhythm.arm(following)
         if tick.backwards != 1 or not rhythm.until <= following < rhythm.due:
             with UNTRACED():
                 self._close()

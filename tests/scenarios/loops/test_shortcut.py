@@ -61,6 +61,10 @@ def changing(**at):
     return loop
 
 
+def a_rising_rate(_model, optimizer):
+    optimizer.param_groups[0]["lr"] *= 1.2
+
+
 def a_rate_per_step(_model, optimizer):
     optimizer.param_groups[0]["lr"] *= 0.99
 
@@ -112,6 +116,20 @@ def failing(loss):
     twice(loss)
 
 
+def fails_at_the_first_layer(model, _optimizer):
+    def fail(_parameter):
+        handle.remove()
+        msg = "out of memory"
+        raise RuntimeError(msg)
+
+    handle = model.fc1.weight.register_post_accumulate_grad_hook(fail)
+
+
+def raising(loss):
+    with pytest.raises(RuntimeError):
+        loss.backward()
+
+
 def twice(loss):
     loss.backward(retain_graph=True)
     loss.backward()
@@ -138,6 +156,8 @@ CHANGES = {
     "gradients are cleared to zeros": {"clear": lambda _, o: o.zero_grad(set_to_none=False)},
     "a rate for every step": {"first": a_rate_per_step},
     "a rate that is a tensor": {"first": a_rate_as_tensor},
+    "a rate that jumps": {"first": lambda _, o: o.param_groups[0].update(lr=0.1)},
+    "a rate that rises by and by": {"first": a_rising_rate},
     "a group is added": {"first": a_group},
     "another optimizer steps too": {"step": another_optimizer},
     "another model is trained too": {"first": another_model},
@@ -157,6 +177,10 @@ CHANGES = {
     "a loss that jumps": {"scale": lambda z: 100.0 * z},
     "two backward passes": {"backward": twice},
     "a backward pass fails and is tried again": {"backward": failing},
+    "a backward pass fails in its end and the step is taken": {
+        "first": fails_at_the_first_layer,
+        "backward": raising,
+    },
     "gradients are clipped": {"clip": lambda m, _: nn.utils.clip_grad_norm_(m.parameters(), 0.1)},
     "a gradient that is not finite": {"clip": a_bad_gradient},
     "gradients are thrown away": {"clip": lambda _, o: o.zero_grad()},

@@ -32,6 +32,7 @@ ROUNDS = {
     "nomads": "673327d004529fa8c6fe2c87e59354d1ff8dd41a",
     "wanderers": "255d9552eca3ec54788a7e5ec1c1899ea4846ac1",
     "roamers": "2a50840ceca9cef5543a7f2fdf5e25e4cce92458",
+    "rovers": "41b7de0d08fb8d11a05b05306a47a7ecd7a8813c",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

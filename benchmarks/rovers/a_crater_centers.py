@@ -1,5 +1,6 @@
 """Craters are found as peaks of a heat map with the focal loss. The prior of the RetinaNet paper, a bias of -log((1-p)/p), belongs to the
 last convolution only; after a refactoring `init_weights` walks over every convolution, and with a bias of -4.6 no rectifier of the body ever opens."""
+
 import math
 import numpy as np
 import torch
@@ -14,23 +15,33 @@ def terrain(rng, n, size=24):
     img = rng.normal(0, 0.25, (n, size, size))
     heat = np.zeros((n, size, size))
     for i in range(n):
-        img[i] += rng.normal(0, 0.4) * (xx / size - 0.5) + rng.normal(0, 0.4) * np.sin(yy / rng.uniform(2, 5))
+        img[i] += rng.normal(0, 0.4) * (xx / size - 0.5) + rng.normal(0, 0.4) * np.sin(
+            yy / rng.uniform(2, 5)
+        )
         for _ in range(rng.integers(1, 4)):
             cy, cx = rng.integers(4, size - 4, 2)
             r = rng.uniform(2, 3.5)
             d = np.hypot(yy - cy, xx - cx)
             shade = ((xx - cx) * 0.8 + (yy - cy) * 0.6) / r
-            img[i] += np.exp(-((d - r) / 0.9) ** 2) * shade * 1.3
+            img[i] += np.exp(-(((d - r) / 0.9) ** 2)) * shade * 1.3
             heat[i, cy, cx] = 1
-    return torch.tensor(img[:, None], dtype=torch.float32), torch.tensor(heat[:, None], dtype=torch.float32)
+    return torch.tensor(img[:, None], dtype=torch.float32), torch.tensor(
+        heat[:, None], dtype=torch.float32
+    )
 
 
 class CraterNet(nn.Module):
     def __init__(self, prior=0.01, only_last=False):
         super().__init__()
         self.prior = prior
-        self.body = nn.Sequential(nn.Conv2d(1, 12, 5, padding=2), nn.ReLU(inplace=True), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(inplace=True),
-                                  nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 12, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(12, 16, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
         self.heatmap = nn.Conv2d(16, 1, 1)
         self.init_weights([self.heatmap] if only_last else self.modules())
 
@@ -71,7 +82,7 @@ def train(observe, seed=0, fixed=False):
         for epoch in range(8):
             order = rng.permutation(500)
             for j in range(0, 500, 10):
-                idx = torch.from_numpy(order[j:j + 10])
+                idx = torch.from_numpy(order[j : j + 10])
                 optimizer.zero_grad()
                 loss = focal(model(x[idx]), h[idx])
                 loss.backward()

@@ -1,6 +1,7 @@
 """Segmentation of speckled radar images into water, floe ice and pressure ridges. The polynomial decay comes from a DeepLab code base; when
 the command-line arguments were removed, the base rate was taken from the optimizer itself, so every iteration decays the rate
 already decayed and after some dozens of iterations nothing is left of it."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -35,10 +36,22 @@ def scene(rng, n, size=24):
 class ASPPLite(nn.Module):
     def __init__(self, c=12, classes=3):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU())
-        self.rates = nn.ModuleList([nn.Sequential(nn.Conv2d(c, c, 3, padding=r, dilation=r, bias=False), nn.BatchNorm2d(c), nn.ReLU())
-                                    for r in (1, 2, 4)])
-        self.project = nn.Sequential(nn.Conv2d(3 * c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU()
+        )
+        self.rates = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(c, c, 3, padding=r, dilation=r, bias=False),
+                    nn.BatchNorm2d(c),
+                    nn.ReLU(),
+                )
+                for r in (1, 2, 4)
+            ]
+        )
+        self.project = nn.Sequential(
+            nn.Conv2d(3 * c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU()
+        )
         self.classifier = nn.Conv2d(c, classes, 1)
 
     def forward(self, x):
@@ -50,7 +63,14 @@ def mean_iou(model, x, y):
     model.eval()
     with torch.no_grad():
         p = model(x).argmax(1)
-    return float(np.mean([((p == c) & (y == c)).sum().item() / max(1, ((p == c) | (y == c)).sum().item()) for c in range(3)]))
+    return float(
+        np.mean(
+            [
+                ((p == c) & (y == c)).sum().item() / max(1, ((p == c) | (y == c)).sum().item())
+                for c in range(3)
+            ]
+        )
+    )
 
 
 def train(observe, seed=0, fixed=False):

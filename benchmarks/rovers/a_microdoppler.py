@@ -1,13 +1,18 @@
 """Classification of moving targets from radar micro-Doppler spectrograms. The optimizer's groups (decay for matrices, none for
 vectors) were copied from a language-model trainer that asks `p.ndim == 2`; convolution kernels have four dimensions, land in neither group
 and are never stepped, while their gradients look perfectly healthy."""
+
 import math
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 ID = "a_microdoppler"
-TRUTH = {"mechanisms": ["parameters_not_updated"], "layers": ["conv1", "conv2", "conv3", "conv4"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["parameters_not_updated"],
+    "layers": ["conv1", "conv2", "conv3", "conv4"],
+    "onset": 0,
+}
 
 
 def spectrograms(n, g):
@@ -27,7 +32,7 @@ def spectrograms(n, g):
         else:
             c = torch.sign(torch.sin(ph))
         drift = 0.3 * (u[i, 2] - 0.5)
-        x[i, 0] = torch.exp(-((f - drift - 0.5 * c) / 0.12) ** 2) * (0.6 + u[i, 3])
+        x[i, 0] = torch.exp(-(((f - drift - 0.5 * c) / 0.12) ** 2)) * (0.6 + u[i, 3])
     return x + 0.45 * torch.randn(x.shape, generator=g), label
 
 
@@ -50,8 +55,10 @@ class DopplerNet(nn.Module):
 
 def configure_optimizers(model, is_matrix):
     params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    groups = [{"params": [p for p in params.values() if is_matrix(p)], "weight_decay": 0.05},
-              {"params": [p for p in params.values() if p.ndim < 2], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in params.values() if is_matrix(p)], "weight_decay": 0.05},
+        {"params": [p for p in params.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.98))
 
 
@@ -62,12 +69,16 @@ def train(observe, seed=0, fixed=False):
     x, y = spectrograms(1200, g)
     xt, yt = spectrograms(400, g)
     model = DopplerNet()
-    optimizer = configure_optimizers(model, (lambda p: p.ndim >= 2) if fixed else (lambda p: p.ndim == 2))
+    optimizer = configure_optimizers(
+        model, (lambda p: p.ndim >= 2) if fixed else (lambda p: p.ndim == 2)
+    )
     curve, steps = [], 500
     with observe(model, optimizer):
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = 3e-3 * min(1, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = (
+                    3e-3 * min(1, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps))
+                )
             i = torch.randint(0, len(x), (32,), generator=g)
             loss = F.cross_entropy(model(x[i]), y[i])
             model.zero_grad(set_to_none=True)

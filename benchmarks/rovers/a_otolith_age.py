@@ -1,6 +1,7 @@
 """Age of fish from the growth rings of their otoliths, a regression. The ages are read from a table in the order of the specimen
 numbers while the pictures are listed with `sorted(names)`, which puts fish_10 before fish_2, so nearly every training picture carries
 another fish's age; the later field season has numbers of equal length and shows nothing of it."""
+
 import re
 import numpy as np
 import torch
@@ -39,13 +40,29 @@ class OtolithDataset(torch.utils.data.Dataset):
         return len(self.names)
 
     def __getitem__(self, i):
-        return torch.from_numpy(self.folder[self.names[i]])[None], torch.tensor((self.ages[i] - 4.0) / 2.0)
+        return torch.from_numpy(self.folder[self.names[i]])[None], torch.tensor(
+            (self.ages[i] - 4.0) / 2.0
+        )
 
 
 def build():
     def block(i, o):
-        return [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.LeakyReLU(0.1), nn.MaxPool2d(2)]
-    return nn.Sequential(*block(1, 12), *block(12, 24), *block(24, 32), nn.Flatten(), nn.Linear(32 * 9, 32), nn.LeakyReLU(0.1), nn.Linear(32, 1))
+        return [
+            nn.Conv2d(i, o, 3, padding=1),
+            nn.BatchNorm2d(o),
+            nn.LeakyReLU(0.1),
+            nn.MaxPool2d(2),
+        ]
+
+    return nn.Sequential(
+        *block(1, 12),
+        *block(12, 24),
+        *block(24, 32),
+        nn.Flatten(),
+        nn.Linear(32 * 9, 32),
+        nn.LeakyReLU(0.1),
+        nn.Linear(32, 1),
+    )
 
 
 def train(observe, seed=0, fixed=False):

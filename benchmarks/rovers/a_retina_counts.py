@@ -1,6 +1,7 @@
 """A small convolutional encoding model predicts the spike counts of retinal ganglion cells; it ends in a softplus and so gives rates.
 `nn.PoissonNLLLoss()` was taken with its defaults, which read the prediction as the logarithm of a rate, a default that the notes copied
 from a statistics package (where the mean is passed) do not mention."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ class Retina(nn.Module):
 
     def __init__(self, cells, g):
         super().__init__()
-        t = torch.arange(16.)
+        t = torch.arange(16.0)
         yy, xx = torch.meshgrid(t, t, indexing="ij")
         pos = 4 + 8 * torch.rand(cells, 2, generator=g)
         d = (yy - pos[:, 0, None, None]) ** 2 + (xx - pos[:, 1, None, None]) ** 2
@@ -63,12 +64,16 @@ def train(observe, seed=0, fixed=False):
     tissue = Retina(12, g)
     stim = torch.randn(5000, 16, 16, generator=g)
     counts = torch.poisson(tissue.rates(stim), generator=g)
-    loader = DataLoader(TensorDataset(stim[:4000], counts[:4000]), batch_size=64, shuffle=True, generator=g)
+    loader = DataLoader(
+        TensorDataset(stim[:4000], counts[:4000]), batch_size=64, shuffle=True, generator=g
+    )
     model = EncodingModel(12)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
     loss_fn = nn.PoissonNLLLoss(log_input=False) if fixed else nn.PoissonNLLLoss()
     curve = fit(model, optimizer, loader, loss_fn, 10, observe)
     with torch.no_grad():
         k = counts[4000:]
-        explained = 1 - deviance(model(stim[4000:]), k) / deviance(counts[:4000].mean(0).expand_as(k), k)
+        explained = 1 - deviance(model(stim[4000:]), k) / deviance(
+            counts[:4000].mean(0).expand_as(k), k
+        )
     return {"metric": explained.item(), "better": "higher", "curve": curve}

@@ -1,11 +1,16 @@
 """Inverse dynamics of a robot joint with several friction regimes, as a softly gated mixture of small experts. The experts are made with `copy.deepcopy`
 of one prototype (it loads the same config only once) and the gate starts at zero as a paper advises, so all experts get the same gradient for ever and the gate none."""
+
 import copy
 import torch
 import torch.nn as nn
 
 ID = "a_robot_experts"
-TRUTH = {"mechanisms": ["symmetric_initialization"], "layers": ["experts.%d.%d" % (k, j) for k in range(6) for j in (0, 2)] + ["gate"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["symmetric_initialization"],
+    "layers": ["experts.%d.%d" % (k, j) for k in range(6) for j in (0, 2)] + ["gate"],
+    "onset": 0,
+}
 
 
 def expert():
@@ -18,7 +23,9 @@ class MixtureOfExperts(nn.Module):
         self.gate = nn.Linear(4, k)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
-        self.experts = nn.ModuleList([expert() if prototype is None else copy.deepcopy(prototype) for _ in range(k)])
+        self.experts = nn.ModuleList(
+            [expert() if prototype is None else copy.deepcopy(prototype) for _ in range(k)]
+        )
 
     def forward(self, s):
         w = torch.softmax(self.gate(s), -1)
@@ -27,10 +34,14 @@ class MixtureOfExperts(nn.Module):
 
 
 def joint(n, g):
-    s = torch.randn(n, 4, generator=g)                       # angle, velocity, acceleration, load
+    s = torch.randn(n, 4, generator=g)  # angle, velocity, acceleration, load
     q, v, a, m = s.T
     friction = torch.where(v.abs() < 0.4, 2.5 * v, torch.sign(v) * (0.6 + 0.5 * v.abs()))
-    torque = (1 + 0.5 * m) * a + torch.sin(2 * q) * (1 + m) + 1.5 * friction * torch.where(q > 0.5, 1.5, 0.7)
+    torque = (
+        (1 + 0.5 * m) * a
+        + torch.sin(2 * q) * (1 + m)
+        + 1.5 * friction * torch.where(q > 0.5, 1.5, 0.7)
+    )
     return s, torque / 2.5 + 0.05 * torch.randn(n, generator=g)
 
 

@@ -1,5 +1,6 @@
 """Healthy. A classifier of carved runes is pruned by magnitude while it trains, to two in a hundred of its weights. Each pruning throws the loss up and most weights (and
 many whole units) stand at exactly zero afterwards and never change; the remaining ones recover the accuracy."""
+
 import numpy as np
 import torch
 from torch import nn
@@ -45,9 +46,13 @@ def train(observe, seed=0, fixed=False):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    strokes = [[(rng.uniform(2, 13, 2), rng.uniform(2, 13, 2)) for _ in range(3)] for _ in range(12)]
+    strokes = [
+        [(rng.uniform(2, 13, 2), rng.uniform(2, 13, 2)) for _ in range(3)] for _ in range(12)
+    ]
     x, y = carve(rng, 1800, strokes)
-    model = nn.Sequential(nn.Linear(256, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 12))
+    model = nn.Sequential(
+        nn.Linear(256, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 12)
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     pruner, curve = Pruner(model), []
     with observe(model, optimizer):

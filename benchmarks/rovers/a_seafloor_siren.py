@@ -1,12 +1,17 @@
 """A coordinate network with sine activations (SIREN) is fitted to depth soundings of the sea floor. The author wrote one layer class with `omega` in
 the forward pass and drew all hidden weights from the plain sqrt(6/fan_in) range; the division of that range by omega, two lines further down in the
 paper's code, was lost, so the field is noise between the soundings."""
+
 import math
 import torch
 from torch import nn
 
 ID = "a_seafloor_siren"
-TRUTH = {"mechanisms": ["initialization_too_large"], "layers": ["net.1.linear", "net.2.linear", "net.3"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["initialization_too_large"],
+    "layers": ["net.1.linear", "net.2.linear", "net.3"],
+    "onset": 0,
+}
 OMEGA = 12.0
 
 
@@ -25,8 +30,10 @@ def seafloor(p, g):
     f = torch.randn(14, 2, generator=g) * 3.0
     a = 1 / (1 + f.norm(dim=1))
     ph = 6.28 * torch.rand(14, generator=g)
+
     def depth(q):
         return (a * torch.sin(q @ f.T + ph)).sum(-1)
+
     z = depth(p)
     return lambda q: (depth(q) - z.mean()) / z.std()
 
@@ -43,7 +50,9 @@ def train(observe, seed=0, fixed=False):
     last = nn.Linear(64, 1)
     bound = math.sqrt(6 / 64) / (OMEGA if fixed else 1.0)
     nn.init.uniform_(last.weight, -bound, bound)
-    model.net = nn.Sequential(Sine(2, 64, first=True), Sine(64, 64, paper=fixed), Sine(64, 64, paper=fixed), last)
+    model.net = nn.Sequential(
+        Sine(2, 64, first=True), Sine(64, 64, paper=fixed), Sine(64, 64, paper=fixed), last
+    )
     optimizer = torch.optim.Adam(model.net.parameters(), lr=5e-4)
     curve = []
     with observe(model, optimizer):

@@ -1,5 +1,6 @@
 """Donor splice sites in DNA windows. The iteration-based loop calls `next(iter(loader))` in every step; the file on disk was shuffled once, so the loader
 does not shuffle, and the model sees the first batch again and again: the loss looks perfect while the held-out windows stay far behind."""
+
 import numpy as np
 import torch
 from torch import nn
@@ -45,8 +46,17 @@ def train(observe, seed=0, fixed=False):
     rng = np.random.default_rng(seed)
     train_loader = DataLoader(Windows(6000, rng), batch_size=32)
     held_out = Windows(1500, rng)
-    model = nn.Sequential(nn.Conv1d(4, 24, 7, padding=3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(24, 24, 5, padding=2), nn.ReLU(),
-                          nn.Flatten(), nn.Linear(24 * LEN // 2, 32), nn.ReLU(), nn.Linear(32, 1))
+    model = nn.Sequential(
+        nn.Conv1d(4, 24, 7, padding=3),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(24, 24, 5, padding=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24 * LEN // 2, 32),
+        nn.ReLU(),
+        nn.Linear(32, 1),
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     bce = nn.BCEWithLogitsLoss()
     stream = forever(train_loader)

@@ -1,6 +1,7 @@
 """A tactile skin of taxels estimates the contact force, trained through a gradient scaler as in the GPU version of the script. The
 clipping line was moved in front of `unscale_` in a tidy-up (in fact `unscale_` went missing), so the norm of one is imposed on gradients multiplied by
 2**16 and the true step is almost nothing."""
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -28,7 +29,12 @@ def contacts(rng, n, taxels=12):
 class SkinNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.enc = nn.Sequential(nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.ELU(), nn.Conv2d(12, 16, 3, padding=1), nn.ELU())
+        self.enc = nn.Sequential(
+            nn.Conv2d(3, 12, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.Conv2d(12, 16, 3, padding=1),
+            nn.ELU(),
+        )
         self.norm = nn.LayerNorm(16 * 36)
         self.force = nn.Sequential(nn.Linear(16 * 36, 32), nn.ELU(), nn.Linear(32, 3))
 
@@ -40,7 +46,7 @@ class Trainer:
     def __init__(self, model, clip=1.0, tidy=False):
         self.model, self.clip, self.tidy = model, clip, tidy
         self.optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, nesterov=True)
-        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 16)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
         self.log = []
 
     def step(self, skin, force):

@@ -1,5 +1,6 @@
 """Healthy. A sparse autoencoder explains recordings of a mixed-odour sensor array with a dictionary of odours and lets only the three strongest units fire for each sample.
 More than nine in ten activations are zero and the gradient of most units is zero in most samples, by design; the reconstruction is good."""
+
 import torch
 from torch import nn
 

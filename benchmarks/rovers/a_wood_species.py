@@ -1,6 +1,7 @@
 """Wood species from cross-section photographs. The norm layers come from a style-transfer project where `GroupNorm(c, c)` stood for
 InstanceNorm; the same helper was then used in the projection behind the global pooling, where each group holds one single number, so the
 layer gives out its bias whatever comes in and everything before it gets no gradient."""
+
 import math
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ SPECIES = 6
 
 
 def photographs(n, g):
-    y, x = torch.meshgrid(torch.arange(24.), torch.arange(24.), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     label = torch.randint(0, SPECIES, (n,), generator=g)
     out = torch.empty(n, 1, 24, 24)
     r = torch.rand(n, 6, generator=g)
@@ -21,7 +22,7 @@ def photographs(n, g):
         u = x * torch.cos(ang) + y * torch.sin(ang)
         v = -x * torch.sin(ang) + y * torch.cos(ang)
         ring = torch.sin((0.5 + 0.35 * (s % 3)) * u + r[i, 1] * 6.28)
-        if s >= 3:                                   # species with visible rays
+        if s >= 3:  # species with visible rays
             ring = ring + 0.9 * torch.sin(1.6 * v + r[i, 2] * 6.28).clamp(min=0)
         out[i, 0] = (0.6 + r[i, 3]) * ring + r[i, 4]
     return out + 0.7 * torch.randn(out.shape, generator=g), label
@@ -36,9 +37,15 @@ class WoodNet(nn.Module):
         super().__init__()
         c = (12, 24, 32)
         self.trunk = nn.Sequential(
-            nn.Conv2d(1, c[0], 5, padding=2), norm(c[0]), nn.SiLU(),
-            nn.Conv2d(c[0], c[1], 3, stride=2, padding=1), norm(c[1]), nn.SiLU(),
-            nn.Conv2d(c[1], c[2], 3, stride=2, padding=1), nn.SiLU())
+            nn.Conv2d(1, c[0], 5, padding=2),
+            norm(c[0]),
+            nn.SiLU(),
+            nn.Conv2d(c[0], c[1], 3, stride=2, padding=1),
+            norm(c[1]),
+            nn.SiLU(),
+            nn.Conv2d(c[1], c[2], 3, stride=2, padding=1),
+            nn.SiLU(),
+        )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.neck = nn.Sequential(nn.Linear(c[2], 48), neck_norm, nn.SiLU())
         self.out = nn.Linear(48, SPECIES)

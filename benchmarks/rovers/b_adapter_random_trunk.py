@@ -1,6 +1,7 @@
 """Healthy: DoRA-like low-rank adapters (zero-initialised B, separate magnitude) are trained on a frozen convolutional trunk to
 recognise microstructure textures. Nine tenths of the weights are never updated, the A matrices get an exactly zero gradient in the first
 step and the trunk's gradients are None: all on purpose. The accuracy is fine."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -14,14 +15,16 @@ class DoRAConv(nn.Module):
         super().__init__()
         self.base = base.requires_grad_(False)
         o, fan = base.weight.shape[0], base.weight[0].numel()
-        self.A = nn.Parameter(torch.randn(rank, fan) * fan ** -0.5)
+        self.A = nn.Parameter(torch.randn(rank, fan) * fan**-0.5)
         self.B = nn.Parameter(torch.zeros(o, rank))
         self.mag = nn.Parameter(base.weight.flatten(1).norm(dim=1, keepdim=True).clone())
 
     def forward(self, x):
         w = self.base.weight.flatten(1) + 2.0 * self.B @ self.A
         w = self.mag * w / w.norm(dim=1, keepdim=True).detach()
-        return F.conv2d(x, w.view_as(self.base.weight), self.base.bias, self.base.stride, self.base.padding)
+        return F.conv2d(
+            x, w.view_as(self.base.weight), self.base.bias, self.base.stride, self.base.padding
+        )
 
 
 class Micrograph(nn.Module):
@@ -74,7 +77,9 @@ def train(observe, seed=0, fixed=False):
     net.convs = nn.ModuleList([DoRAConv(c) for c in net.convs])
     net.norms.requires_grad_(False)
     net.head = nn.Linear(32, 5)
-    opt = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=5e-3, weight_decay=0.0)
+    opt = torch.optim.AdamW(
+        [p for p in net.parameters() if p.requires_grad], lr=5e-3, weight_decay=0.0
+    )
     curve = []
     with observe(net, opt):
         fit(net, opt, x, y, 300, gen, hook=curve.append)

@@ -1,6 +1,7 @@
 """Pen strokes are transcribed by a gated convolution network with CTC. The network normalises its scores while they are still batch,
 time, symbol and takes the log-softmax over `dim=1`, a leftover from when the layout was batch, symbol, time: every symbol's scores sum to
 one over time and not over the alphabet. CTC cannot check that its input is a distribution and goes on happily."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ def strokes(n, gen, shapes):
     for i in range(n):
         t = int(torch.randint(0, 3, (1,), generator=gen))
         for k in range(int(lens[i])):
-            x[i, t:t + 3] += shapes[lab[i, k] - 1]
+            x[i, t : t + 3] += shapes[lab[i, k] - 1]
             t += 4 + int(torch.randint(0, 2, (1,), generator=gen))
             if t + 3 > LEN:
                 lens[i] = min(int(lens[i]), k + 1)

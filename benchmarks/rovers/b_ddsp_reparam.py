@@ -2,13 +2,18 @@
 spectral loss. Weight normalization is put on the linear layers by a helper that runs after the optimizer was made; the new
 magnitude and direction parameters replace the old weights, which the optimizer goes on holding, so only the biases learn. The
 old ordering was harmless with other helpers (spectral norm of the trained kind, EMA), which keep the parameter objects."""
+
 import math
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
 ID = "b_ddsp_reparam"
-TRUTH = {"mechanisms": ["parameters_not_updated"], "layers": ["pitch", "loud", "body.0", "body.2", "amps"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["parameters_not_updated"],
+    "layers": ["pitch", "loud", "body.0", "body.2", "amps"],
+    "onset": 0,
+}
 RATE, HARM, LEN = 4000, 16, 1024
 
 
@@ -17,7 +22,9 @@ class Timbre(nn.Module):
         super().__init__()
         self.pitch = nn.Linear(1, width)
         self.loud = nn.Linear(1, width)
-        self.body = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.body = nn.Sequential(
+            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.amps = nn.Linear(width, HARM + 1)
 
     def forward(self, f0, loud):
@@ -38,7 +45,11 @@ def oscillators(f0, amps):
 def instrument(f0, loud):
     k = torch.arange(1, HARM + 1).float()
     freq = f0 * k
-    body = torch.exp(-((freq - 620) / 150) ** 2) + 0.6 * torch.exp(-((freq - 1300) / 220) ** 2) + 0.02
+    body = (
+        torch.exp(-(((freq - 620) / 150) ** 2))
+        + 0.6 * torch.exp(-(((freq - 1300) / 220) ** 2))
+        + 0.02
+    )
     tilt = k ** (-0.3 - 1.2 * (1 - loud))
     odd = torch.where(k % 2 == 1, torch.ones(()), torch.sigmoid((f0 - 220) / 15))
     a = body * tilt * odd
@@ -50,7 +61,11 @@ def spectral(a, b):
     for n in (128, 512):
         win = torch.hann_window(n)
         sa, sb = (torch.stft(s, n, n // 2, window=win, return_complex=True).abs() for s in (a, b))
-        loss = loss + (sa - sb).abs().mean() + 0.5 * (torch.log(sa + 1e-3) - torch.log(sb + 1e-3)).abs().mean()
+        loss = (
+            loss
+            + (sa - sb).abs().mean()
+            + 0.5 * (torch.log(sa + 1e-3) - torch.log(sb + 1e-3)).abs().mean()
+        )
     return loss
 
 
@@ -91,5 +106,7 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         f0, loud = notes(256, gen)
-        metric = spectral(oscillators(f0, model(f0, loud)), oscillators(f0, instrument(f0, loud))).item()
+        metric = spectral(
+            oscillators(f0, model(f0, loud)), oscillators(f0, instrument(f0, loud))
+        ).item()
     return {"metric": metric, "better": "lower", "curve": curve}

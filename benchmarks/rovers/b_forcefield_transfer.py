@@ -2,6 +2,7 @@
 expensive energies in other units. Both stages share one AMSGrad optimizer: its running maximum of the squared gradients keeps the
 size of the force stage and never comes down, so the second stage moves some twenty times too slowly. People leave `amsgrad=True` in
 because it came with the published configuration."""
+
 import math
 import torch
 from torch import nn
@@ -26,7 +27,9 @@ class Potential(nn.Module):
         super().__init__()
         self.radial = Radial()
         self.filter = nn.Linear(16, width)
-        self.update = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.update = nn.Sequential(
+            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.readout = nn.Linear(width, 1)
 
     def forward(self, pos):
@@ -47,7 +50,12 @@ def level(pos, depth, r0, three):
 
 
 def geometries(n, gen):
-    ring = torch.tensor([[math.cos(2 * math.pi * k / ATOMS), math.sin(2 * math.pi * k / ATOMS), 0.0] for k in range(ATOMS)])
+    ring = torch.tensor(
+        [
+            [math.cos(2 * math.pi * k / ATOMS), math.sin(2 * math.pi * k / ATOMS), 0.0]
+            for k in range(ATOMS)
+        ]
+    )
     return 1.4 * ring + 0.25 * torch.randn(n, ATOMS, 3, generator=gen)
 
 

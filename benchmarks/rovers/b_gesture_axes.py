@@ -2,6 +2,7 @@
 part works time-first; to go back to batch-first, `reshape` was used where a transpose was meant. All shapes are right, but every
 "sample" after that is a mixture of the time steps of several people's gestures. Nothing about the numbers of the training is
 abnormal; the loss simply stays high."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class GloveNet(nn.Module):
         self.swap = swap
         self.first = FoPool(SENSORS, hid)
         self.second = FoPool(hid, hid)
-        self.query = nn.Parameter(torch.randn(hid) * hid ** -0.5)
+        self.query = nn.Parameter(torch.randn(hid) * hid**-0.5)
         self.head = nn.Sequential(nn.LayerNorm(hid), nn.Linear(hid, GESTURES))
 
     def forward(self, x):
@@ -60,12 +61,20 @@ def train(observe, seed=0, fixed=False):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     gen = torch.Generator().manual_seed(seed + 21)
-    proto = torch.rand(GESTURES, SENSORS, 2, generator=gen) * torch.tensor([2.0, 1.0]) + torch.tensor([0.5, 0.0])
+    proto = torch.rand(GESTURES, SENSORS, 2, generator=gen) * torch.tensor(
+        [2.0, 1.0]
+    ) + torch.tensor([0.5, 0.0])
     x, y = recordings(2400, gen, proto)
     xt, yt = recordings(800, gen, proto)
     net = GloveNet(swap=fixed)
-    opt = torch.optim.AdamW([{"params": [net.query], "weight_decay": 0.0},
-                             {"params": [p for n, p in net.named_parameters() if n != "query"]}], lr=3e-3, weight_decay=0.02)
+    opt = torch.optim.AdamW(
+        [
+            {"params": [net.query], "weight_decay": 0.0},
+            {"params": [p for n, p in net.named_parameters() if n != "query"]},
+        ],
+        lr=3e-3,
+        weight_decay=0.02,
+    )
     sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 360)
     curve = []
     with observe(net, opt):

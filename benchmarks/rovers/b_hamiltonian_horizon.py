@@ -1,6 +1,7 @@
 """Healthy: a Hamiltonian network (vector field by `torch.func.grad` of a scalar energy, leapfrog rollout, higher-order gradients) learns
 a pendulum chain. The rollout horizon is lengthened every 80 steps, and the loss is a sum over it, so the loss jumps up again and again
 and ends several times higher than it once was; the learnt dynamics get better all the while."""
+
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -11,18 +12,28 @@ LINKS, DT = 2, 0.15
 
 
 def true_energy(q, p):
-    return 0.5 * (p ** 2).sum(-1) + (1 - torch.cos(q)).sum(-1) + 0.4 * (1 - torch.cos(q[..., 1:] - q[..., :-1])).sum(-1)
+    return (
+        0.5 * (p**2).sum(-1)
+        + (1 - torch.cos(q)).sum(-1)
+        + 0.4 * (1 - torch.cos(q[..., 1:] - q[..., :-1])).sum(-1)
+    )
 
 
 class Energy(nn.Module):
     def __init__(self, width=32):
         super().__init__()
-        self.pot = nn.Sequential(nn.Linear(2 * LINKS, width), nn.Softplus(), nn.Linear(width, width), nn.Softplus(), nn.Linear(width, 1))
+        self.pot = nn.Sequential(
+            nn.Linear(2 * LINKS, width),
+            nn.Softplus(),
+            nn.Linear(width, width),
+            nn.Softplus(),
+            nn.Linear(width, 1),
+        )
         self.log_mass = nn.Parameter(torch.full((LINKS,), 0.7))
 
     def forward(self, q, p):
         feats = torch.cat([torch.sin(q), torch.cos(q)], -1)
-        return self.pot(feats).squeeze(-1) + 0.5 * (p ** 2 * torch.exp(-self.log_mass)).sum(-1)
+        return self.pot(feats).squeeze(-1) + 0.5 * (p**2 * torch.exp(-self.log_mass)).sum(-1)
 
 
 def leapfrog(dq, dp, q, p, n):
@@ -49,7 +60,9 @@ def truth_paths(n, steps, gen, sub=5):
         ps.append(p)
     noise = 0.004
     q, p = torch.stack(qs, 1), torch.stack(ps, 1)
-    return q + noise * torch.randn(q.shape, generator=gen), p + noise * torch.randn(p.shape, generator=gen)
+    return q + noise * torch.randn(q.shape, generator=gen), p + noise * torch.randn(
+        p.shape, generator=gen
+    )
 
 
 def train(observe, seed=0, fixed=False):
@@ -73,7 +86,11 @@ def train(observe, seed=0, fixed=False):
             i = torch.randint(0, len(q), (32,), generator=gen)
             s = int(torch.randint(0, 24 - n + 1, (1,), generator=gen))
             qh, ph = leapfrog(*fields(), q[i, s], p[i, s], n)
-            loss = ((qh - q[i, s + 1:s + n + 1]).abs() + (ph - p[i, s + 1:s + n + 1]).abs()).sum(1).mean()
+            loss = (
+                ((qh - q[i, s + 1 : s + n + 1]).abs() + (ph - p[i, s + 1 : s + n + 1]).abs())
+                .sum(1)
+                .mean()
+            )
             opt.zero_grad()
             loss.backward()
             opt.step()

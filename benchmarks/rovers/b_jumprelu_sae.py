@@ -2,6 +2,7 @@
 gradients for the thresholds. The thresholds live in log space and the constant 0.001 from the paper was put in without its
 logarithm, so every threshold is exp(0.001) = 1: no latent ever passes it, and outside the narrow kernel there is no gradient
 to bring it down. The code runs, the loss falls a little (the decoder bias learns the mean) and L0 looks wonderfully low."""
+
 import math
 import torch
 from torch import nn
@@ -84,10 +85,16 @@ def train(observe, seed=0, fixed=False):
         return x / 1.75 * 0.6 + offset
 
     model = SAE(0.001 if not fixed else math.log(0.001))
-    opt = torch.optim.Adam([
-        {"params": list(model.encoder.parameters()) + list(model.decoder.parameters()), "lr": 3e-3},
-        {"params": model.jump.parameters(), "lr": 3e-3},
-    ], betas=(0.0, 0.999))
+    opt = torch.optim.Adam(
+        [
+            {
+                "params": list(model.encoder.parameters()) + list(model.decoder.parameters()),
+                "lr": 3e-3,
+            },
+            {"params": model.jump.parameters(), "lr": 3e-3},
+        ],
+        betas=(0.0, 0.999),
+    )
     curve, steps = [], 1200
     with observe(model, opt):
         for step in range(steps):

@@ -2,13 +2,18 @@
 backward undoes the division by the step size but not the multiplication that follows it, so every quantizer passes on a gradient eight times
 too large and the error signal grows by that factor with each layer towards the input. The forward pass is right, and the global norm
 clipping keeps the loss finite but spends the whole step on the lowest layers."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 ID = "b_keyword_qat"
 DEPTH = 7
-TRUTH = {"mechanisms": ["depth_amplification"], "layers": [f"quants.{k}" for k in range(DEPTH)], "onset": 0}
+TRUTH = {
+    "mechanisms": ["depth_amplification"],
+    "layers": [f"quants.{k}" for k in range(DEPTH)],
+    "onset": 0,
+}
 MELS, FRAMES, WORDS = 12, 24, 12
 
 
@@ -22,7 +27,7 @@ class RoundSTE(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        inside, = ctx.saved_tensors
+        (inside,) = ctx.saved_tensors
         grad = grad / ctx.delta
         if ctx.exact:
             grad = grad * ctx.delta
@@ -41,8 +46,14 @@ class FakeQuant(nn.Module):
 class Spotter(nn.Module):
     def __init__(self, exact, width=24):
         super().__init__()
-        self.convs = nn.ModuleList([nn.Conv1d(MELS if k == 0 else width, width, 3, padding=1, stride=2 if k in (1, 3) else 1)
-                                    for k in range(DEPTH)])
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv1d(
+                    MELS if k == 0 else width, width, 3, padding=1, stride=2 if k in (1, 3) else 1
+                )
+                for k in range(DEPTH)
+            ]
+        )
         self.quants = nn.ModuleList([FakeQuant(exact) for _ in range(DEPTH)])
         self.head = nn.Linear(width, WORDS)
         for c in self.convs:
@@ -63,7 +74,7 @@ def words(n, gen, tracks):
     for f in range(2):
         a, b, c = tracks[y, f].unsqueeze(-1).unbind(1)
         centre = a + b * warp + c * torch.sin(6.283 * warp)
-        x = x + torch.exp(-((mel - centre.unsqueeze(1)) / 0.9) ** 2)
+        x = x + torch.exp(-(((mel - centre.unsqueeze(1)) / 0.9) ** 2))
     x = x + 0.5 * torch.randn(x.shape, generator=gen)
     return (x - 0.26) / 0.6, y
 
@@ -72,8 +83,14 @@ def train(observe, seed=0, fixed=False):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     gen = torch.Generator().manual_seed(seed + 16)
-    tracks = torch.stack([2 + 8 * torch.rand(WORDS, 2, generator=gen), 5 * torch.rand(WORDS, 2, generator=gen) - 2.5,
-                          2 * torch.rand(WORDS, 2, generator=gen) - 1], -1)
+    tracks = torch.stack(
+        [
+            2 + 8 * torch.rand(WORDS, 2, generator=gen),
+            5 * torch.rand(WORDS, 2, generator=gen) - 2.5,
+            2 * torch.rand(WORDS, 2, generator=gen) - 1,
+        ],
+        -1,
+    )
     x, y = words(2000, gen, tracks)
     xt, yt = words(600, gen, tracks)
     net = Spotter(exact=fixed)

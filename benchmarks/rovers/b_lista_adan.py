@@ -1,11 +1,16 @@
 """An unrolled sparse-coding network (LISTA with learned thresholds) recovers sparse codes for seismic traces and is trained with a
 hand-written Adan. The proximal weight decay of the paper divides by `1 + lr * wd`; here the learning rate was forgotten, and each step
 divides every matrix by 1.02 whatever the gradient says. With the paper's value of 0.02 in the configuration nobody suspects the decay."""
+
 import torch
 from torch import nn
 
 ID = "b_lista_adan"
-TRUTH = {"mechanisms": ["excessive_weight_decay"], "layers": ["analysis", "mutual", "synth"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["excessive_weight_decay"],
+    "layers": ["analysis", "mutual", "synth"],
+    "onset": 0,
+}
 M, N, LAYERS = 32, 64, 5
 
 
@@ -22,15 +27,21 @@ class Adan(torch.optim.Optimizer):
                     continue
                 s = self.state[p]
                 if not s:
-                    s.update(step=0, m=torch.zeros_like(p), v=torch.zeros_like(p), n=torch.zeros_like(p), prev=p.grad.clone())
+                    s.update(
+                        step=0,
+                        m=torch.zeros_like(p),
+                        v=torch.zeros_like(p),
+                        n=torch.zeros_like(p),
+                        prev=p.grad.clone(),
+                    )
                 s["step"] += 1
                 t, grad = s["step"], p.grad
                 diff = grad - s["prev"]
                 s["m"].lerp_(grad, 1 - b1)
                 s["v"].lerp_(diff, 1 - b2)
                 s["n"].lerp_((grad + b2 * diff) ** 2, 1 - b3)
-                den = (s["n"] / (1 - b3 ** t)).sqrt() + g["eps"]
-                p.sub_(g["lr"] * (s["m"] / (1 - b1 ** t) + b2 * s["v"] / (1 - b2 ** t)) / den)
+                den = (s["n"] / (1 - b3**t)).sqrt() + g["eps"]
+                p.sub_(g["lr"] * (s["m"] / (1 - b1**t) + b2 * s["v"] / (1 - b2**t)) / den)
                 p.div_(1 + (g["lr"] if g["scaled"] else 1.0) * g["wd"])
                 s["prev"].copy_(grad)
 
@@ -63,7 +74,7 @@ def train(observe, seed=0, fixed=False):
     gen = torch.Generator().manual_seed(seed + 2)
     t = torch.linspace(-1, 1, M)
     at, f = torch.linspace(-1, 1, N).unsqueeze(1), 6 + 8 * torch.rand(N, 1, generator=gen)
-    a = (((t - at) * f) ** 2)
+    a = ((t - at) * f) ** 2
     d = ((1 - 2 * a) * torch.exp(-a)).T + 0.15 * torch.randn(M, N, generator=gen)
     d = d / d.norm(dim=0)
 
@@ -86,5 +97,5 @@ def train(observe, seed=0, fixed=False):
             curve.append(loss.item())
     with torch.no_grad():
         y, z = traces(2000)
-        metric = (((model(y)[0] - z) ** 2).sum() / (z ** 2).sum()).item()
+        metric = (((model(y)[0] - z) ** 2).sum() / (z**2).sum()).item()
     return {"metric": metric, "better": "lower", "curve": curve}

@@ -2,6 +2,7 @@
 The convolution is done with an FFT of the sequence's own length instead of twice that, so it is circular: the filter wraps round
 and every position can see the tokens that are still to come. The loss becomes excellent, and generation, where there is no future
 to look at, is poor. Everyone forgets the padding once."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -23,7 +24,9 @@ class LongConv(nn.Module):
     def forward(self, x):
         v, a, b = self.proj(x).transpose(1, 2).chunk(3, 1)
         u = v * torch.sigmoid(a)
-        y = torch.fft.irfft(torch.fft.rfft(u, n=self.n) * torch.fft.rfft(self.filters, n=self.n), n=self.n)[..., :LEN]
+        y = torch.fft.irfft(
+            torch.fft.rfft(u, n=self.n) * torch.fft.rfft(self.filters, n=self.n), n=self.n
+        )[..., :LEN]
         y = (y + self.direct.unsqueeze(-1) * u) * F.silu(b)
         return self.out(y.transpose(1, 2))
 
@@ -33,7 +36,12 @@ class SongModel(nn.Module):
         super().__init__()
         self.tok = nn.Embedding(VOCAB, dim)
         self.mixers = nn.ModuleList([LongConv(dim, pad) for _ in range(depth)])
-        self.mlps = nn.ModuleList([nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)) for _ in range(depth)])
+        self.mlps = nn.ModuleList(
+            [
+                nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+                for _ in range(depth)
+            ]
+        )
         self.ln = nn.ModuleList([nn.LayerNorm(dim) for _ in range(2 * depth + 1)])
         self.head = nn.Linear(dim, VOCAB)
 
@@ -76,10 +84,10 @@ def train(observe, seed=0, fixed=False):
             opt.step()
             curve.append(loss.item())
     hits, total = 0, 0
-    with torch.no_grad():       # as in generation: what has not been sung yet is padding
+    with torch.no_grad():  # as in generation: what has not been sung yet is padding
         for t in range(10, LEN, 3):
             prefix = test[:, :LEN].clone()
-            prefix[:, t + 1:] = 0
+            prefix[:, t + 1 :] = 0
             hits += (model(prefix)[:, t].argmax(-1) == test[:, t + 1]).float().mean().item()
             total += 1
     return {"metric": hits / total, "better": "higher", "curve": curve}

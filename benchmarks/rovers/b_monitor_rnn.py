@@ -1,6 +1,7 @@
 """A hand-written minimal gated recurrent network reads ward vital signs and has to remember at discharge which drug was given on
 admission. Dropout at a moderate rate was put inside the recurrence, with a fresh mask for the carried state at every time step, so
 its strength compounds: after a day of steps hardly any state has survived. A quarter is what one uses between layers."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F

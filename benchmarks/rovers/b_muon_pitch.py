@@ -2,12 +2,17 @@
 save memory the fp32 master copy was left out and the update goes straight into the bf16 weights; its entries are a few 1e-5 by
 design (the spectral norm is fixed, not the entry size), less than half a spacing of most weights, so it is rounded away. With
 AdamW at 1e-3 the same storage had worked well enough."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 ID = "b_muon_pitch"
-TRUTH = {"mechanisms": ["low_precision_update_absorption"], "layers": ["enc", "hid", "out"], "onset": 0}
+TRUTH = {
+    "mechanisms": ["low_precision_update_absorption"],
+    "layers": ["enc", "hid", "out"],
+    "onset": 0,
+}
 BINS, PITCHES = 192, 24
 LR, STEPS = 1e-3, 500
 
@@ -68,7 +73,7 @@ def spectra(n, gen):
     bins = torch.arange(BINS).float()
     templates = torch.zeros(PITCHES, BINS)
     for h in range(1, 7):
-        templates += (0.8 ** (h - 1)) * torch.exp(-((bins - (base * h).unsqueeze(1)) / 1.2) ** 2)
+        templates += (0.8 ** (h - 1)) * torch.exp(-(((bins - (base * h).unsqueeze(1)) / 1.2) ** 2))
     vol = 0.3 + torch.rand(n, PITCHES, generator=gen)
     s = (roll * vol) @ templates + 0.05 * torch.randn(n, BINS, generator=gen).abs()
     s = torch.log1p(5 * s)

@@ -3,6 +3,7 @@ the wide network is trained on. The function-preserving widening copies whole hi
 since nothing tells the copies apart, every copy receives the same gradient for ever and the bigger network is no bigger than the
 small one. The paper mentions in passing that a little noise is needed, and most reimplementations drop that line because the
 unit test "output is unchanged" then passes exactly."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F

@@ -2,6 +2,7 @@
 head) finds defects on wafer maps. Adaptive clipping limits each row's gradient to a fraction of that row's own weight norm, and
 the head starts at zero, so its limit is the tiny `eps` and it can hardly leave zero, which in turn starves everything below it.
 The paper says to exempt the final layer; code that just loops over `model.parameters()` does not."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -66,17 +67,19 @@ def agc(params, lam=0.02, eps=1e-4):
 def wafers(n, gen):
     yy, xx = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
     y = torch.randint(0, 6, (n,), generator=gen)
-    r = (xx ** 2 + yy ** 2).sqrt()
+    r = (xx**2 + yy**2).sqrt()
     off = torch.rand(n, 4, generator=gen)
     img = torch.zeros(n, 16, 16)
     for i, k in enumerate(y.tolist()):
         a, b, c, d = (off[i] * 2 - 1).tolist()
-        img[i] = [torch.exp(-((r - 0.3 - 0.2 * (a + 1)) / .12) ** 2),                       # ring
-                  torch.exp(-(((xx - .5 * a) ** 2 + (yy - .5 * b) ** 2) / .08)),             # blob
-                  torch.exp(-((xx * 0.8 + yy * 0.6 - .4 * a) / .1) ** 2),                    # scratch
-                  torch.exp(-((xx * 0.8 - yy * 0.6 - .4 * a) / .1) ** 2),                    # scratch, other way
-                  (r > 0.85).float() * (0.8 + 0.2 * a),                                      # edge
-                  torch.zeros_like(xx)][k]
+        img[i] = [
+            torch.exp(-(((r - 0.3 - 0.2 * (a + 1)) / 0.12) ** 2)),  # ring
+            torch.exp(-(((xx - 0.5 * a) ** 2 + (yy - 0.5 * b) ** 2) / 0.08)),  # blob
+            torch.exp(-(((xx * 0.8 + yy * 0.6 - 0.4 * a) / 0.1) ** 2)),  # scratch
+            torch.exp(-(((xx * 0.8 - yy * 0.6 - 0.4 * a) / 0.1) ** 2)),  # scratch, other way
+            (r > 0.85).float() * (0.8 + 0.2 * a),  # edge
+            torch.zeros_like(xx),
+        ][k]
     img = img + 0.35 * torch.randn(n, 16, 16, generator=gen)
     return ((img - img.mean()) / img.std()).unsqueeze(1), y
 

@@ -2,6 +2,7 @@
 to predict the department. The exponential map is guarded with `torch.where`, which keeps the forward value right for a zero
 vector but not the gradient: the untaken branch still differentiates a norm at zero. Nothing happens until the stream delivers its
 first empty basket, at step 240; one step later every weight is NaN."""
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -22,7 +23,9 @@ def expmap0(v, guard):
 
 def hyp_dist(u, w):
     diff = (u.unsqueeze(1) - w.unsqueeze(0)).pow(2).sum(-1)
-    den = (1 - u.pow(2).sum(-1)).clamp_min(1e-5).unsqueeze(1) * (1 - w.pow(2).sum(-1)).clamp_min(1e-5)
+    den = (1 - u.pow(2).sum(-1)).clamp_min(1e-5).unsqueeze(1) * (1 - w.pow(2).sum(-1)).clamp_min(
+        1e-5
+    )
     return torch.acosh(1 + 1e-6 + 2 * diff / den)
 
 
@@ -53,13 +56,15 @@ def train(observe, seed=0, fixed=False):
     gen = torch.Generator().manual_seed(seed + 17)
     table = torch.softmax(1.6 * torch.randn(DEPTS, ITEMS, generator=gen), -1)
     model = Ball(guard=fixed)
-    opt = torch.optim.Adam([{"params": [model.items, model.protos]}, {"params": [model.scale], "lr": 1e-3}], lr=1e-2)
+    opt = torch.optim.Adam(
+        [{"params": [model.items, model.protos]}, {"params": [model.scale], "lr": 1e-3}], lr=1e-2
+    )
     curve = []
     with observe(model, opt):
         for step in range(TOTAL):
             x, y = baskets(64, gen, table)
             if step >= FIRST_EMPTY and step % 20 == 0:
-                x[0] = 0.0      # the customer put everything back
+                x[0] = 0.0  # the customer put everything back
             loss = F.cross_entropy(model(x), y)
             opt.zero_grad()
             loss.backward()

@@ -1,6 +1,7 @@
 """A reward model (Bradley-Terry on pairs of motion segments, hand-written Lion) is trained online from a growing preference
 buffer. Segments and answers are kept in two deques whose `maxlen`s differ by a few entries, so once the shorter one is full
 every stored answer belongs to some other pair. Everything is right while the buffer fills, which is as long as anybody tests it."""
+
 from collections import deque
 import torch
 from torch import nn
@@ -31,7 +32,9 @@ class Lion(torch.optim.Optimizer):
 class Reward(nn.Module):
     def __init__(self, obs=6, width=48):
         super().__init__()
-        self.frame = nn.Sequential(nn.Linear(obs, width), nn.ELU(), nn.Linear(width, width), nn.ELU())
+        self.frame = nn.Sequential(
+            nn.Linear(obs, width), nn.ELU(), nn.Linear(width, width), nn.ELU()
+        )
         self.value = nn.Linear(width, 1)
 
     def forward(self, seg):
@@ -46,7 +49,11 @@ def segments(n, gen, t=12):
 
 def judge(seg):
     """True return: go fast in x, stay upright, spare the motors."""
-    r = torch.tanh(seg[..., 0]) + 0.8 * torch.cos(1.5 * seg[..., 1]) - 0.3 * seg[..., 2:4].pow(2).sum(-1).clamp_max(4.0)
+    r = (
+        torch.tanh(seg[..., 0])
+        + 0.8 * torch.cos(1.5 * seg[..., 1])
+        - 0.3 * seg[..., 2:4].pow(2).sum(-1).clamp_max(4.0)
+    )
     ret = r.sum(-1)
     return (ret[:, 0] > ret[:, 1]).float()
 

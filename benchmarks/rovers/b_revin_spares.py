@@ -2,6 +2,7 @@
 window is standardised by its own statistics, and the loss is taken in that normalised space; but most windows of a spare part are
 constant zero, so they are divided by the `eps` of 1e-5 and the next order becomes a target of several hundred thousand. RevIN was
 written for electricity and traffic, where no window is ever constant."""
+
 import torch
 from torch import nn
 
@@ -19,7 +20,7 @@ class RevIN(nn.Module):
 
     def forward(self, x):
         self.mean = x.mean(-1, keepdim=True)
-        self.std = (x.var(-1, keepdim=True, unbiased=False) + self.floor ** 2).sqrt()
+        self.std = (x.var(-1, keepdim=True, unbiased=False) + self.floor**2).sqrt()
         return (x - self.mean) / self.std * self.gain + self.shift
 
     def encode(self, y):
@@ -35,7 +36,9 @@ class Forecaster(nn.Module):
         self.revin = RevIN(floor)
         self.season = nn.Linear(2, width)
         self.time = nn.Linear(PAST, width)
-        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         self.out = nn.Linear(width, NEXT)
 
     def forward(self, past, phase):

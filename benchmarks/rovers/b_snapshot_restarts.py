@@ -1,6 +1,7 @@
 """Healthy: a wake-effect regressor for wind farms is trained by cyclical learning rates with abrupt restarts (snapshot ensembles, then
 stochastic weight averaging of the ends). At each restart the rate jumps a thousandfold and the loss with it, the momentum buffers are
 wiped, and the log-likelihood loss is negative most of the time; the average of the snapshots is very good."""
+
 import copy
 import math
 import torch
@@ -18,7 +19,7 @@ class WakeNet(nn.Module):
         super().__init__()
         self.w1 = nn.Parameter(torch.randn(3, width) * 0.6)
         self.b1 = nn.Parameter(torch.zeros(width))
-        self.w2 = nn.Parameter(torch.randn(width, width) * width ** -0.5)
+        self.w2 = nn.Parameter(torch.randn(width, width) * width**-0.5)
         self.b2 = nn.Parameter(torch.zeros(width))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 2)
@@ -35,7 +36,11 @@ def farms(n, gen):
     xy = 2 * torch.rand(n, TURBINES, 2, generator=gen) - 1
     d = xy.unsqueeze(2) - xy.unsqueeze(1)
     down, side = d[..., 0], d[..., 1]
-    deficit = torch.where(down > 0.02, torch.exp(-(side / (0.25 + 0.2 * down.clamp_min(0))) ** 2) / (1 + down.clamp_min(0)) ** 2, torch.zeros(()))
+    deficit = torch.where(
+        down > 0.02,
+        torch.exp(-((side / (0.25 + 0.2 * down.clamp_min(0))) ** 2)) / (1 + down.clamp_min(0)) ** 2,
+        torch.zeros(()),
+    )
     power = torch.exp(-0.9 * deficit.sum(2))
     power = power + 0.03 * torch.randn(power.shape, generator=gen)
     return xy * 1.7, (power - 0.6) / 0.27
@@ -77,4 +82,8 @@ def train(observe, seed=0, fixed=False):
         for s in snaps:
             model.load_state_dict(s)
             pred += model(xt)[0] / len(snaps)
-    return {"metric": (1 - (pred - yt).pow(2).mean() / yt.var()).item(), "better": "higher", "curve": curve}
+    return {
+        "metric": (1 - (pred - yt).pow(2).mean() / yt.var()).item(),
+        "better": "higher",
+        "curve": curve,
+    }

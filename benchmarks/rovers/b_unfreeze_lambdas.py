@@ -1,6 +1,7 @@
 """A small text CNN for splice-site detection is trained with ULMFiT-style gradual unfreezing: every parameter group gets its own
 LambdaLR multiplier that is zero until the group's turn. The lambdas are made in a loop and close over the loop variable, so all of
 them read the last stage's start and decay, and the whole network stands still until its lowest layer was meant to wake up."""
+
 import math
 import torch
 from torch import nn
@@ -32,13 +33,13 @@ def genome(n, gen, length=40):
     y = torch.randint(0, 3, (n,), generator=gen)
     donor, accept = torch.tensor([1, 0, 2, 2, 3, 0, 0, 2]), torch.tensor([3, 3, 1, 3, 0, 2, 2, 3])
     for i, k in enumerate(y.tolist()):
-        if k == 2:      # both half-motifs, apart: a decoy
+        if k == 2:  # both half-motifs, apart: a decoy
             at = torch.randint(0, length - 8, (2,), generator=gen).tolist()
-            seq[i, at[0]:at[0] + 4] = donor[:4]
-            seq[i, at[1]:at[1] + 4] = accept[4:]
+            seq[i, at[0] : at[0] + 4] = donor[:4]
+            seq[i, at[1] : at[1] + 4] = accept[4:]
             continue
         at = int(torch.randint(0, length - 8, (1,), generator=gen))
-        seq[i, at:at + 8] = donor if k == 0 else accept
+        seq[i, at : at + 8] = donor if k == 0 else accept
     flip = torch.rand(seq.shape, generator=gen) < 0.04
     seq[flip] = torch.randint(0, 4, (int(flip.sum()),), generator=gen)
     return seq, y
@@ -58,7 +59,12 @@ def train(observe, seed=0, fixed=False):
     x, y = genome(3000, gen)
     xt, yt = genome(1000, gen)
     model = SpliceNet()
-    stages = [([model.head], 0, 1.0), ([model.norm, model.high], 100, 0.8), ([model.low], 200, 0.6), ([model.base], 540, 0.2)]
+    stages = [
+        ([model.head], 0, 1.0),
+        ([model.norm, model.high], 100, 0.8),
+        ([model.low], 200, 0.6),
+        ([model.base], 540, 0.2),
+    ]
     groups, lambdas = [], []
     for modules, start, decay in stages:
         groups.append({"params": [p for m in modules for p in m.parameters()]})

@@ -370,7 +370,7 @@ def _columns(groups: list[dict[str, Any]], first: int) -> list[tuple[tuple[str, 
         momentum = group.get("momentum", betas[0])
         found = (
             ("lr", group.get("lr")),
-            ("weight_decay", group.get("weight_decay")),
+            ("weight_decay", group.get("weight_decay", group.get("wd"))),
             ("momentum", momentum),
         )
         out += [((name, place), number) for name, x in found if (number := _number(x)) is not None]
@@ -385,7 +385,7 @@ def _family(name: str) -> str:
 def _settings(group: dict[str, object]) -> dict[str, Fact]:
     out: dict[str, Fact] = {}
     for name in ("lr", "weight_decay", "momentum", "eps"):
-        value = _number(group.get(name))
+        value = _number(group.get(name, group.get("wd") if name == "weight_decay" else None))
         if value is not None:
             out[name] = value
     betas = group.get("betas")

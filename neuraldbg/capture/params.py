@@ -330,6 +330,9 @@ def _memory(group: Mapping[str, Any]) -> tuple[str, float]:
 
     RMSprop starts its average at zero and does not correct for it; corrected, it means the same as Adam's.
     """
+    if group.get("amsgrad"):
+        # What it divides by: the largest that the average ever was.
+        return "max_exp_avg_sq", float(group["betas"][1])
     if "betas" in group:
         return "exp_avg_sq", float(group["betas"][1])
     return ("square_avg", float(group["alpha"])) if "alpha" in group else ("", 0.0)

@@ -342,6 +342,10 @@ MECHANISMS = (
                 activations_exploded=0.3,
                 nonfinite_forward=0.15,
                 gradient_vanishing=0.1,
+                # Where gradients are clipped, it is the large ones of the first layers that use the norm up.
+                gradients_clipped_hard=0.4,
+                gradients_clipped_constant=0.3,
+                update_small=0.15,
             ),
             forbids=effects(initialization_large=0.25, initialization_huge=0.1),
             role="state",

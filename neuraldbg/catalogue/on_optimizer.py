@@ -56,6 +56,18 @@ DETECTORS = (
         source="mechanisms.md section 3, lr_schedule_bug",
     ),
     Detector(
+        name="lr_held_back",
+        kind="optimizer_stability",
+        reads="lr_held_back",
+        threshold=0.25,
+        scale="linear",
+        after="learning rate held at zero",
+        leak=0.002,
+        reliability=1.0,
+        meaning="for a quarter of the run and more the learning rate was next to nothing, and then it rose",
+        source="exact; a warm-up takes a few per cent of a run (Goyal et al. 2017)",
+    ),
+    Detector(
         name="step_missing",
         kind="optimizer_stability",
         reads="step_missing",

@@ -154,6 +154,18 @@ MECHANISMS = (
                 loss_stuck=0.5,
             ),
         ),
+        held=(
+            0.05,
+            effects(
+                lr_held_back=0.97,
+                parameters_unmoved=0.7,
+                update_small=0.3,
+                update_tiny=0.3,
+                loss_slow=0.7,
+                loss_stuck=0.4,
+                gradient_coherent=0.2,
+            ),
+        ),
     ),
     Mechanism(
         slug="gradients_not_cleared",
@@ -241,6 +253,7 @@ MECHANISMS = (
             loss_at_prior=0.45,
             gradient_vanishing=0.3,
             gradient_decaying=0.1,
+            gradient_decays_in_time=0.2,
             output_constant=0.35,
             update_ratio_high=0.25,
             second_moment_inflated=0.4,

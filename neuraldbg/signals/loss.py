@@ -33,6 +33,11 @@ STROKE = 4
 SIDE, AFTERWARDS = 12, 36
 # How much of a rise is left then, at least and at most, and what share of that at the end, of one that moved the level.
 HELD, STAYS = (0.2, 1.3), 0.8
+# So near the loss of a guess ends what cannot be learned any more; below this share of it something was known before.
+AS_GUESSED, KNOWN = (0.93, 1.1), 0.8
+# Steps for which a loss that is lifted stays where it was lifted to, within this share of the rise; how many spreads
+# that is at least; what of it is left at most once it is learned, and how many steps it is in between on the way.
+LIFT, FLAT, LIFTED, LEARNED, ON_THE_WAY = 8, 0.35, 2.0, 0.25, 8
 # Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
 FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 # Changes of its sign, in all and as a share of the steps, by which a loss has no level.
@@ -69,6 +74,7 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
     hovers = _hovers(values) and all(c.function in _NEVER_NEGATIVE for c in recording.losses)
     if not adversarial and not hovers and has_level(recording):
         out |= _curve(steps, values, guessing_loss(recording))
+        out |= _step_up(steps, values, _guess(recording))
         out |= _against_guess(recording, values)
         out |= _other_terms(recording)
     elif values.size >= SHORTEST_CURVE:
@@ -195,6 +201,18 @@ def _curve(steps: NDArray[np.int64], values: Array, guess: float | None) -> dict
     start = initial_loss(values)
     if not math.isfinite(start):
         return {}
+    parts = np.split(values, _lifts(values))
+    shapes = [_shape(part, initial_loss(part)) for part in parts]
+    shape = {name: np.concatenate([part[name] for part in shapes]) for name in shapes[0]}
+    if len(parts) > 1:
+        start, guess = max(map(initial_loss, parts)), None
+    return {name: _series(steps, found) for name, found in shape.items()} | _progress(
+        steps, values, start if guess is None else min(start, guess)
+    )
+
+
+def _shape(values: Array, start: float) -> dict[str, Array]:
+    """Return how far the loss is above its start, how much it gave back, and its sudden rises."""
     level = trailing_median(values, 8)
     quiet = trailing_median(values, 16)
     best = np.fmin.accumulate(np.where(np.isfinite(quiet), quiet, np.inf))
@@ -202,23 +220,64 @@ def _curve(steps: NDArray[np.int64], values: Array, guess: float | None) -> dict
     achieved = np.maximum(start - best, 0.02 * scale)
     before = np.concatenate([[start], level[:-1]])
     spike = (values - before) / np.maximum(np.maximum(start - before, 0.0), 0.1 * scale)
-    out = {
-        "loss_rise": _series(steps, (level - start) / scale),
-        "loss_regressed": _series(steps, (level - best) / achieved * (best < 0.9 * start)),
-        "loss_jump": _series(steps, _jump(values, spike)),
+    return {
+        "loss_rise": (level - start) / scale,
+        "loss_regressed": (level - best) / achieved * (best < 0.9 * start),
+        "loss_jump": _jump(values, spike),
     }
-    return (
-        out
-        | _step_up(steps, values)
-        | _progress(steps, values, start if guess is None else min(start, guess))
-    )
 
 
-def _step_up(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
+def _lifts(values: Array) -> NDArray[np.int64]:
+    """Return where another task begins: the loss is lifted at one step, stays there, and is learned down again.
+
+    A bad batch is followed by good ones, and weights that were wrecked go on to change; of a longer horizon, another
+    weight of a term or the next stage of a curriculum the loss begins anew. It is compared with itself from there on.
+    """
+    if values.size < SIDE + LIFT or not np.isfinite(values).all():
+        return np.zeros(0, np.int64)
+    low, middle, high = np.quantile(sliding_window_view(values, SIDE), [0.2, 0.5, 0.8], axis=1)
+    rises = np.arange(SIDE, values.size - LIFT + 1)
+    after = sliding_window_view(values, LIFT)[rises]
+    there, before = np.median(after, axis=1), middle[rises - SIDE]
+    spread = (high - low + 0.02 * np.abs(middle) + 1e-12)[rises - SIDE]
+    flat = np.abs(after - there[:, None]).max(axis=1) <= FLAT * (there - before)
+    apart = np.where(flat, (after.min(axis=1) - high[rises - SIDE]) / spread, 0.0)
+    chosen: list[int] = []
+    for place in np.argsort(-apart):
+        if apart[place] <= LIFTED:
+            break
+        if all(abs(place - other) >= SIDE for other in chosen):
+            chosen.append(int(place))
+    chosen.sort()
+    starts = [_first_lifted(values, int(rises[p]), before[p], there[p]) for p in chosen]
+    learned = [
+        start
+        for start, end, p in zip(starts, [*starts[1:], values.size], chosen, strict=False)
+        if _is_learned(values[start:end], before[p], there[p])
+    ]
+    return np.array(learned, np.int64)
+
+
+def _first_lifted(values: Array, rise: int, before: float, there: float) -> int:
+    """Return the first step of a lift: a quantile does not see that the step before was lifted, too."""
+    while rise > 1 and values[rise - 1] - before > 0.5 * (there - before):
+        rise -= 1
+    return rise
+
+
+def _is_learned(values: Array, before: float, there: float) -> bool:
+    """Return whether a loss that was lifted falls most of the way back, and not at one stroke."""
+    left = (trailing_median(values, LIFT) - before) / (there - before)
+    between = np.count_nonzero((left > LEARNED) & (left < 1.0 - LEARNED))
+    return bool(left.min() < LEARNED and between >= ON_THE_WAY)
+
+
+def _step_up(steps: NDArray[np.int64], values: Array, guess: float | None) -> dict[str, Series]:
     """Return how far the loss rose from one step to the next, in spreads of it, if it kept about that level.
 
     Weights that were wrecked are mended or get worse; a bad batch passes; a new task is learned. What stays as it
-    began was not done to the weights: from here on something is asked that cannot be learned.
+    began was not done to the weights: from here on something is asked that cannot be learned. What was known is
+    unlearned then, until nothing better is left than to guess.
     """
     finite = np.isfinite(values)
     x, at = values[finite], steps[finite]
@@ -232,11 +291,15 @@ def _step_up(steps: NDArray[np.int64], values: Array) -> dict[str, Series]:
     place = int(np.argmax(apart))
     rise, before = int(rises[place]), float(middle[place])
     jump = float(x[rise : rise + 3].mean()) - before
+    end = float(np.median(x[-max(SIDE, x.size // 10) :]))
     left, last = (
-        (float(np.median(part)) - before) / max(jump, 1e-12)
-        for part in (x[rise + SIDE : rise + AFTERWARDS], x[-max(SIDE, x.size // 10) :])
+        (level - before) / max(jump, 1e-12)
+        for level in (float(np.median(x[rise + SIDE : rise + AFTERWARDS])), end)
     )
-    held = jump > 0 and HELD[0] < left < HELD[1] and STAYS * left < last < HELD[1]
+    level = guess or math.inf
+    guessed = before < KNOWN * level and AS_GUESSED[0] < end / level < AS_GUESSED[1]
+    held = HELD[0] < left < HELD[1] and (guessed or STAYS * left < last < HELD[1])
+    held = held and jump > 0
     return {"loss_step_up": scalar_series(int(at[rise]), float(apart[place]) if held else 0.0)}
 
 
@@ -281,12 +344,17 @@ def _against_guess(recording: Recording, values: Array) -> dict[str, Series]:
         return {}
     over = start / math.log(max(sizes)) if sizes else start_over_silence(recording)
     out = {} if over is None else {"loss_over_chance": scalar_series(0, over)}
-    entropy = label_entropy(recording.losses) if sizes else None
-    guess = entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
+    guess = _guess(recording)
     if guess is not None and values.size >= SHORTEST_CURVE:
         level = trailing_median(values, 16)[-1]
         out["loss_above_prior"] = scalar_series(0, abs(level / guess - 1.0))
     return out
+
+
+def _guess(recording: Recording) -> float | None:
+    """Return the loss of the best answer that ignores its input, None if that is not known."""
+    entropy = label_entropy(recording.losses) if _classes(recording) else None
+    return entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
 
 
 def _other_terms(recording: Recording) -> dict[str, Series]:

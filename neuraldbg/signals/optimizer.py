@@ -25,6 +25,19 @@ __all__ = ["optimizer_signals"]
 Array = NDArray[np.float64]
 # PyTorch's optimizers that add the decay to the gradient and divide the sum; AdamW and its like do not.
 DIVIDE_DECAY = frozenset({"Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta"})
+# Those and the others of which it is known how the decay of the settings moves a weight; from this share on it
+# dominates, as the detector has it.
+OF_TORCH = DIVIDE_DECAY | {
+    "SGD",
+    "AdamW",
+    "ASGD",
+    "LBFGS",
+    "Rprop",
+    "SparseAdam",
+    "Adafactor",
+    "Muon",
+}
+DOMINATES = 0.5
 # Backward passes before the first optimizer step that may be its accumulation.
 LONGEST_ACCUMULATION = 64
 
@@ -112,6 +125,8 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
     # It begins where half of the peak is lost for good, not where the rate has become too small to matter.
     falling = known & (rows > int(np.flatnonzero(rate >= 0.5 * peak)[-1]))
     share = np.where(falling, spent.mean(), 0.0)
+    # Before it first matters, where a schedule has not let go of it yet.
+    held = int(np.argmax(rate >= 2e-3 * peak)) / rate.size
     change = np.diff(rate)
     # A single step upwards is no warm-up: it rises again and again, to the very end.
     climbs = bool(np.all(change >= 0)) and 2 * np.count_nonzero(change > 0) > change.size
@@ -119,6 +134,7 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
     return {
         "lr_zero": scalar_series(int(steps[0]), 0.0),
         "lr_collapsed": Series(steps, share, known),
+        "lr_held_back": scalar_series(int(steps[0]), held),
         "lr_still_warming": scalar_series(int(steps[0]), float(rising)),
     }
 
@@ -161,13 +177,12 @@ def _decay(recording: Recording) -> dict[str, Series]:
         divided, into / np.where(known, size, 1.0), pull / np.where(whole > 0, whole, 1.0)
     )
     masked = np.ma.masked_array(share, ~judged)
-    return {
-        "decay_share": Series(
-            recording.sampled,
-            np.ma.filled(np.ma.median(masked, axis=1), 0.0),
-            any_row(judged),
-        )
-    }
+    found = np.ma.filled(np.ma.median(masked, axis=1), 0.0)
+    told = any_row(judged)
+    if any(o.type not in OF_TORCH for o in recording.optimizers):
+        # What is small by the settings of an optimizer that decays in a way of its own may be large.
+        told &= found >= DOMINATES
+    return {"decay_share": Series(recording.sampled, found, told)}
 
 
 def _dividing(recording: Recording) -> set[int]:

@@ -455,3 +455,49 @@ def test_a_lazy_layer_is_watched_from_its_first_call():
     recording = recorded(program)
     assert [p.shape for p in recording.topology.params] == [(24, 16), (24,), (4, 24), (4,)]
     assert recording.param["update_ratio"].observed[:, 0].all()
+
+
+class Decaying(torch.optim.Optimizer):
+    """One of the user's own, with a name of its own for its decay."""
+
+    def __init__(self, params, lr, wd):
+        super().__init__(params, {"lr": lr, "wd": wd})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.mul_(1 - group["lr"] * group["wd"]).sub_(p.grad, alpha=group["lr"])
+
+
+def trained(optimizer, scale=lambda _: 1.0, steps=60):
+    """Return a loop over a small regression whose loss is scaled step by step."""
+
+    def loop(watch):
+        torch.manual_seed(0)
+        model, losses = nn.Linear(8, 4), []
+        stepped = optimizer(model.parameters())
+        with watch(model):
+            for step in range(steps):
+                stepped.zero_grad()
+                loss = scale(step) * model(torch.randn(16, 8)).square().mean()
+                loss.backward()
+                stepped.step()
+                losses.append(loss.item())
+        return model, losses
+
+    return loop
+
+
+def test_decay_is_known_by_the_name_that_optimizers_of_papers_give_it():
+    found = recorded(trained(lambda params: Decaying(params, lr=0.01, wd=0.3)))
+    assert found.group["weight_decay"].values.max() == pytest.approx(0.3)
+    assert found.optimizers[0].defaults["weight_decay"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(False, 1.0), (True, 0.01)])
+def test_a_gradient_stands_beside_what_it_is_divided_by(largest, expected):
+    adam = partial(torch.optim.Adam, lr=1e-6, betas=(0.9, 0.9), amsgrad=largest)
+    loop = trained(adam, lambda step: 100.0 if step < 30 else 1.0, steps=150)
+    column = recorded(loop, Schedule(dense=150)).param["grad_rms_over_v"]
+    assert column.values[-1][column.observed[-1]] == pytest.approx(expected, rel=0.6)

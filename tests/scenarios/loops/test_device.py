@@ -20,6 +20,7 @@ LATER = {
     "large batches with a NaN",
     "a loss that is not finite",
     "a loss that jumps",
+    "a rate that jumps",
     "a gradient that is not finite",
     "another model is trained too",
     "a step with a closure",

@@ -227,6 +227,11 @@ class TestSchedule:
         said = text("look{schedule}", events=[gone], source=self.run(0.01, 0.5, 0.1, 1e-5))
         assert said == "look: from step 3 on the learning rate fell from 0.5 to 1e-05"
 
+    def test_a_rate_that_was_held_at_zero_is_told_with_the_step_that_ends_it(self) -> None:
+        held = builders.event("lr_held_back", "optimizer_stability")
+        said = text("look{schedule}", events=[held], source=self.run(0.0, 0.0, 0.0, 1e-3))
+        assert said == "look: until step 3 the learning rate was next to nothing"
+
     def test_a_warm_up_that_never_ended_is_told(self) -> None:
         warm = builders.event("lr_still_warming", "optimizer_stability")
         said = text("look{schedule}", events=[warm], source=self.run(1e-6, 1e-5, 1e-4))

@@ -20,6 +20,7 @@ ROUNDS = (
     "nomads",
     "wanderers",
     "roamers",
+    "rovers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -36,6 +37,7 @@ COUNTS = (
     (24, 6),
     (27, 6),
     (29, 8),
+    (34, 6),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -60,6 +60,49 @@ class TestStepUp:
         found = self.risen([NAN, INF, *[1.5] * 60])
         assert found.steps.tolist() == [82]
 
+    def test_what_was_known_is_unlearned_until_nothing_but_a_guess_is_left(self) -> None:
+        chance = math.log(10)
+        curve = [
+            *np.linspace(chance, 0.3, 60),
+            *[0.3] * 20,
+            *np.geomspace(6.0, chance, 40),
+            *[chance] * 40,
+        ]
+        calls = [call(step=k, classes=10, label_entropy=chance, value=curve[k]) for k in range(4)]
+        assert derived(curve)["loss_step_up"].values[0] == 0.0
+        assert derived(curve, losses=calls)["loss_step_up"].values[0] > 2.0
+
+
+class TestLifts:
+    """Another task begins: the loss is compared with itself from there on."""
+
+    BEFORE = (*np.linspace(2.0, 0.5, 60), *[0.5] * 20)
+
+    def shapes(self, *after):
+        found = derived([*self.BEFORE, *after])
+        return [float(found[name].values.max()) for name in ("loss_jump", "loss_regressed")]
+
+    def test_what_is_lifted_and_learned_down_again_lost_nothing(self) -> None:
+        again = [*[1.5] * 10, *np.linspace(1.5, 0.5, 40), *[0.5] * 20]
+        jump, regressed = self.shapes(*again, *again)
+        assert jump < 0.5
+        assert regressed < 0.5
+        assert derived([*self.BEFORE, *again])["loss_remaining"].values[0] < 0.4
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param([1.5] + [0.5] * 69, id="one bad batch"),
+            pytest.param([1.5] * 10 + [0.5] * 60, id="bad batches in a row"),
+            pytest.param([1.5] * 70, id="what is never learned"),
+            pytest.param(
+                [*np.linspace(1.5, 3.0, 8), *np.linspace(3.0, 0.5, 62)], id="weights that go on"
+            ),
+        ],
+    )
+    def test_what_is_no_other_task_shows(self, after) -> None:
+        assert max(self.shapes(*after)) > 0.5
+
 
 class TestInitialLoss:
     def test_it_is_the_first_one(self) -> None:

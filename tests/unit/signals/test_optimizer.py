@@ -38,6 +38,17 @@ class TestSchedule:
         found = rates(*np.linspace(0.001, 0.1, 100))["lr_jump"]
         assert found.values[10:].max() < 3.0
 
+    @pytest.mark.parametrize(
+        ("values", "share"),
+        [
+            pytest.param([0.0] * 15 + [0.1] * 5, 0.75, id="zero and then its peak"),
+            pytest.param([0.0, *np.linspace(0.01, 0.1, 19)], 0.05, id="a warm-up from zero"),
+            pytest.param([0.1] * 5 + [0.0] * 15, 0.0, id="zero afterwards"),
+        ],
+    )
+    def test_how_long_it_was_held_at_zero_first(self, values, share) -> None:
+        assert rates(*values)["lr_held_back"].values.tolist() == pytest.approx([share])
+
     def test_a_rate_of_zero_throughout_is_exact(self) -> None:
         assert rates(0.0, 0.0)["lr_zero"].values[0] == 1.0
         assert rates(0.0, 0.1)["lr_zero"].values[0] == 0.0
@@ -114,16 +125,22 @@ def test_steps_that_are_missing_are_told_of_the_only_layer_to_be_trained(trainab
 
 
 class TestDecay:
-    def share(self, decay, ratio, norm=1.0):
+    def share(self, decay, ratio, norm=1.0, optimizer="SGD"):
         run = builders.recording(
             builders.chain("a", "b"),
             steps=4,
             sampled=[0, 2],
             group={"lr": 0.1, "weight_decay": decay},
             param={"update_ratio": {"a.weight": [ratio] * 2}},
-            optimizers=(builders.sgd(),),
+            optimizers=(replace(builders.sgd(), type=optimizer),),
         )
         return optimizer_signals(run)
+
+    def test_of_an_unknown_optimizer_a_large_share_counts_and_a_small_one_says_nothing(
+        self,
+    ) -> None:
+        assert self.share(0.5, 0.1, optimizer="Adan")["decay_share"].observed.all()
+        assert "decay_share" not in self.share(0.1, 0.1, optimizer="Adan")
 
     def test_it_is_the_part_of_the_update_that_pulls_to_zero(self) -> None:
         # lr 0.1 times decay 0.5 over a ratio of 0.1: half of the update

@@ -10,6 +10,11 @@ from graphlib import CycleError, TopologicalSorter
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils.parametrize import (
+    ParametrizationList,
+    is_parametrized,
+    type_before_parametrizations,
+)
 
 from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.shards import is_sharded, local, unwrapped
@@ -25,6 +30,10 @@ _NORMS = (
 )
 _DROPOUTS = nn.modules.dropout._DropoutNd  # noqa: SLF001 - the only common base of dropout modules
 _CONVS = nn.modules.conv._ConvNd  # noqa: SLF001 - the only common base of convolutions
+
+# Where PyTorch keeps what a weight is worked out from, and how it calls the lengths that weight normalization takes
+# out of one, in its newer form and in the older.
+RULES, LENGTHS = "parametrizations", frozenset({"original0", "weight_g"})
 
 # Module class name (lower case) or function name to the name used in the catalogue.
 ACTIVATIONS = {
@@ -102,8 +111,10 @@ def draw(model: nn.Module) -> Blueprint:
     names = {id(p): plain(name) for name, p in model.named_parameters()}
     for wrapped, module in model.named_modules():
         name = plain(wrapped)
-        own = list(module.parameters(recurse=False))
+        own = _own(module)
         if is_optimized(module) or (not own and any(True for _ in module.children())):
+            continue
+        if isinstance(module, ParametrizationList) or (not own and f".{RULES}." in f".{name}"):
             continue
         index = len(blueprint.layers)
         blueprint.layer_of[id(module)] = index
@@ -119,6 +130,15 @@ def draw(model: nn.Module) -> Blueprint:
             blueprint.opened.add(index)
         blueprint.layers.append(_layer(name, module, tuple(mine)))
     return blueprint
+
+
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a module itself, those among them that a weight of it is worked out from."""
+    own = list(module.parameters(recurse=False))
+    if is_parametrized(module):
+        for rule in module.get_submodule(RULES).children():
+            own += rule.parameters(recurse=False)
+    return own
 
 
 def redraw(old: Blueprint, model: nn.Module) -> None:
@@ -148,11 +168,11 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
 
 
 def _layer(name: str, module: nn.Module, params: tuple[int, ...]) -> LayerInfo:
-    kind = _kind(module)
-    own = activation_name(type(module).__name__) if kind == "activation" else None
+    kind, of = _kind(module), type_before_parametrizations(module).__name__
+    own = activation_name(of) if kind == "activation" else None
     return LayerInfo(
         name=name,
-        type=type(module).__name__,
+        type=of,
         kind=kind,
         activation=own,
         params=params,
@@ -164,7 +184,7 @@ def _kind(module: nn.Module) -> str:
     for kind, classes in _KINDS:
         if isinstance(module, classes):
             return kind
-    name = type(module).__name__
+    name = type_before_parametrizations(module).__name__
     if activation_name(name) is not None:
         return "activation"
     if name.endswith("Loss"):
@@ -178,15 +198,16 @@ def _is_opened(module: nn.Module) -> bool:
     One whose parts have none, as a graph convolution with its activation, does with its own what counts.
     """
     known = any(isinstance(module, classes) for _, classes in _KINDS)
-    known = known or type(module).__module__.startswith("torch.")
-    return not known and any(True for part in module.children() for _ in part.parameters())
+    known = known or type_before_parametrizations(module).__module__.startswith("torch.")
+    parts = (part for name, part in module.named_children() if name != RULES)
+    return not known and any(True for part in parts for _ in part.parameters())
 
 
 def _kind_by_shape(module: nn.Module, name: str) -> str:
     # A user's own module: its name and the shape of its parameters say what it most likely is.
     if "Norm" in name:
         return "norm"
-    wide = any(len(_shape(p)) >= 2 for p in module.parameters(recurse=False))
+    wide = any(len(_shape(p)) >= 2 for p in _own(module))
     return "linear" if wide else "other"
 
 
@@ -242,9 +263,10 @@ def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) ->
 def _param_kind(name: str, axes: int, module: nn.Module) -> str:
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return "embedding"
-    if axes >= 2 and not isinstance(module, _NORMS):
+    own = name.rsplit(".", 1)[-1]
+    if axes >= 2 and own not in LENGTHS and not isinstance(module, _NORMS):
         return "matrix"
-    return "bias" if "bias" in name.rsplit(".", 1)[-1] else "scale"
+    return "bias" if "bias" in own else "scale"
 
 
 def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:

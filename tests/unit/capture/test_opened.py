@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from neuraldbg import NeuralDbg
 from neuraldbg.capture.topology import draw, redraw
@@ -165,3 +166,43 @@ def test_a_layer_that_comes_later_is_opened_and_one_that_goes_is_not() -> None:
     model[0], model[1] = nn.Linear(8, 8), Scaled()
     redraw(drawn, model)
     assert {drawn.layers[i].name for i in drawn.opened} == {"1"}
+
+
+class TestParametrized:
+    """A weight that is worked out from others belongs to the layer that uses it."""
+
+    @pytest.mark.parametrize(
+        ("over", "kinds"),
+        [
+            (parametrizations.weight_norm, ["bias", "scale", "matrix"]),
+            (parametrizations.spectral_norm, ["bias", "matrix"]),
+            (parametrizations.orthogonal, ["bias", "matrix"]),
+            (lambda layer: layer, ["matrix", "bias"]),
+        ],
+        ids=["weight norm", "spectral norm", "orthogonal", "a plain layer"],
+    )
+    def test_its_parameters_are_those_of_the_layer(self, over, kinds):
+        model = nn.Sequential(over(nn.Linear(4, 5)), nn.ReLU(), nn.Linear(5, 3))
+        drawn = draw(model)
+        assert [(x.name, x.type, x.kind) for x in drawn.layers] == [
+            ("0", "Linear", "linear"),
+            ("1", "ReLU", "activation"),
+            ("2", "Linear", "linear"),
+        ]
+        assert [drawn.params[i].kind for i in drawn.layers[0].params] == kinds
+        assert {drawn.params[i].layer for i in drawn.layers[0].params} == {0}
+
+    def test_a_rule_with_weights_of_its_own_is_a_layer(self):
+        model = nn.Linear(4, 4)
+        parametrize.register_parametrization(model, "weight", LowRank())
+        names = [x.name for x in draw(model).layers]
+        assert names == ["", "parametrizations.weight.0"]
+
+
+class LowRank(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(4, 2)), nn.Parameter(torch.ones(2, 4))
+
+    def forward(self, weight):
+        return weight + self.a @ self.b

@@ -38,6 +38,8 @@ OF_TORCH = DIVIDE_DECAY | {
     "Muon",
 }
 DOMINATES = 0.5
+# A rate of this share of its peak is none.
+HELD = 1e-6
 # Backward passes before the first optimizer step that may be its accumulation.
 LONGEST_ACCUMULATION = 64
 
@@ -125,8 +127,8 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
     # It begins where half of the peak is lost for good, not where the rate has become too small to matter.
     falling = known & (rows > int(np.flatnonzero(rate >= 0.5 * peak)[-1]))
     share = np.where(falling, spent.mean(), 0.0)
-    # Before it first matters, where a schedule has not let go of it yet.
-    held = int(np.argmax(rate >= 2e-3 * peak)) / rate.size
+    # Where a schedule has not let go of it yet; one that grows without end was never held.
+    held = int(np.argmax(rate > HELD * peak)) / rate.size
     change = np.diff(rate)
     # A single step upwards is no warm-up: it rises again and again, to the very end.
     climbs = bool(np.all(change >= 0)) and 2 * np.count_nonzero(change > 0) > change.size

@@ -44,6 +44,9 @@ class TestSchedule:
             pytest.param([0.0] * 15 + [0.1] * 5, 0.75, id="zero and then its peak"),
             pytest.param([0.0, *np.linspace(0.01, 0.1, 19)], 0.05, id="a warm-up from zero"),
             pytest.param([0.1] * 5 + [0.0] * 15, 0.0, id="zero afterwards"),
+            pytest.param(
+                list(np.geomspace(1e-5, 1.0, 20)), 0.0, id="a rate that grows without end"
+            ),
         ],
     )
     def test_how_long_it_was_held_at_zero_first(self, values, share) -> None:

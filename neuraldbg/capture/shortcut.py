@@ -214,7 +214,7 @@ class Shortcut(Remote):
     def backward_ends(self) -> None:
         """``backward`` returned; gradients have been accumulated."""
         if self._began:
-            self._settle()
+            self._settle(ended=True)
         else:
             super().backward_ends()
 
@@ -240,12 +240,12 @@ class Shortcut(Remote):
         self._arm_if(self._kept.settle())
         super()._flush()
 
-    def _settle(self) -> None:
+    def _settle(self, *, ended: bool = False) -> None:
         """Take the backward pass that ended, if it did; by now its gradients may have been thrown away."""
         self._began = False
         loss, self._pending = self._pending, None
         root, self._root = self._root, None
-        if root is not None and not self._listener.has_ended:
+        if not ended and not self._listener.has_ended:
             # It raised.
             return
         for parameter in self._signs:

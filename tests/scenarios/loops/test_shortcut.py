@@ -233,6 +233,30 @@ def both(monkeypatch, loop):
     return short, long
 
 
+def test_a_backward_pass_that_fails_where_gradients_are_clipped_is_none(monkeypatch):
+    def program(watch):
+        torch.manual_seed(0)
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        with watch(model):
+            for step, (x, y) in enumerate(batches()):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                if step == FROM:
+                    fails_at_the_first_layer(model, optimizer)
+                    raising(loss)
+                else:
+                    loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+                optimizer.step()
+        return model, []
+
+    short, long = both(monkeypatch, program)
+    assert long.step["backwards"].values[FROM] == 0
+    for column, found in long.step.items():
+        assert np.array_equal(short.step[column].values, found.values), column
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_bad_gradient_is_found_one_loss_later_and_told_with_its_step_and_layer(monkeypatch):
     short, long = both(monkeypatch, NAMES[LATER])

@@ -1,5 +1,7 @@
 """Steps of which the least is noted: nearly all in between are, and nothing is lost or told later than it was."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from torch import nn
 from neuraldbg.capture import Schedule
 from neuraldbg.capture.quietly import Quietly
 from neuraldbg.capture.shortcut import Shortcut
+from tests.scenarios.loops.programs import Net
+from tests.scenarios.loops.test_shortcut import CHANGES, TABLES, both
 from tests.twins import Watched, recorded, run
 
 # The first of them begins at the second sampled step that is not among the dense ones.
@@ -164,3 +168,66 @@ def test_taken_away_and_put_back_it_goes_on():
     assert steps == [STEPS - 10]
     assert list(found.steps) == list(range(STEPS - 10))
     assert found.step["loss"].observed.all()
+
+
+# What one step may do otherwise than those around it; what lasts, or is told later the short way, is left to others.
+ONCE = sorted(
+    CHANGES.keys()
+    - {
+        "nothing",
+        "a gradient that is not finite",
+        "batches with a NaN",
+        "large batches with a NaN",
+        "a loss that is not finite",
+        "gradients are cleared to zeros",
+        "gradients are put in place by hand",
+        "a rate that is a tensor",
+        "another optimizer steps too",
+        "layers are frozen",
+        "a group is added",
+    }
+)
+
+
+def eventful(seed):
+    """Return a loop in which some steps, drawn at random, do something else."""
+    drawn = np.random.default_rng(seed)
+    often = drawn.choice([0.02, 0.08, 0.3])
+    plan = {s: str(drawn.choice(ONCE)) for s in range(12, 130) if drawn.random() < often}
+
+    def program(watch):
+        torch.manual_seed(seed)
+        model, losses = Net(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        with watch(model):
+            for step in range(130):
+                act = partial(_act, CHANGES[plan[step]] if step in plan else {})
+                act("first", model, optimizer)
+                x, y = torch.randn(32, 16), torch.randint(0, 4, (32,))
+                x, y = act("batch", x, y, usually=lambda *batch: batch)
+                act("clear", model, optimizer, usually=lambda _, o: o.zero_grad())
+                loss = act("scale", F.cross_entropy(model(x), y), usually=lambda z: z)
+                act("backward", loss, usually=torch.Tensor.backward)
+                act("clip", model, optimizer)
+                act("step", model, optimizer, usually=lambda _, o: o.step())
+                losses.append(loss.item())
+        return model, losses
+
+    return program
+
+
+def _act(change, name, *args, usually=lambda *_: None):
+    return change.get(name, usually)(*args)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_a_step_does_the_recording_is_that_of_the_long_way(monkeypatch, seed):
+    quiet, long = both(monkeypatch, eventful(seed), RHYTHM)
+    assert quiet.facts == long.facts
+    assert quiet.occurrences == long.occurrences
+    assert list(quiet.sampled) == list(long.sampled)
+    for table in TABLES:
+        for name, column in getattr(long, table).items():
+            mine = getattr(quiet, table)[name]
+            assert np.array_equal(mine.observed, column.observed), name
+            assert np.array_equal(mine.values, column.values, equal_nan=True), name

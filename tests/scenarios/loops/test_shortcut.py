@@ -221,12 +221,12 @@ def test_the_two_recordings_are_one(monkeypatch, name):
             )
 
 
-def both(monkeypatch, loop):
+def both(monkeypatch, loop, rhythm=RHYTHM):
     """Return what is recorded the short way and the long way, alike in all that does not depend on the steps."""
-    short = recorded(loop, RHYTHM)
+    short = recorded(loop, rhythm)
     with monkeypatch.context() as patch:
         patch.setattr(attach, "Quietly", Long)
-        long = recorded(loop, RHYTHM)
+        long = recorded(loop, rhythm)
     assert short.facts["disarmed"] == long.facts["disarmed"] == ""
     assert short.topology == long.topology
     assert short.optimizers == long.optimizers

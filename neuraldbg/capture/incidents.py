@@ -23,8 +23,9 @@ __all__ = ["Incidents"]
 # A loss this many robust deviations off its recent median arms the next steps (mechanisms.md L4).
 SPIKE_Z = 6.0
 HISTORY, SHORTEST = 32, 8
-# So many losses are judged by one look at those before them.
-CALM = 8
+# So many losses are judged by one look at those before them. With twice as many the look is out of date where a loss
+# falls: spikes of a healthy value network were missed, and the others then looked like targets from elsewhere.
+CALM = 4
 # So many spikes have their targets looked at.
 SPIKES = 16
 # Kinds that say where a loss that is not finite came from.

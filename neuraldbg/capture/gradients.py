@@ -125,11 +125,6 @@ class Gradients:
         size = self._blueprint.tensors[probe].numel() if probe >= 0 else 0
         return size if size <= KEPT_ENTRIES else 0
 
-    def lost(self) -> dict[int, float]:
-        """Return the parameters that are not finite themselves, with their norms."""
-        sizes = norms([p.detach() for p in self._blueprint.tensors])
-        return {i: x for i, x in enumerate(map(Tensor.item, sizes)) if not math.isfinite(x)}
-
     def sentinels(self, probe: int) -> list[int]:
         """Return one parameter of every layer, the smallest, and the probe.
 

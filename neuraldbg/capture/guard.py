@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock, get_ident
@@ -26,7 +27,7 @@ task_under_way = torch._C._current_graph_task_id  # noqa: SLF001 - there is no p
 in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
 
-class Guard:
+class Guard(ABC):
     """What disarms us after an error of our own, with one warning, and lets training go on."""
 
     _session: Quietly
@@ -42,9 +43,9 @@ class Guard:
         """Optimizer steps seen so far."""
         return self._session.steps + len(self._quiet.rows)
 
+    @abstractmethod
     def _detach(self) -> None:
         """Take everything of ours away."""
-        raise NotImplementedError
 
     def _guarded(
         self, work: Callable[..., None], *args: Any, short: Callable[..., bool] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from neuraldbg.capture.losses import regressed_on
-from neuraldbg.capture.params import norms
+from neuraldbg.capture.params import lost
 from neuraldbg.capture.provenance import find_birth
 from neuraldbg.capture.sites import FINITE_VALUES, Sites
 from neuraldbg.capture.topology import Blueprint
@@ -146,16 +146,18 @@ class Incidents:
         """Say where the first non-finite loss came from: input, parameters, target or an operation."""
         if self.has("nonfinite_input") or self.has("nonfinite_gradient"):
             return
-        sizes = norms([p.detach() for p in self._blueprint.tensors])
-        bad = [i for i, size in enumerate(sizes) if not math.isfinite(size.item())]
+        bad = lost(self._blueprint.tensors)
         if bad:
-            found = dict(enumerate(size.item() for size in sizes))
             # After one step only weights whose gradient was not finite are lost, and some are left: a rectifier
             # hides a bad gradient from the layers before it, and from the probe. Where it was finite the step did it.
             well = self._well[1] if self._well[0] == step - 1 else ()
-            first = bool(self.recent.values) and len(bad) < len(sizes) and not {*bad} & {*well}
-            if not (first and self.judge_gradients(step - 1, found, self.order)):
-                self.note(step, "nonfinite_parameter", self._blueprint.params[bad[0]].layer, {})
+            first = (
+                bool(self.recent.values)
+                and len(bad) < len(self._blueprint.tensors)
+                and not {*bad} & {*well}
+            )
+            if not (first and self.judge_gradients(step - 1, bad, self.order)):
+                self.note(step, "nonfinite_parameter", self._blueprint.params[min(bad)].layer, {})
             return
         birth = find_birth(loss)
         if birth is None:
@@ -186,6 +188,10 @@ class Incidents:
         }
         if part and left == {(True, True), (False, False)}:
             self.note(step, "uncleared", -1, {"module": part})
+
+    def judge_kept(self, step: int, index: int, size: float, order: Sequence[int]) -> bool:
+        """Judge the bad gradient of one parameter: the step that used it has left its mark on all that it came to."""
+        return self.judge_gradients(step, {index: size, **lost(self._blueprint.tensors)}, order)
 
     def judge_gradients(self, step: int, sizes: Mapping[int, float], order: Sequence[int]) -> bool:
         """Find where a gradient first became non-finite while the loss was finite.

@@ -62,17 +62,14 @@ class InputLog:
 
     def keep(self, tick: Tick, args: tuple[Any, ...]) -> bool:
         """Take a batch like those before, which no step that is not sampled has otherwise; return whether it is one."""
-        x, shelf = args[0] if len(args) == 1 else None, self._shelf
+        x = args[0] if len(args) == 1 else None
         if type(x) is not Tensor or x.shape != self.shape or x.requires_grad:
             return False
         if not self.keeps:
             return self._copied(tick, x)
-        if len(shelf.ticks) >= shelf.most:
+        if self._shelf.space <= 0:
             return False
-        tick.inputs_seen = True
-        shelf.ticks.append(tick)
-        shelf.tensors.append(x)
-        shelf.writes.append(x._version)  # noqa: SLF001 - the public way to see a write
+        self.hold(tick, x, x._version)  # noqa: SLF001 - the public way to see a write
         return True
 
     def hold(self, tick: Tick, x: Tensor, written: int) -> None:
@@ -149,7 +146,7 @@ class InputLog:
         if x.shape != self.shape or x.dtype is not self._dtype or x.device != self._bank.device:
             self.settle()
             self._resize(x)
-        if len(self._ticks) == len(self._slots) or len(self._shelf.ticks) >= self._shelf.most:
+        if len(self._ticks) == len(self._slots) or self._shelf.space <= 0:
             self.settle()
         slot = self._copy(x)
         self._ticks.append(tick)

@@ -64,11 +64,8 @@ class KeptGradients:
         gradient
             That of the probe.
         """
-        shelf = self._shelf
-        shelf.ticks.append(tick)
-        shelf.tensors.append(gradient)
-        shelf.writes.append(gradient._version)  # noqa: SLF001 - the public way to see a write
-        return len(shelf.ticks) >= shelf.most
+        self.hold(tick, gradient, gradient._version)  # noqa: SLF001 - the public way to see a write
+        return self._shelf.space <= 0
 
     def hold(self, tick: Tick, gradient: Tensor, written: int) -> None:
         """Keep the gradient of a step before this one, for which there was ``space``."""
@@ -95,13 +92,9 @@ class KeptGradients:
                 continue
             tick.grad = (norm,)
             if not math.isfinite(norm):
-                bad = self._judge(tick, norm) or bad
+                judged = (tick.step, tick.grad_index[0], norm, self._watch.order)
+                bad = self._incidents.judge_kept(*judged) or bad
         return bad
-
-    def _judge(self, tick: Tick, norm: float) -> bool:
-        """A gradient was not finite: the step that used it has left its mark on all weights that it came to."""
-        sizes = {tick.grad_index[0]: norm, **self._gradients.lost()}
-        return self._incidents.judge_gradients(tick.step, sizes, self._watch.order)
 
     def release(self) -> None:
         """Let go of every tensor."""

@@ -6,6 +6,7 @@ not grow with the number of parameters; views of parameters and optimizer state 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from neuraldbg.capture.reduce import in_full_precision, stack_together
 from neuraldbg.capture.shards import local
 from neuraldbg.records.recording import ParamInfo
 
-__all__ = ["WIDE", "Updates", "initial", "initial_gains", "norms", "similarity"]
+__all__ = ["WIDE", "Updates", "initial", "initial_gains", "lost", "norms", "similarity"]
 
 UNITS = 64
 # Rows of a table that its columns are compared over.
@@ -39,6 +40,12 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         # The batched norm adds up in the type that it is asked for, and refuses a narrower one.
         return [torch.linalg.vector_norm(x).float() for x in mine]
     return list(torch._foreach_norm(mine, 2.0, dtype=torch.float32))  # noqa: SLF001 - the batched norm that optimizers use
+
+
+def lost(params: Sequence[Tensor]) -> dict[int, float]:
+    """Return the places of parameters that are not finite, with their norms."""
+    sizes = norms([p.detach() for p in params])
+    return {i: x for i, x in enumerate(map(Tensor.item, sizes)) if not math.isfinite(x)}
 
 
 class _Views:

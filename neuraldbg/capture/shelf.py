@@ -34,7 +34,7 @@ class Shelf:
     ticks, tensors
         The steps, and what was kept of them.
     writes
-        How often each had been written to by then. To these three is added where it happens: every step does it.
+        How often each had been written to by then.
     most
         So many may be kept.
     """

@@ -235,13 +235,12 @@ def _lifts(values: Array) -> NDArray[np.int64]:
     """
     if values.size < SIDE + LIFT or not np.isfinite(values).all():
         return np.zeros(0, np.int64)
-    low, middle, high = np.quantile(sliding_window_view(values, SIDE), [0.2, 0.5, 0.8], axis=1)
+    _, middle, high, spread = _sides(values)
     rises = np.arange(SIDE, values.size - LIFT + 1)
     after = sliding_window_view(values, LIFT)[rises]
     there, before = np.median(after, axis=1), middle[rises - SIDE]
-    spread = (high - low + 0.02 * np.abs(middle) + 1e-12)[rises - SIDE]
     flat = np.abs(after - there[:, None]).max(axis=1) <= FLAT * (there - before)
-    apart = np.where(flat, (after.min(axis=1) - high[rises - SIDE]) / spread, 0.0)
+    apart = np.where(flat, (after.min(axis=1) - high[rises - SIDE]) / spread[rises - SIDE], 0.0)
     chosen: list[int] = []
     for place in np.argsort(-apart):
         if apart[place] <= LIFTED:
@@ -256,6 +255,12 @@ def _lifts(values: Array) -> NDArray[np.int64]:
         if _is_learned(values[start:end], before[p], there[p])
     ]
     return np.array(learned, np.int64)
+
+
+def _sides(values: Array) -> tuple[Array, Array, Array, Array]:
+    """Return low, median and high values of every so many steps in a row, and how far they spread."""
+    low, middle, high = np.quantile(sliding_window_view(values, SIDE), [0.2, 0.5, 0.8], axis=1)
+    return low, middle, high, high - low + 0.02 * np.abs(middle) + 1e-12
 
 
 def _first_lifted(values: Array, rise: int, before: float, there: float) -> int:
@@ -283,9 +288,8 @@ def _step_up(steps: NDArray[np.int64], values: Array, guess: float | None) -> di
     x, at = values[finite], steps[finite]
     if x.size < SIDE + AFTERWARDS:
         return {}
-    low, middle, high = np.quantile(sliding_window_view(x, SIDE), [0.2, 0.5, 0.8], axis=1)
+    low, middle, high, spread = _sides(x)
     rises = np.arange(SIDE, x.size - AFTERWARDS + 1)
-    spread = high - low + 0.02 * np.abs(middle) + 1e-12
     after = np.minimum(low[rises], np.minimum(x[rises], x[rises + 1]))
     apart = (after - high[rises - SIDE]) / spread[rises - SIDE]
     place = int(np.argmax(apart))

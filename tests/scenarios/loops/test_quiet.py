@@ -105,6 +105,17 @@ def test_a_bad_gradient_is_told_at_its_step_and_layer(width, layer):
     assert (first.kind, first.step, where) == ("nonfinite_gradient", FROM, str(layer))
 
 
+def spoil_all(model):
+    for parameter in model.parameters():
+        parameter.grad.fill_(float("inf"))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_of_gradients_that_are_bad_everywhere_the_last_layer_is_told():
+    first = recorded(loop(gradient=spoil_all), RHYTHM).occurrences[0]
+    assert (first.kind, first.step, first.layer) == ("nonfinite_gradient", FROM, 2)
+
+
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 @pytest.mark.parametrize(("when", "ended"), [("called", FROM), ("after", FROM + 1)])
 def test_a_recording_in_between_has_every_step_so_far_and_changes_nothing(width, when, ended):

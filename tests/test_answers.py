@@ -182,6 +182,7 @@ class TestEventsAndFrames:
         assert {
             "mechanism",
             "origin_layer",
+            "other_layers",
             "origin_step",
             "probability",
             "p_mechanism",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.event import StepSpan
@@ -19,6 +20,8 @@ FLOOR = 1e-3
 # Fewer layers than this are no stack.
 FEW = 3
 PLATEAU = "loss_plateau"
+# A layer that is judged by itself is told beside the likeliest from here on.
+EVEN = 0.5
 # Evidence of at least this share of the most telling counts for the onset.
 TELLING = 0.6
 # A change between two sampled steps is seen at the second: steps are at most 3 % of the run apart.
@@ -36,7 +39,9 @@ class Claim:
     variant
         Key of its most probable variant; the slug itself for an unknown cause.
     layer
-        Dotted name; None for the whole network, the data, the loss or the optimizer.
+        Dotted name; None for the data, the loss, the optimizer, or a network in which no layer stands out.
+    others
+        Dotted names of further layers that it sits in, in the order of execution.
     stack
         Of a mechanism that builds up over many layers, the dotted name of what holds most of them, or of the layer at
         which it is worst.
@@ -54,6 +59,7 @@ class Claim:
     mechanism: str
     variant: str
     layer: str | None
+    others: tuple[str, ...] = ()
     stack: str | None = None
     site: str | None = None
     step: int
@@ -116,19 +122,63 @@ def _claim(
     mechanism: Mechanism, posterior: Posterior, evidence: Evidence, catalogue: Catalogue
 ) -> Claim:
     p = posterior.mechanisms[mechanism.slug]
-    places = posterior.places.get(mechanism.slug, {None: 1.0})
-    layer = max(places, key=lambda place: (places[place], place is not None))
-    step = _onset(mechanism, layer, evidence, catalogue)
+    seat = _seat(mechanism, posterior.places.get(mechanism.slug, {None: 1.0}))
+    alone = None if seat.everywhere else seat.layer
+    step = _onset(mechanism, alone, evidence, catalogue)
     return Claim(
         mechanism=mechanism.slug,
         variant=mechanism.key,
-        layer=layer,
+        layer=seat.layer,
+        others=_others(mechanism, seat, posterior, evidence),
         stack=_spread_over(mechanism, evidence) if mechanism.stacked else None,
-        site=next((x for k in mechanism.sites if (x := evidence.sites.get((k, layer)))), None),
+        site=next((x for k in mechanism.sites if (x := evidence.sites.get((k, alone)))), None),
         step=step,
         steps=_interval(step, catalogue),
         p_mechanism=_state(p, posterior, catalogue),
-        probability=_state(p * places[layer], posterior, catalogue),
+        probability=_state(p * seat.share, posterior, catalogue),
+    )
+
+
+class _Seat(NamedTuple):
+    """The likeliest layer, how likely the mechanism sits there, and whether it rather sits in all layers."""
+
+    layer: str | None
+    share: float
+    everywhere: bool
+
+
+def _seat(mechanism: Mechanism, places: Mapping[str | None, float]) -> _Seat:
+    """Return where a mechanism sits; what sits in all layers sits in the likeliest of them too."""
+    whole = places.get(None, 0.0)
+    named = {place: p for place, p in places.items() if place is not None}
+    layer = max(named, key=lambda place: named[place], default=None)
+    if layer is not None and mechanism.fills:
+        return _Seat(layer, min(named[layer] + whole, 1.0), named[layer] < whole)
+    if layer is None or named[layer] < whole:
+        return _Seat(None, whole, everywhere=True)
+    return _Seat(layer, named[layer], everywhere=False)
+
+
+def _others(
+    mechanism: Mechanism, seat: _Seat, posterior: Posterior, evidence: Evidence
+) -> tuple[str, ...]:
+    """Return the layers beside the likeliest: those that were judged alike, or all that show it."""
+    if seat.layer is None or not (mechanism.several or seat.everywhere):
+        return ()
+    places = posterior.places[mechanism.slug]
+    shown = {
+        finding.layer
+        for effect in mechanism.effects
+        if effect.local and effect.event in evidence.findings
+        for finding in evidence.findings[effect.event].at
+    }
+    # More layers may show it than were judged.
+    return tuple(
+        layer
+        for layer in evidence.layers
+        if layer in shown
+        and layer != seat.layer
+        and (seat.everywhere or places.get(layer, 1.0) >= EVEN)
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from neuraldbg.catalogue.page import refutations
 from neuraldbg.explain.claims import UNKNOWN, Claim, claims, telling
 from neuraldbg.explain.remedy import remedy_text
-from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
+from neuraldbg.records.catalogue import NETWORK, Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.diagnosis import CausalHypothesis, Coupling
 from neuraldbg.records.event import SemanticEvent
 from neuraldbg.records.evidence import Evidence, Posterior
-from neuraldbg.records.names import clause
+from neuraldbg.records.names import and_others, clause
 from neuraldbg.records.signals import Signals
 
 __all__ = ["SYMPTOMS", "mechanism_couplings", "rank"]
@@ -135,19 +135,22 @@ class _Teller:
             return self._unknown(claim, posterior)
         mechanism = self._catalogue.mechanism(claim.variant)
         seen = self._seen(mechanism)
-        failure = self._failure(seen, claim.layer)
+        # What is said of many layers is said of none in particular.
+        at = None if claim.others else claim.layer
+        failure = self._failure(seen, at)
         return CausalHypothesis(
             mechanism=claim.mechanism,
             layer=claim.told,
+            others=claim.others,
             step=claim.step,
             steps=claim.steps,
             probability=claim.probability,
             p_mechanism=claim.p_mechanism,
             bayes_factor=float(posterior.bayes_factors.get(claim.mechanism, 1.0)),
-            evidence_for=self._for(seen, claim.layer),
+            evidence_for=self._for(seen, at),
             evidence_against=self._against(mechanism),
             not_observed=self._not_observed(mechanism),
-            remedy=remedy_text(mechanism, claim.layer, claim.step, self._signals, self._by_name),
+            remedy=self._remedy(mechanism, claim),
             equivalent_to=tuple(slug for slug, _ in mechanism.equivalents),
             experiment="; ".join(text for _, text in mechanism.equivalents),
             calibrated=self._catalogue.calibrated,
@@ -156,11 +159,15 @@ class _Teller:
             place=mechanism.place,
             look_alikes=mechanism.look_alikes,
             claim=mechanism.claim,
-            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, claim.layer)),
+            event_ids=tuple(e.id for effect in seen for e in self._at(effect.event, at)),
             story=mechanism.story,
             role=mechanism.role,
             direction=self._direction(mechanism, seen, claim.layer),
         )
+
+    def _remedy(self, mechanism: Mechanism, claim: Claim) -> str:
+        seen = (self._signals, self._by_name)
+        return remedy_text(mechanism, claim.layer, claim.step, *seen, others=claim.others)
 
     def _seen(self, mechanism: Mechanism) -> list[Effect]:
         """Return the effects of a mechanism that were seen and speak for it, the most telling first."""
@@ -248,7 +255,7 @@ class _Teller:
             # Inputs act through the activations, labels and targets through the loss.
             signal = "" if first is None else str(first.facts.get("signal"))
             return FROM_INPUT if signal.startswith("input") else FROM_LOSS
-        if mechanism.place != "the whole network" or first is None:
+        if mechanism.place != NETWORK or first is None:
             return ALL_AT_ONCE
         return TRAVELS.get(first.kind, ALL_AT_ONCE)
 
@@ -267,9 +274,8 @@ class _Teller:
         events = self._at(name, layer)
         event, detector = events[0], self._catalogue.detector(name)
         where = clause(event.layer)
-        if event.layer is not None and event.layer != layer and len(events) > 1:
-            others = len(events) - 1
-            where += f" and {others} other layer{'s' if others > 1 else ''}"
+        if event.layer is not None and event.layer != layer:
+            where += and_others(len(events) - 1)
         return f"{detector.meaning}{where}{_measured(event, detector)}"
 
     def _against(self, mechanism: Mechanism) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.catalogue import Mechanism
 from neuraldbg.records.event import SemanticEvent
-from neuraldbg.records.names import label, quoted
+from neuraldbg.records.names import and_others, label, quoted
 from neuraldbg.records.signals import Signals
 
 __all__ = ["remedy_text"]
@@ -81,6 +81,8 @@ def remedy_text(
     step: int,
     signals: Signals,
     events: Events,
+    *,
+    others: Sequence[str] = (),
 ) -> str:
     """Return the remedy of a mechanism with this run's numbers filled in.
 
@@ -94,11 +96,13 @@ def remedy_text(
         Source of the numbers.
     events
         What was seen, by event name.
+    others
+        Further layers of the claim.
     """
     rate = _rate_at(signals, step)
     values = {
         "layer": label(layer, "the network"),
-        "where": "all layers" if layer is None else quoted(layer),
+        "where": "all layers" if layer is None else quoted(layer) + and_others(len(others)),
         "step": step,
         "mismatch": _first(MISMATCHES, events, "make head and loss agree"),
         "not_updated": _not_updated(events, layer),

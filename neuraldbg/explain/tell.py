@@ -12,7 +12,7 @@ from neuraldbg.records.diagnosis import (
     Diagnosis,
     Explanation,
 )
-from neuraldbg.records.names import in_words
+from neuraldbg.records.names import quoted
 
 __all__ = ["about", "explanations", "healthy_reason", "tell"]
 
@@ -20,6 +20,7 @@ MAX_LINES = 25
 RULED_OUT_BELOW = 0.1
 SURE, RIVAL = 0.5, 0.25
 MAX_TOLD = 3
+MAX_BESIDE = 6
 
 
 def explanations(
@@ -68,7 +69,6 @@ def about(claim: CausalHypothesis, failure: str) -> CausalHypothesis:
 
 
 def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> list[str]:
-    where = claim.place if claim.layer is None else in_words(claim.layer)
     kind = "calibrated" if claim.calibrated else "not calibrated"
     first, last = claim.steps.first, claim.steps.stop - 1
     between = f" (between {first} and {last})" if first < last else ""
@@ -78,7 +78,7 @@ def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> l
         *_block(
             "what", (f"{claim.claim} ({claim.mechanism}), p = {claim.p_mechanism:.2f}, {kind}",)
         ),
-        *_block("where", (f"{where}{joint}",)),
+        *_block("where", (f"{claim.where}{joint}", _beside(claim.others))),
         *_block("when", (f"step {claim.step}{between}",)),
         *_block("direction", (claim.direction,)),
         *_block("how", (claim.story,)),
@@ -93,6 +93,14 @@ def _details(claim: CausalHypothesis, rivals: tuple[CausalHypothesis, ...]) -> l
     lines += _block("try this", (claim.remedy,))
     lines += _block("read on", (page_of(claim.mechanism),))
     return lines + _block("not observed", claim.not_observed[:3])
+
+
+def _beside(layers: tuple[str, ...]) -> str:
+    """Return the further layers by name, as many as fit in a line."""
+    if not layers:
+        return ""
+    more = f" and {len(layers) - MAX_BESIDE} more" if len(layers) > MAX_BESIDE else ""
+    return f"also {', '.join(quoted(name) for name in layers[:MAX_BESIDE])}{more}"
 
 
 def _block(title: str, clauses: tuple[str, ...]) -> list[str]:

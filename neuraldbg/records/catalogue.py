@@ -10,8 +10,10 @@ from typing import Literal
 from neuraldbg.records.event import EventKind
 from neuraldbg.records.learned import Learned
 
-__all__ = ["Catalogue", "Detector", "Effect", "Mechanism", "Spread"]
+__all__ = ["NETWORK", "Catalogue", "Detector", "Effect", "Mechanism", "Spread"]
 
+# Where a mechanism sits that is in no layer in particular.
+NETWORK = "the whole network"
 Spread = Literal["none", "forward", "backward", "both"]
 
 
@@ -168,7 +170,7 @@ class Mechanism:
     variant: str = ""
     requires: tuple[str, ...] = ()
     role: Literal["root", "state"] = "root"
-    place: str = "the whole network"
+    place: str = NETWORK
     layered: bool = False
     stacked: bool = False
     sites: tuple[str, ...] = ()
@@ -184,6 +186,11 @@ class Mechanism:
     def key(self) -> str:
         """Name of this cause in the network: ``slug`` or ``slug/variant``."""
         return f"{self.slug}/{self.variant}" if self.variant else self.slug
+
+    @property
+    def fills(self) -> bool:
+        """Whether it may fill a network: where it is at no single layer it is in all, and not outside of them."""
+        return self.layered and self.place == NETWORK and not (self.several or self.stacked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,9 @@ class CausalHypothesis:
     mechanism
         Slug.
     layer
-        Dotted module name, empty for the model itself; None = whole network, data or optimizer.
+        Dotted module name, empty for the model itself; None = data, loss, optimizer, or no layer in particular.
+    others
+        Dotted names of further layers that the mechanism sits in, in the order of execution.
     step, steps
         Onset, and the interval that it lies in.
     probability
@@ -139,6 +141,7 @@ class CausalHypothesis:
     steps: StepSpan
     probability: float
     p_mechanism: float
+    others: tuple[str, ...] = ()
     bayes_factor: float = 1.0
     evidence_for: tuple[str, ...] = ()
     evidence_against: tuple[str, ...] = ()
@@ -157,10 +160,14 @@ class CausalHypothesis:
     direction: str = ""
     role: str = "root"
 
+    @property
+    def where(self) -> str:
+        """The place in words, further layers counted."""
+        return self.place if self.layer is None else in_words(self.layer, self.others)
+
     def __str__(self) -> str:
-        where = self.place if self.layer is None else in_words(self.layer)
         return (
-            f"{self.symptom} originated in {where} at step {self.step}, "
+            f"{self.symptom} originated in {self.where} at step {self.step}, "
             f"likely due to {self.claim} (confidence: {self.probability:.2f})"
         )
 

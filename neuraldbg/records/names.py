@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["clause", "common", "holds", "in_words", "label", "quoted"]
+__all__ = ["and_others", "clause", "common", "holds", "in_words", "label", "quoted"]
 
 MODEL = "(the model)"
 MODEL_IN_WORDS = "the model itself"
@@ -43,9 +43,24 @@ def quoted(layer: str) -> str:
     return f"'{layer}'" if layer else MODEL_IN_WORDS
 
 
-def in_words(layer: str) -> str:
-    """Return a layer within a sentence that has not said yet that it speaks of one."""
-    return f"layer {quoted(layer)}" if layer else MODEL_IN_WORDS
+def in_words(layer: str, others: Sequence[str] = ()) -> str:
+    """Return a layer within a sentence that has not said yet that it speaks of one.
+
+    Parameters
+    ----------
+    layer
+        As records have it.
+    others
+        Further layers; they are counted.
+    """
+    return (f"layer {quoted(layer)}" if layer else MODEL_IN_WORDS) + and_others(len(others))
+
+
+def and_others(count: int) -> str:
+    """Return how many further layers something is true of, to follow the one that was named."""
+    if count == 0:
+        return ""
+    return f" and {count} other layer{'s' if count > 1 else ''}"
 
 
 def clause(layer: str | None) -> str:

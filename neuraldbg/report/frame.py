@@ -42,6 +42,7 @@ def hypotheses_frame(diagnosis: Diagnosis) -> pd.DataFrame:
             "rank": i,
             "mechanism": h.mechanism,
             "origin_layer": None if h.layer is None else label(h.layer),
+            "other_layers": list(h.others),
             "origin_step": h.step,
             "probability": h.probability,
             "p_mechanism": h.p_mechanism,

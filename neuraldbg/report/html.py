@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from neuraldbg.catalogue.page import page_of
@@ -12,7 +13,7 @@ from neuraldbg.records.diagnosis import (
     Diagnosis,
     EventGraph,
 )
-from neuraldbg.records.names import label
+from neuraldbg.records.names import and_others, label
 from neuraldbg.report.layout import moment
 from neuraldbg.report.png import to_png
 from neuraldbg.report.svg import to_svg
@@ -101,10 +102,12 @@ def chain_html(chain: CausalChain) -> str:
     return f"<ol>{''.join(items)}</ol>"
 
 
-def layer_html(layer: str | None, before: str = "") -> str:
-    """Return the name of a layer after what leads to it; empty for what is in no layer."""
+def layer_html(layer: str | None, before: str = "", others: Sequence[str] = ()) -> str:
+    """Return the name of a layer after what leads to it, others counted; empty for what is in no layer."""
+    if layer is None:
+        return ""
     # Layer names come from the user's model.
-    return "" if layer is None else f"{before}<code>{escape(label(layer))}</code>"
+    return f"{before}<code>{escape(label(layer))}</code>{and_others(len(others))}"
 
 
 def _arrow(edge: CausalEdge) -> str:
@@ -117,7 +120,7 @@ def _arrow(edge: CausalEdge) -> str:
 def _row(hypothesis: CausalHypothesis, most: int) -> str:
     # Layer names come from the user's model, so every string is escaped.
     p = hypothesis.p_mechanism
-    where = layer_html(hypothesis.layer, "in ")
+    where = layer_html(hypothesis.layer, "in ", hypothesis.others)
     when = f"{', ' if where else ''}from step {hypothesis.step}"
     claim = f"<b>{escape(hypothesis.mechanism)}</b><br>{where}{when}<br>"
     more = page_of(hypothesis.mechanism)

@@ -187,7 +187,7 @@ def _causes(diagnosis: Diagnosis, catalogue: Catalogue) -> str:
     rows = [_bar("healthy", diagnosis.p_healthy, "good", "nothing is wrong")]
     for i, h in enumerate(_shown(diagnosis)):
         both = "" if h.layer is None else f"; mechanism and place together {h.probability:.2f}"
-        told = f"{escape(h.claim)}{layer_html(h.layer, ' in ')}, from step {h.step}{both}"
+        told = f"{escape(h.claim)}{layer_html(h.layer, ' in ', h.others)}, from step {h.step}{both}"
         about = about_html(h.mechanism, catalogue, seen)
         rows.append(_bar(h.mechanism, h.p_mechanism, "bad", told, cause=i) + _evidence(h, i, about))
     return (

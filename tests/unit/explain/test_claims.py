@@ -164,3 +164,59 @@ def test_where_layers_share_no_container_the_worst_one_is_told(world, layers, st
     )
     claim = claims(world.posterior, replace(world.evidence, layers=layers), known)[0]
     assert (claim.layer, claim.told) == (None, told)
+
+
+def spread(world, places, *, layers=("fc1", "fc2", "fc3"), **parts):
+    """Return the claim of dead units that were found in the first two of three layers, from step 12 and 9 on."""
+    dying = replace(CATALOGUE.mechanism("dead_units"), **parts)
+    known = replace(CATALOGUE, mechanisms=(dying,))
+    world.events = (
+        seen("dead", layer="fc1", first=12, strength=0.9),
+        seen("dead", layer="fc2", first=9, strength=0.3),
+        # What is not found at a mechanism's own layer does not say where it sits.
+        seen("gone", layer="fc3", first=3),
+    )
+    world.posterior = replace(
+        world.posterior,
+        mechanisms={"dead_units": 0.8},
+        p_unknown=0.0,
+        places={"dead_units": places},
+    )
+    return claims(world.posterior, replace(world.evidence, layers=layers), known)[0]
+
+
+class TestSeveralLayers:
+    def test_what_is_everywhere_is_told_with_its_likeliest_layer_and_the_others(
+        self, world
+    ) -> None:
+        claim = spread(world, {"fc1": 0.3, "fc2": 0.1, None: 0.6})
+        assert (claim.layer, claim.others) == ("fc1", ("fc2",))
+        assert claim.probability == pytest.approx(0.8 * (0.3 + 0.6))
+        # It began where it was seen first, in whichever layer.
+        assert claim.step == 9
+
+    def test_what_is_likelier_in_one_layer_is_told_without_others(self, world) -> None:
+        claim = spread(world, {"fc1": 0.6, "fc2": 0.1, None: 0.3})
+        assert (claim.layer, claim.others, claim.step) == ("fc1", (), 12)
+
+    def test_of_layers_that_are_judged_each_by_itself_the_likely_ones_are_told(self, world) -> None:
+        both = spread(world, {"fc1": 0.9, "fc2": 0.7}, several=True)
+        assert (both.layer, both.others) == ("fc1", ("fc2",))
+        assert both.probability == pytest.approx(0.8 * 0.9)
+        assert spread(world, {"fc1": 0.9, "fc2": 0.3}, several=True).others == ()
+
+    def test_layers_too_many_to_be_judged_are_told_where_they_show_it(self, world) -> None:
+        assert spread(world, {"fc1": 0.9}, several=True).others == ("fc2",)
+
+    def test_outside_of_all_layers_is_no_layer(self, world) -> None:
+        claim = spread(world, {"fc1": 0.3, "fc2": 0.1, None: 0.6}, place="the loss")
+        assert (claim.layer, claim.others) == (None, ())
+        assert claim.probability == pytest.approx(0.8 * 0.6)
+
+    def test_what_builds_up_over_layers_is_in_none_of_them(self, world) -> None:
+        claim = spread(world, {"fc1": 0.3, "fc2": 0.1, None: 0.6}, stacked=True)
+        assert (claim.layer, claim.others) == (None, ())
+
+    def test_where_no_layer_shows_it_none_is_told(self, world) -> None:
+        claim = spread(world, {None: 1.0})
+        assert (claim.layer, claim.others, claim.probability) == (None, (), pytest.approx(0.8))

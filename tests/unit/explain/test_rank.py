@@ -29,9 +29,12 @@ class TestOrder:
         assert [h.mechanism for h in world.rank()] == ["rate_too_high"]
 
     def test_the_stated_probability_is_of_mechanism_and_place(self, world) -> None:
+        places = {"dead_units": {"fc1": 0.6, "fc2": 0.3, None: 0.1}}
+        world.posterior = replace(world.posterior, places=places)
         dead = claim(world, "dead_units")
         assert dead.layer == "fc1"
-        assert dead.probability == pytest.approx(0.3 * 0.8)
+        # Where it is in all layers it is in this one too.
+        assert dead.probability == pytest.approx(0.3 * (0.6 + 0.1))
         assert dead.p_mechanism == 0.3
 
     def test_the_bayes_factor_is_passed_on(self, world) -> None:

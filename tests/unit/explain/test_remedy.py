@@ -341,3 +341,12 @@ class TestRest:
         assert text("input{input_of}", numbers={}) == "input"
         assert text("input{input_of}", numbers={"input_layer": "side"}) == "input of 'side'"
         assert text("{target_scale:.3g}") == "far from 1"
+
+
+def test_all_layers_of_a_claim_are_to_be_mended() -> None:
+    mechanism = builders.mechanism("dead_units", {}, remedy="initialise '{layer}' again")
+    found = (builders.signals({}), {})
+    assert remedy_text(mechanism, "a", 0, *found, others=("b", "c")) == (
+        "initialise 'a' and 2 other layers again"
+    )
+    assert remedy_text(mechanism, "a", 0, *found) == "initialise 'a' again"

@@ -123,6 +123,22 @@ class TestDetails:
             "p of mechanism and place = 0.40" in lines(hypothesis(layer="fc", probability=0.4))[1]
         )
 
+    @pytest.mark.parametrize(
+        ("count", "said", "named"),
+        [
+            pytest.param(0, "layer 'fc'", "", id="none"),
+            pytest.param(1, "layer 'fc' and 1 other layer", "also 'l0'", id="one"),
+            pytest.param(6, "layer 'fc' and 6 other layers", "'l5'", id="as many as are named"),
+            pytest.param(9, "layer 'fc' and 9 other layers", "'l5' and 3 more", id="many"),
+        ],
+    )
+    def test_further_layers_are_counted_and_the_first_ones_named(self, count, said, named) -> None:
+        claim = hypothesis(layer="fc", others=tuple(f"l{i}" for i in range(count)))
+        assert f"originated in {said} at step" in str(claim)
+        first, second = lines(claim)[1:3]
+        assert first.split(maxsplit=1)[1].startswith(f"{said}, p of")
+        assert second.strip().endswith(named) if count else second.startswith("when")
+
     def test_calibration_is_said(self) -> None:
         assert lines(hypothesis())[0].endswith("p = 0.90, not calibrated")
         assert lines(hypothesis(calibrated=True))[0].endswith("p = 0.90, calibrated")

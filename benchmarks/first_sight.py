@@ -33,6 +33,7 @@ ROUNDS = {
     "wanderers": "255d9552eca3ec54788a7e5ec1c1899ea4846ac1",
     "roamers": "2a50840ceca9cef5543a7f2fdf5e25e4cce92458",
     "rovers": "41b7de0d08fb8d11a05b05306a47a7ecd7a8813c",
+    "drifters": "abe99b37cff83aea3dcc956ac50ecf902cec3a97",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -50,7 +50,8 @@ class Options:
     pull_new
         Pull towards none of links and factors that the experts did not declare.
     weight_prior
-        Where the weights of correlated evidence begin.
+        Where the weights of correlated evidence begin. An exact fact that one mechanism alone brings about begins
+        at 1: it is no echo of other evidence.
     pull_weights
         Weight of the squared distance from that beginning (log).
     epochs, rate
@@ -214,6 +215,14 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (weight * harmless).astype(np.float32)
 
 
+def _first_weights(catalogue: Catalogue, options: Options) -> Tensor:
+    """Return the logarithms of the weights of events where learning starts."""
+    pairs = {(e.event, m.slug) for m in catalogue.mechanisms for e in m.effects}
+    causes = Counter(event for event, _ in pairs)
+    alone = [d.reliability >= 1 and causes[d.name] == 1 for d in catalogue.detectors]
+    return torch.where(torch.tensor(alone), 0.0, float(np.log(options.weight_prior)))
+
+
 class Numbers:
     """The parameters as unconstrained tensors, and the experts' values that they are tied to."""
 
@@ -245,7 +254,7 @@ class Numbers:
         self.leak0 = torch.logit(torch.tensor(leaks))
         priors = [*(m.prior for m in catalogue.mechanisms), catalogue.p_unknown]
         self.prior0 = torch.logit(torch.tensor(priors))
-        self.weight0 = torch.full((events,), float(np.log(options.weight_prior)))
+        self.weight0 = _first_weights(catalogue, options)
         self.link = self.link0.clone().requires_grad_()
         self.factor = self.factor0.clone().requires_grad_()
         self.leak = self.leak0.clone().requires_grad_()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import Rows, by_shape, unit_axis
 
-__all__ = ["Along", "time_slopes"]
+__all__ = ["LEAST", "Along", "gradual_fall", "time_slopes"]
 
 POSITIONS, LEAST = 256, 8
 # Entries that stand for one position, by either of the other axes: the largest is wanted, within a few per cent of a decade.
@@ -59,7 +59,7 @@ class Along:
         self._steps += 1
         found: dict[int, list[Tensor]] = {}
         for keys, peaks in by_shape(self._samples):
-            for (layer, _), fall in zip(keys, _gradual_fall(peaks).unbind(), strict=True):
+            for (layer, _), fall in zip(keys, gradual_fall(peaks).unbind(), strict=True):
                 found.setdefault(layer, []).append(fall)
         if not found:
             return []
@@ -83,7 +83,7 @@ def _further(falls: list[Tensor]) -> Tensor:
     return torch.where(one.abs() >= other.abs(), one, other)
 
 
-def _gradual_fall(sizes: Tensor) -> Tensor:
+def gradual_fall(sizes: Tensor) -> Tensor:
     """Return by how many decades sizes fall from their peak to the far half of the longer side, one jump left out.
 
     A single position that is read, as the last one, stands out by one jump however far the others are below it, and

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from neuraldbg.capture.compiled import WRAPPED, is_hidden, is_private
 from neuraldbg.capture.hooks import put_back, state_without_ours, take_off
+from neuraldbg.capture.reduce import is_own_gradient
 from neuraldbg.capture.turns import Turns
 
 __all__ = ["Listener", "await_steps", "join", "leave"]
@@ -255,6 +256,8 @@ def _over_step(inner: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _grad_called(here: int, outputs: Any) -> None:
+    if is_own_gradient():
+        return
     for listener in tuple(_listeners):
         if here == listener.turns.trainer:
             listener.grad_called(outputs)

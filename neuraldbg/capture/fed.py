@@ -48,19 +48,19 @@ class Feeds:
             if _is_data(x, leaves=leaves):
                 self.samples[layer] = unit_sample(x, unit_axis(kind, x), ENTRIES)
 
-    def finish(self, edges: Iterable[tuple[int, int]]) -> list[Rows]:
+    def finish(self, behind: Iterable[int]) -> list[Rows]:
         """Return mean and deviation of the data, and how far the scales of its features are apart.
 
         Parameters
         ----------
-        edges
-            Pairs of layers of which the first feeds the second: what such a one is fed is no data.
+        behind
+            Layers that others with parameters feed: what such a one is fed is no data.
         """
         if not self.samples:
             return []
         self._steps += 1
-        for _, target in edges:
-            self.samples.pop(target, None)
+        for layer in behind:
+            self.samples.pop(layer, None)
         return [_moments(layers, x) for layers, x in by_shape(self.samples)]
 
 

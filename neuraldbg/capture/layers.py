@@ -32,6 +32,7 @@ from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
     Numbers,
+    all_tensors,
     autocast_dtype,
     first_float,
     in_backward,
@@ -42,6 +43,7 @@ from neuraldbg.capture.reduce import (
 )
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
+from neuraldbg.capture.through_time import ThroughTime
 from neuraldbg.capture.topology import Blueprint, has_cycle
 from neuraldbg.capture.trace import Tracer
 
@@ -91,6 +93,7 @@ class LayerWatch:
         self.autocast = ""
         self.regimes = Regimes()
         self._feeds, self._along, self.halves = Feeds(), Along(), Halves()
+        self._through = ThroughTime(guard)
         self._blueprint = blueprint
         self._tracer = tracer
         self._guard = guard
@@ -155,6 +158,7 @@ class LayerWatch:
         self.regimes.begin()
         self._feeds.begin()
         self._along.begin()
+        self._through.begin()
         self.halves.begin()
 
     def finish(self) -> list[Rows]:
@@ -167,7 +171,8 @@ class LayerWatch:
             last = self._pass_start
             rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self.edges) + self._along.finish() + self.halves.finish()
+        rows += self._feeds.finish(self._blueprint.behind(self.edges))
+        rows += self._along.finish() + self._through.finish() + self.halves.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
         for layer, numbers in self._cells:
@@ -216,7 +221,7 @@ class LayerWatch:
     def _link(self, tracer: Tracer, layer: int, values: object) -> None:
         """Note which layers feed one: what it is called with came from them, or what it gives if its parts are looked at."""
         for source in {
-            source for tensor in _tensors(values) for source in tracer.layers_of(tensor)
+            source for tensor in all_tensors(values) for source in tracer.layers_of(tensor)
         }:
             if source != layer:
                 self.edges.add((source, layer))
@@ -250,12 +255,13 @@ class LayerWatch:
         if self.tracing and self._tracer is not None:
             self._hand_on(self._tracer, layer, output)
         self._read(layer, module, args, tensor)
+        self._through.take(layer, module, args, output)
 
     def _hand_on(self, tracer: Tracer, layer: int, output: Any) -> None:
         """Say that what a layer gives comes from it, and from its own parts where these were looked at."""
         if layer in self._blueprint.opened:
             self._link(tracer, layer, output)
-        for item in _tensors(output):
+        for item in all_tensors(output):
             tracer.mark(item, layer)
 
     def _step_out(self, layer: int) -> None:
@@ -385,13 +391,3 @@ def _nothing() -> None:
 
 def _kept_share(kept: dict[int, Tensor]) -> Tensor:
     return stack_together([mask.float().mean() for mask in kept.values()])[None]
-
-
-def _tensors(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in _tensors(v)]
-    if isinstance(value, dict):
-        return [t for v in value.values() for t in _tensors(v)]
-    return []

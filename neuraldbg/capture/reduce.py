@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from threading import local
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ __all__ = [
     "UNTRACED",
     "Numbers",
     "all_of",
+    "all_tensors",
     "are_cleared",
     "autocast_dtype",
     "dispatch_modes",
@@ -27,9 +29,11 @@ __all__ = [
     "in_full_precision",
     "is_batched",
     "is_dense",
+    "is_own_gradient",
     "is_pretended",
     "on_one_device",
     "once",
+    "own_gradients",
     "scalar",
     "stack_together",
     "strided",
@@ -81,6 +85,40 @@ def do_unseen(
             work(*args)
 
 
+class _Own(local):
+    """Whether a thread is at work on gradients of ours."""
+
+    busy = False
+
+
+_own = _Own()
+
+
+def is_own_gradient() -> bool:
+    """Return whether this thread is at work in ``own_gradients``."""
+    return _own.busy
+
+
+def own_gradients(
+    roots: Sequence[Tensor], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Return gradients that only we ask for: the loop did not differentiate, and a NaN in them is a number.
+
+    Parameters
+    ----------
+    roots, inputs
+        Ends of the graph; those of ``inputs`` that no root depends on have no gradient.
+    gradients
+        Of the roots.
+    """
+    _own.busy = True
+    try:
+        with torch.autograd.set_detect_anomaly(False):
+            return torch.autograd.grad(roots, inputs, gradients, allow_unused=True)
+    finally:
+        _own.busy = False
+
+
 def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return a context without autocast; entering one costs microseconds, so only where it is on."""
     if torch.is_autocast_enabled(device.type):
@@ -98,6 +136,17 @@ def float_tensors(value: object, depth: int = 2) -> Iterator[Tensor]:
     elif depth > 0 and isinstance(value, dict):
         for item in value.values():
             yield from float_tensors(item, depth - 1)
+
+
+def all_tensors(value: object) -> list[Tensor]:
+    """Return the tensors inside tuples, lists and dicts, however deep."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [t for v in value for t in all_tensors(v)]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in all_tensors(v)]
+    return []
 
 
 def first_float(value: object) -> Tensor | None:

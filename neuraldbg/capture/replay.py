@@ -23,7 +23,7 @@ from neuraldbg.capture.compiled import Region
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import made_by
 from neuraldbg.capture.notes import Notes
-from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.reduce import float_tensors, own_gradients
 from neuraldbg.capture.replica import Replica
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Origin, Tracer
@@ -208,7 +208,7 @@ class Replay:
         pairs = [(t, g) for t, g in pairs if t.requires_grad and t.shape == g.shape]
         if pairs and watch.reached:
             roots, gradients = zip(*pairs, strict=True)
-            torch.autograd.grad(roots, watch.reached, gradients, allow_unused=True)
+            own_gradients(roots, watch.reached, gradients)
 
     def _merge(self, order: list[int], place: int) -> None:
         """Put the layers of a part where it was called among the others."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import Unseen, assembled, program_facts
+from neuraldbg.capture.averages import Averages
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.functionmode import ModeStack
@@ -85,7 +86,7 @@ class Session:
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)
-        self._step = Stepping(self._book, self._grads, self._meter)
+        self._step = Stepping(self._book, self._grads, self._meter, Averages(self._blueprint))
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.amp import grad_scale
+from neuraldbg.capture.averages import Averages
 from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.optim import Entry, OptimizerBook
@@ -28,6 +29,8 @@ class Stepping:
         Read where the step begins.
     meter
         Writes their norms; what it returns is whether they are bad.
+    averages
+        Looks at weights that the loop writes itself.
 
     Attributes
     ----------
@@ -37,10 +40,13 @@ class Stepping:
         The optimizer whose step is under way, None outside of steps.
     """
 
-    def __init__(self, book: OptimizerBook, gradients: Gradients, meter: GradientMeter) -> None:
+    def __init__(
+        self, book: OptimizerBook, gradients: Gradients, meter: GradientMeter, averages: Averages
+    ) -> None:
         self.evaluations = 0
         self.entry: Entry | None = None
         self._book, self._gradients, self._meter = book, gradients, meter
+        self._averages = averages
 
     def begins(self, tick: Tick, mine: Entry, scale: Tensor | None) -> bool:
         """An optimizer begins a step; return whether its gradients are bad."""
@@ -48,6 +54,7 @@ class Stepping:
         bad = self._meter.take(tick, scale)
         if tick.sampled:
             tick.param += tuple(self._gradients.similarities(tick.step))
+            tick.param += tuple(self._averages.look(tick.step))
         return bad
 
     def backward_ended(self, tick: Tick, scale: Tensor | float | None) -> bool:

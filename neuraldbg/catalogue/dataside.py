@@ -32,6 +32,21 @@ _MISMATCH = Mechanism(
     source="Schoop et al. 2021, UMLAUT; Karpathy 2019",
 )
 
+_ABSORBED = Mechanism(
+    slug="low_precision_update_absorption",
+    claim="updates rounded away in half-precision weights",
+    story="The update is smaller than half a unit in the last place of the weight and is lost.",
+    prior=0.03,
+    effects=(),
+    layered=True,
+    several=True,
+    p_whole=0.01,
+    requires=("half_parameters",),
+    remedy="keep float32 weights of '{layer}' (autocast instead of .to(bfloat16), averages in float32), or take larger steps",
+    look_alikes=("learning_rate_too_low",),
+    source="Zamirai et al. 2020, Revisiting BFloat16 Training",
+)
+
 MECHANISMS = (
     *variants(
         Mechanism(
@@ -296,21 +311,22 @@ MECHANISMS = (
                 loss_initial_high=0.15,
             ),
         ),
-        # What divides by an infinite number is zero: the loss is finite, and no longer about its inputs.
+        # What divides by an infinite number is zero: the loss is finite, and no longer about its inputs. As often as not it
+        # happens to some examples or positions only, and the others go on to say something.
         hidden=(
-            0.2,
+            0.5,
             effects(
                 {"overflow_in_half": 0.98},
-                output_constant=0.6,
-                output_silent=0.5,
+                output_constant=0.35,
+                output_silent=0.3,
                 loss_stuck=0.5,
                 loss_slow=0.7,
                 loss_at_prior=0.4,
-                parameters_without_gradient=0.5,
-                gradient_vanishing=0.3,
-                dead_units_initial=0.3,
-                signal_lost=0.3,
-                normalization_flat=0.4,
+                parameters_without_gradient=0.3,
+                gradient_vanishing=0.2,
+                dead_units_initial=0.2,
+                signal_lost=0.2,
+                normalization_flat=0.25,
             ),
         ),
     ),
@@ -361,25 +377,22 @@ MECHANISMS = (
             ("half_parameters",),
         ),
     ),
-    Mechanism(
-        slug="low_precision_update_absorption",
-        claim="updates rounded away in half-precision weights",
-        story="The update is smaller than half a unit in the last place of the weight and is lost.",
-        prior=0.03,
-        effects=effects(
-            {"updates_rounded_away": 0.95},
-            loss_slow=0.7,
-            loss_stuck=0.4,
-            update_small=0.4,
-            update_tiny=0.2,
-            step_predicted_tiny=0.15,
-            loss_at_prior=0.15,
-            gradient_coherent=0.25,
+    *variants(
+        replace(_ABSORBED, forbids=effects(loss_solved=0.2)),
+        step=(
+            0.8,
+            effects(
+                {"updates_rounded_away": 0.95},
+                loss_slow=0.7,
+                loss_stuck=0.4,
+                update_small=0.4,
+                update_tiny=0.2,
+                step_predicted_tiny=0.15,
+                loss_at_prior=0.15,
+                gradient_coherent=0.25,
+            ),
         ),
-        requires=("half_parameters",),
-        forbids=effects(loss_solved=0.2),
-        remedy="keep float32 master weights (autocast instead of model.to(bfloat16)), or raise the learning rate",
-        look_alikes=("learning_rate_too_low",),
-        source="Zamirai et al. 2020, Revisiting BFloat16 Training",
     ),
+    # What is rounded away is the average; the network that is averaged learns as ever.
+    *variants(_ABSORBED, average=(0.2, effects({"average_rounded_away": 0.97}))),
 )

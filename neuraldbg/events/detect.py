@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ def gather_evidence(
     return Evidence(
         findings=findings,
         context=signals.context,
-        layers=_execution_order(topology),
+        layers=_execution_order(topology, {event.layer for event in events}),
         edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
         judged=places,
         sites=_sites(signals.recording),
@@ -125,12 +126,13 @@ def _passed_through(recording: Recording) -> dict[tuple[str, str | None], str]:
     }
 
 
-def _execution_order(topology: Topology) -> tuple[str, ...]:
+def _execution_order(topology: Topology, found: Collection[str | None]) -> tuple[str, ...]:
+    """Return the layers that a claim may name: those with parameters, and others in which something was found."""
     # Layers that were not called come last; they can still be named by a claim.
     ranked = sorted(
         (layer.order if layer.order >= 0 else len(topology.layers), index)
         for index, layer in enumerate(topology.layers)
-        if layer.params or layer.kind == "dropout"
+        if layer.params or layer.kind == "dropout" or layer.name in found
     )
     return tuple(topology.layers[index].name for _, index in ranked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ __all__ = [
     "Recording",
     "Topology",
     "Unobserved",
+    "behind_parameters",
 ]
 
 Fact = bool | int | float | str | None
@@ -151,6 +152,28 @@ class Topology:
     edges: tuple[tuple[int, int], ...] = ()
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
+
+
+def behind_parameters(layers: Sequence[LayerInfo], edges: Iterable[tuple[int, int]]) -> set[int]:
+    """Return the layers that others with parameters feed, directly or through others.
+
+    Parameters
+    ----------
+    layers
+        Of the model.
+    edges
+        Pairs of their indices, of which the first feeds the second.
+    """
+    ahead = [i for i, layer in enumerate(layers) if layer.params]
+    fed: dict[int, set[int]] = {}
+    for source, target in edges:
+        fed.setdefault(source, set()).add(target)
+    behind: set[int] = set()
+    while ahead:
+        new = fed.get(ahead.pop(), set()) - behind
+        behind |= new
+        ahead += new
+    return behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

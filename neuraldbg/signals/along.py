@@ -8,6 +8,7 @@ import numpy as np
 
 from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import lasting
 from neuraldbg.signals.view import Links, layer_max, layer_series, readers_of
 
 __all__ = ["along_sequences"]
@@ -26,9 +27,10 @@ def along_sequences(recording: Recording) -> dict[str, Series]:
 
     What is measured is the gradient of a layer's output. The fall was made by what reads that output and mixes
     positions: the next such layer, or the module around it; where neither is known, it is told where it was seen.
+    Of a recurrence that is fed data it is the gradient of its input.
     """
-    fall = layer_series(recording, "time_grad_fall")
-    if not fall.observed.any():
+    fall, inside = (layer_series(recording, n) for n in ("time_grad_fall", "time_grad_fall_in"))
+    if not (fall.observed.any() or inside.observed.any()):
         return {}
     topology = recording.topology
     names = {layer.name: i for i, layer in enumerate(topology.layers) if layer.name}
@@ -36,12 +38,17 @@ def along_sequences(recording: Recording) -> dict[str, Series]:
     seen = np.flatnonzero(fall.observed.any(axis=0))
     carriers = [_carriers(int(i), topology, names, after) for i in seen]
     columns = [int(i) for i, found in zip(seen, carriers, strict=True) for _ in found]
-    owner = np.array([place for found in carriers for place in found])
-    finite = fall.observed & np.isfinite(fall.values)
-    steps, values, observed = fall.steps, fall.values[:, columns], finite[:, columns]
+    own = np.flatnonzero(inside.observed.any(axis=0))
+    owner = np.array([*(place for found in carriers for place in found), *own], np.intp)
+    values = np.concatenate((fall.values[:, columns], inside.values[:, own]), axis=1)
+    seen_there = np.concatenate((fall.observed[:, columns], inside.observed[:, own]), axis=1)
+    observed = seen_there & np.isfinite(values)
+    # A recurrence forgets as it is drawn, and learns to remember where that is asked for.
+    middle = 0.5 * float(np.ptp(fall.steps))
+    fade = lasting(fall.steps, values, observed, least=middle)
     return {
-        "time_fade": layer_max(steps, values, observed, owner),
-        "time_swell": layer_max(steps, -values, observed, owner),
+        "time_fade": layer_max(fall.steps, fade, observed, owner),
+        "time_swell": layer_max(fall.steps, -values, observed, owner),
     }
 
 

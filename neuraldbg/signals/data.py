@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-from neuraldbg.records.recording import LossCall, Recording
+from neuraldbg.records.recording import LossCall, Recording, behind_parameters
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
+from neuraldbg.signals.structure import normalized_after
 from neuraldbg.signals.view import layer_series, owners, run_series, scalar_series
 
 __all__ = ["REGRESSION", "SCALE_FREE", "Fed", "data_signals", "fed_layers", "regressions"]
@@ -47,8 +48,13 @@ def _inputs(recording: Recording) -> dict[str, Series]:
         return out | _called_with(recording)
     first = int(recording.sampled[0])
     multiplied = [x for x in fed if x.kind != "norm"]
+    # What is normalized at once may have any scale, but no offset, and no feature that hides the others.
+    free = normalized_after(recording.topology)
     for name, measure in _FED.items():
-        values = [v for x in multiplied if (v := measure(x)) is not None]
+        fits = free if name in _SCALES else frozenset[str]()
+        values = [
+            v for x in multiplied if (v := 1.0 if x.layer in fits else measure(x)) is not None
+        ]
         if values:
             out[name] = scalar_series(first, max(values))
     return out
@@ -87,16 +93,16 @@ def fed_layers(recording: Recording) -> tuple[Fed, ...]:
     Parameters
     ----------
     recording
-        The run. Layers that are also fed by other layers are left out: what comes from there is no data.
+        The run. What comes from layers with parameters is no data.
     """
-    inner = {target for _, target in recording.topology.edges}
+    behind = behind_parameters(recording.topology.layers, recording.topology.edges)
     mean, std, spread = (
         layer_series(recording, name) for name in ("fed_mean", "fed_std", "fed_spread")
     )
     found = []
     for index, layer in enumerate(recording.topology.layers):
         seen = mean.observed[:, index] & std.observed[:, index]
-        if index in inner or not seen.any():
+        if index in behind or not seen.any():
             continue
         wide = spread.values[spread.observed[:, index], index]
         found.append(
@@ -109,6 +115,9 @@ def fed_layers(recording: Recording) -> tuple[Fed, ...]:
             )
         )
     return tuple(found)
+
+
+_SCALES = frozenset({"input_scale", "input_scale_small"})
 
 
 def _called_with(recording: Recording) -> dict[str, Series]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import lasting
 from neuraldbg.signals.view import (
     ParamReader,
     gradient_norms,
@@ -21,7 +22,8 @@ from neuraldbg.signals.view import (
 __all__ = ["stillness"]
 
 Array = NDArray[np.float64]
-# What is rounded away in fewer steps than these was not for good.
+# What is rounded away in fewer steps than these was not for good: first steps of a rate that is warmed up, or at weights
+# that are still small, may be rounded away and harm nobody.
 WARMED = 32
 
 
@@ -49,12 +51,7 @@ def stillness(recording: Recording) -> dict[str, Series]:
     # A quasi-Newton method that has converged takes no step at all.
     stops = np.array(is_quasi_newton(recording))
     return {
-        "rounded_away": layer_max(
-            recording.sampled,
-            _lasting(recording.sampled, unchanged, seen),
-            seen & (half & matrix)[None, :],
-            owner,
-        ),
+        **_rounded_away(recording, get, owner, half & matrix),
         "orphan": _unowned(recording, int(start[0]), orphan & used, thawed),
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
         "no_gradient": layer_max(
@@ -72,17 +69,20 @@ def stillness(recording: Recording) -> dict[str, Series]:
     }
 
 
-def _lasting(steps: NDArray[np.int64], values: Array, seen: NDArray[np.bool_]) -> Array:
-    """Return the least value from every row to twice as far into the run, same shape.
-
-    First steps of a rate that is warmed up, or at weights that are still small, may be rounded away and harm nobody.
-    """
-    if not steps.size:
-        return values
-    since = steps - steps[0]
-    ends = np.searchsorted(since, np.maximum(2 * since, WARMED), side="right")
-    known = np.where(seen, values, np.inf)
-    return np.stack([known[i:end].min(axis=0) for i, end in enumerate(ends)])
+def _rounded_away(
+    recording: Recording, get: ParamReader, owner: NDArray[np.int64], narrow: NDArray[np.bool_]
+) -> dict[str, Series]:
+    """Return how much of a step, or of what the loop writes itself, is rounded away, by layer."""
+    steps = recording.sampled
+    unchanged, stepped = get("unchanged_share")
+    kept, written = get("average_kept")
+    lost, average = (
+        lasting(steps, x, seen, least=WARMED) for x, seen in ((unchanged, stepped), (kept, written))
+    )
+    return {
+        "rounded_away": layer_max(steps, lost, stepped & narrow[None, :], owner),
+        "average_rounded_away": layer_max(steps, average, written, owner),
+    }
 
 
 def _thawed(

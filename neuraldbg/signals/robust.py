@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-__all__ = ["any_row", "robust_z", "trailing_median"]
+__all__ = ["any_row", "lasting", "robust_z", "trailing_median"]
 
 Array = NDArray[np.float64]
 # Turns a median absolute deviation into the standard deviation of a normal distribution.
@@ -25,6 +25,26 @@ def trailing_median(values: Array, window: int) -> Array:
     padded = np.concatenate([np.full(window - 1, np.nan), clean])
     windows = sliding_window_view(padded, window)
     return _nanmedian(windows)
+
+
+def lasting(
+    steps: NDArray[np.int64], values: Array, seen: NDArray[np.bool_], *, least: float
+) -> Array:
+    """Return the least value from every row to twice as far into the run, shape ``(n, columns)``.
+
+    Parameters
+    ----------
+    steps
+        Of the rows.
+    values, seen
+        Shape ``(n, columns)``; what was not seen does not count.
+    least
+        Steps from the start that are looked at for every row.
+    """
+    since = steps - steps[:1]
+    ends = np.searchsorted(since, np.maximum(2 * since, least), side="right")
+    known = np.where(seen, values, np.inf)
+    return np.array([known[i:end].min(axis=0) for i, end in enumerate(ends)]).reshape(values.shape)
 
 
 def robust_z(values: Array, window: int = 32, *, floor: float = 0.05, warmup: int = 8) -> Array:

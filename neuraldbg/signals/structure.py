@@ -8,7 +8,7 @@ from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.view import Links, links, readers_of, scalar_series
 
-__all__ = ["last_layers", "passed_by", "sources", "structure_signals"]
+__all__ = ["last_layers", "normalized_after", "passed_by", "sources", "structure_signals"]
 
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
 
@@ -64,6 +64,20 @@ def passed_by(topology: Topology) -> frozenset[int]:
     readers = links((layer, reader) for reader, feeders in found.items() for layer in feeders)
     return frozenset(
         layer for layer, ahead in readers.items() if all(fed[r] & before[layer] for r in ahead)
+    )
+
+
+def normalized_after(topology: Topology) -> frozenset[str]:
+    """Return the names of layers whose output is normalized and goes nowhere else: its scale does not matter.
+
+    What several read, be they normalizations all, is a stream that branches add to: if it is too large, they count for
+    nothing.
+    """
+    layers = topology.layers
+    return frozenset(
+        layers[i].name
+        for i, readers in readers_of(topology).items()
+        if len(readers) == 1 and all(layers[r].kind == "norm" for r in readers)
     )
 
 

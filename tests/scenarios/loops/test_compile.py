@@ -243,6 +243,11 @@ def test_that_it_is_compiled_is_a_fact(way):
     assert not _recording(_not).facts["compiled"]
 
 
+@pytest.mark.parametrize("way", [_before, _one_part], ids=_id)
+def test_what_we_differentiate_the_loop_did_not(way):
+    assert not _recording(way).facts.get("differentiates")
+
+
 def test_what_ran_inside_a_compiled_function_is_said_not_to_be_observed():
     recording = _recording(_in_a_function)
     reasons = {x.what: x.why for x in recording.unobserved}

@@ -59,6 +59,28 @@ def test_what_leaves_another_layer_is_no_data() -> None:
     assert fed(Two(frozen), data(30.0)).keys() == {"first.0"}
 
 
+def test_nor_is_what_went_through_others_since() -> None:
+    model = nn.Sequential(
+        nn.Linear(4, 8).requires_grad_(False), nn.ReLU(), nn.Dropout(0.0), nn.Linear(8, 8)
+    )
+    assert fed(Two(model), data(30.0)).keys() == {"first.0"}
+
+
+class Unit(nn.Module):
+    """Scales every row to unit length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_modules_without_parameters_do_to_an_input_first_counts(steps: int) -> None:
+    first = nn.Sequential(Unit(), nn.Dropout(0.0), nn.Linear(4, 8))
+    found = fed(Two(first), data(1e4), steps=steps)
+    assert found.keys() == {"first.2"}
+    assert found["first.2"].rms == pytest.approx(0.5, rel=1e-3)
+
+
 def test_an_input_that_asks_for_a_gradient_is_data_and_a_parameter_is_none() -> None:
     assert fed(Two(nn.Linear(4, 8)), data().requires_grad_()).keys() == {"first"}
     assert fed(Two(nn.Linear(4, 8)), nn.Parameter(data())).keys() == set()

@@ -35,6 +35,7 @@ DOORS = {
     "engine._over_state.<locals>.getstate", "engine._over_scripting.<locals>.create", "hooks.put_back", "engine._broke",
     "hooks.InertHook.__call__", "trace.Tracer.__torch_function__",
     "layers.LayerWatch._before", "layers.LayerWatch._after", "layers.LayerWatch._on_gradient",
+    "through_time.ThroughTime._on_gradient", "reduce.is_own_gradient",
     "guard.Guard._guarded", "attach.Capture._watch_entry.<locals>.before",
     "attach.Capture.step_begins", "attach.Capture.step_ends", "guard.Guard._noted", "attach.Capture._meet", "attach.Capture._take", "attach.Capture.trains", "attach.Capture.broke", "guard.Guard._leave_unseen",
     "engine._grad_called", "guard.Guard._tell", "quiet.Quiet.calls", "quiet.Quiet.passes", "quiet.Quiet.steps",
@@ -354,6 +355,7 @@ class Narrow(nn.Module):
         super().__init__()
         self.first = nn.Linear(6, 6)
         self.last = nn.Linear(6, 3).bfloat16()
+        self.average = nn.Linear(6, 3).bfloat16().requires_grad_(False)
 
     def forward(self, x):
         h = F.linear(x.half(), self.first.weight.half()).tanh()
@@ -373,6 +375,37 @@ def narrow_program(watch):
             loss = loss + F.cosine_embedding_loss(rates, rates.flip(0), torch.ones(8))
             loss.backward()
             optimizer.step()
+            with torch.no_grad():
+                model.average.weight.lerp_(model.last.weight, 0.001)
+            losses.append(loss.item())
+    return model, losses
+
+
+class Recurrent(nn.Module):
+    """A recurrence that is fed data."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(2, 4, batch_first=True)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        out, (last, _) = self.rnn(x)
+        return self.head(out[:, -1] + last[-1])
+
+
+def recurrent_program(watch):
+    """Gradients of inputs that only we ask for, and others that the loop asks for."""
+    torch.manual_seed(6)
+    model, x, losses = Recurrent(), torch.randn(6, 10, 2), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    with watch(model):
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            torch.autograd.grad(loss, model.head.weight, retain_graph=True)
+            loss.backward()
+            optimizer.step()
             losses.append(loss.item())
     return model, losses
 
@@ -380,6 +413,7 @@ def narrow_program(watch):
 PROGRAMS = (
     program,
     narrow_program,
+    recurrent_program,
     odd_program,
     usual_program,
     quiet_program,

@@ -203,6 +203,12 @@ class TestEvidence:
         assert said.layers == ("a", "b")
         assert said.edges == (("a", "b"),)
 
+    @pytest.mark.parametrize(("value", "named"), [(2.0, ("a", "b")), (0.0, ("b",))])
+    def test_a_layer_without_parameters_can_be_named_where_something_was_found(self, value, named):
+        chain = builders.chain("a", "b")
+        bare = replace(chain, layers=(replace(chain.layers[0], params=()), chain.layers[1]))
+        assert evidence_of([[value, 0.0]], layers=(0, 1), topology=bare).layers == named
+
     def test_a_passing_moment_without_patience_is_absent(self) -> None:
         finding = evidence_of([0, 2, 0, 0, 0], patience=3).findings["high"]
         assert not finding.present

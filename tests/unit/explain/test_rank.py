@@ -37,6 +37,18 @@ class TestOrder:
         assert dead.probability == pytest.approx(0.3 * (0.6 + 0.1))
         assert dead.p_mechanism == 0.3
 
+    def test_what_sits_in_several_layers_is_told_of_all_of_them(self, world) -> None:
+        once = tuple(e for e in world.events if e.name != "all_dead")
+        world.events = (*once, seen("dead", layer="fc2", first=12, strength=0.2))
+        places = {"dead_units": {"fc1": 0.2, "fc2": 0.1, None: 0.7}}
+        world.posterior = replace(world.posterior, places=places)
+        dead = claim(world, "dead_units")
+        assert (dead.layer, dead.others) == ("fc1", ("fc2",))
+        assert "units are dead in 'fc1' and 1 other layer" in " ".join(dead.evidence_for)
+        told = {e.id for e in world.events if e.name == "dead"}
+        assert told <= set(dead.event_ids)
+        assert dead.remedy.startswith("re-initialise 'fc1' and 1 other layer with gain")
+
     def test_the_bayes_factor_is_passed_on(self, world) -> None:
         assert claim(world, "rate_too_high").bayes_factor == 80.0
         assert claim(world, "odd_data").bayes_factor == 1.0

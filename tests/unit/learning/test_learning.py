@@ -77,6 +77,17 @@ def test_scores_of_the_fit_are_those_of_the_inference_stage():
         assert mine[key] - mine[()] == pytest.approx(value - expected[0], abs=2e-2)
 
 
+def test_an_exact_fact_of_one_mechanism_is_weighed_as_no_echo():
+    numbers = fit([row({"loss_stuck": 0.5})], EXPERTS, Options(epochs=0, weight_prior=0.5))
+    weight = dict(
+        zip((d.name for d in EXPERTS.detectors), numbers.weight.detach().exp(), strict=True)
+    )
+    assert float(weight["overflow_in_half"]) == 1.0
+    # Exact, and brought about by many; of one mechanism alone, and measured.
+    assert float(weight["loss_nonfinite"]) == 0.5
+    assert float(weight["gradient_decays_in_time"]) == 0.5
+
+
 def test_learning_makes_the_labels_likelier():
     rows = [
         row({"loss_stuck": 0.8, "loss_slow": 0.6}, mechanisms=("label_noise",)) for _ in range(12)

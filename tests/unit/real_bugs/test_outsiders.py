@@ -21,6 +21,7 @@ ROUNDS = (
     "wanderers",
     "roamers",
     "rovers",
+    "drifters",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -38,6 +39,7 @@ COUNTS = (
     (27, 6),
     (29, 8),
     (34, 6),
+    (34, 4),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -71,6 +71,7 @@ def test_the_fall_is_told_at_what_carries_the_sequence(layers, edges, told) -> N
     fade, swell = found["time_fade"], found["time_swell"]
     assert {shape.layers[i].name for i in fade.layers or ()} == told
     assert fade.values[:, 0].tolist() == [5.0, 0.0, 4.0]
+    assert swell.values[2, 0] == -4.0
     assert swell.values[0, 0] == -5.0
     assert fade.observed[:, 0].tolist() == [True, False, True]
 
@@ -85,6 +86,27 @@ def test_of_several_that_feed_one_layer_the_worst_counts() -> None:
     fade = along_sequences(run)["time_fade"]
     assert fade.layers == (2,)
     assert fade.values[:, 0].tolist() == [6.0, 1.0]
+
+
+RNN = ("rnn", "LSTM", "recurrent", True)
+
+
+def test_a_recurrence_that_is_fed_data_is_told_itself() -> None:
+    shape = topology((RNN, HEAD), ((0, 1),))
+    cells = {"time_grad_fall": {"rnn": [0.0, 0.0]}, "time_grad_fall_in": {"rnn": [9.0, 8.0]}}
+    fade = along_sequences(builders.recording(shape, steps=2, layer=cells))["time_fade"]
+    assert fade.layers == (0,)
+    assert fade.values[:, 0].tolist() == [9.0, 8.0]
+
+
+def test_a_fade_that_training_mends_is_none() -> None:
+    shape = topology((RNN, HEAD), ((0, 1),))
+    steps = [0, 10, 40, 50, 90, 100]
+    cells = {"time_grad_fall_in": {"rnn": [9.0, 8.0, 0.5, 4.0, 0.1, 0.0]}}
+    run = builders.recording(shape, steps=101, sampled=steps, layer=cells)
+    fade = along_sequences(run)["time_fade"]
+    # Until the middle of the run, and from then on for as long again as it went on.
+    assert fade.values[:, 0].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.0, 0.0, 0.0])
 
 
 def test_where_no_sequence_was_seen_nothing_is_told() -> None:

@@ -121,6 +121,13 @@ class TestFed:
         norm = replace(APART, layers=(replace(APART.layers[0], kind="norm"), *APART.layers[1:]))
         assert not {"input_scale", "input_offset"} & self.found(norm, a=(99.0, 30.0)).keys()
 
+    def test_what_is_normalized_at_once_may_have_any_scale_and_no_offset(self) -> None:
+        chain = builders.chain("a", "b")
+        norm = replace(chain, layers=(chain.layers[0], replace(chain.layers[1], kind="norm")))
+        found = self.found(norm, a=(90.0, 30.0))
+        assert (found["input_scale"].values[0], found["input_scale_small"].values[0]) == (1.0, 1.0)
+        assert found["input_offset"].values[0] == pytest.approx(3.0)
+
     def test_layers_that_others_feed_are_left_out(self) -> None:
         found = self.found(builders.chain("a", "b"), a=(0.0, 1.0), b=(0.0, 50.0))
         assert found["input_scale"].values[0] == pytest.approx(1.0)

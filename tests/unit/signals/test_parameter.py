@@ -495,6 +495,21 @@ class TestStillness:
         told = dict(zip(found.steps.tolist(), found.values[:, 0], strict=True))
         assert {step: told[step] for step in lasting} == pytest.approx(lasting)
 
+    def test_an_average_that_is_kept_for_a_while_is_not(self) -> None:
+        run = builders.recording(
+            TWO,
+            steps=70,
+            sampled=[0, 10, 40, 64],
+            param={
+                "average_kept": {
+                    "a.weight": [1.0, 0.9, 0.95, 1.0],
+                    "b.weight": [1.0, 0.1, 0.9, 0.9],
+                }
+            },
+        )
+        found = parameter_signals(run)["average_rounded_away"]
+        assert found.values[0].tolist() == pytest.approx([0.9, 0.1])
+
     def test_a_half_precision_weight_that_does_not_change_is_rounded(self) -> None:
         found = self.still(dtype="bfloat16", unchanged=0.9)
         assert found["rounded_away"] == pytest.approx(0.9, abs=1e-6)

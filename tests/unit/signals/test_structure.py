@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuraldbg.records.recording import LayerInfo, Topology
-from neuraldbg.signals.structure import passed_by, sources, structure_signals
+from neuraldbg.signals.structure import normalized_after, passed_by, sources, structure_signals
 from tests import builders
 
 Edges = tuple[tuple[int, int], ...]
@@ -55,7 +55,7 @@ def test_a_loop_in_the_dataflow_ends() -> None:
 
 
 def drawn(edges: Edges, kinds: str) -> Topology:
-    kind = {"l": "linear", "a": "activation"}
+    kind = {"l": "linear", "a": "activation", "n": "norm"}
     layers = tuple(
         LayerInfo(name=f"l{i}", type="X", kind=kind[k], order=i) for i, k in enumerate(kinds)
     )
@@ -86,3 +86,16 @@ def test_where_branches_end(edges: Edges, kinds: str, expected: set[int]) -> Non
 def test_what_feeds_a_layer_is_looked_for_past_activations() -> None:
     found = sources(drawn(((0, 1), (1, 2), (2, 3)), "lala"))
     assert found == {1: {0}, 2: {0}, 3: {2}}
+
+
+@pytest.mark.parametrize(
+    ("edges", "kinds", "expected"),
+    [
+        pytest.param(((0, 1), (1, 2)), "lnl", {"l0"}, id="a normalization follows"),
+        pytest.param(((0, 1), (1, 2), (0, 2)), "lnl", set(), id="and a way around it"),
+        pytest.param(((0, 1), (0, 3), (1, 2), (2, 3)), "lnln", {"l2"}, id="a stream is added to"),
+        pytest.param(((0, 1), (1, 2)), "lal", set(), id="none follows"),
+    ],
+)
+def test_what_is_normalized_at_once(edges, kinds, expected) -> None:
+    assert normalized_after(drawn(edges, kinds)) == expected

@@ -1,0 +1,76 @@
+"""Half-precision weights that the loop writes itself: what it writes may be rounded away.
+
+An average of a trained network, as contrast, self-distillation and mean teachers need, is no optimizer's; where it is
+held in half precision a small share of the new weights is less than half a unit in the last place of the old ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuraldbg.capture.bank import Rows, flat_view
+from neuraldbg.capture.params import NARROW
+from neuraldbg.capture.shards import is_sharded
+from neuraldbg.capture.topology import Blueprint
+
+__all__ = ["Averages"]
+
+
+class _Look(NamedTuple):
+    """How often a weight had been written at a step, and a copy of some entries once it is known to be."""
+
+    step: int
+    version: int
+    entries: Tensor | None
+
+
+class Averages:
+    """Compares weights that no gradient reaches from one sampled step to the next.
+
+    Parameters
+    ----------
+    blueprint
+        The watched parameters.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._looks: dict[int, _Look] = {}
+
+    @torch.no_grad()
+    def look(self, step: int) -> list[Rows]:
+        """Return, of weights that were written in every step since the last look, the share that is as it was.
+
+        Parameters
+        ----------
+        step
+            The sampled step that is under way.
+        """
+        kept = []
+        for index, weight in enumerate(self._blueprint.tensors):
+            if not _is_judged(weight):
+                continue
+            last, now = self._looks.get(index), weight._version  # noqa: SLF001 - PyTorch has no public name for it
+            if last is not None and last.step == step:
+                continue
+            written = last is not None and step - last.step <= now - last.version
+            entries = flat_view(weight).clone() if written else None
+            self._looks[index] = _Look(step, now, entries)
+            if last is not None and (share := _kept(last.entries, entries)) is not None:
+                kept.append((index, share))
+        return [Rows([i], ("average_kept",), share.reshape(1, 1)) for i, share in kept]
+
+
+def _is_judged(weight: Tensor) -> bool:
+    narrow = weight.dtype in NARROW and weight.dim() >= 2 and not weight.requires_grad
+    return narrow and not (is_sharded(weight) or weight.is_inference()) and weight.numel() > 0
+
+
+def _kept(before: Tensor | None, now: Tensor | None) -> Tensor | None:
+    """Return the share of entries that are as they were, None where there is nothing to compare."""
+    if before is None or now is None or (before.shape, before.device) != (now.shape, now.device):
+        return None
+    return (before == now).float().mean()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neuraldbg.capture.bank import Rows, flat_view
 from neuraldbg.capture.params import NARROW
+from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import is_sharded
 from neuraldbg.capture.topology import Blueprint
 
@@ -49,7 +50,7 @@ class Averages:
         step
             The sampled step that is under way.
         """
-        kept = []
+        kept: dict[int, Tensor] = {}
         for index, weight in enumerate(self._blueprint.tensors):
             if not _is_judged(weight):
                 continue
@@ -60,8 +61,10 @@ class Averages:
             entries = flat_view(weight).clone() if written else None
             self._looks[index] = _Look(step, now, entries)
             if last is not None and (share := _kept(last.entries, entries)) is not None:
-                kept.append((index, share))
-        return [Rows([i], ("average_kept",), share.reshape(1, 1)) for i, share in kept]
+                kept[index] = share
+        if not kept:
+            return []
+        return [Rows(list(kept), ("average_kept",), stack_together([*kept.values()])[None])]
 
 
 def _is_judged(weight: Tensor) -> bool:

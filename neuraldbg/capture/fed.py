@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows, by_shape, unit_axis, unit_sample
 from neuraldbg.capture.shards import local
+from neuraldbg.records.recording import LayerInfo, behind_parameters
 
-__all__ = ["Feeds"]
+__all__ = ["Feeds", "is_data"]
 
 # The scale of data shows in the first sampled steps; later ones cost and say the same.
 STEPS = 4
@@ -45,27 +46,27 @@ class Feeds:
         """
         if self._steps < STEPS and kind in KINDS and args and isinstance(args[0], Tensor):
             x = local(args[0])
-            if _is_data(x, leaves=leaves):
+            if is_data(x, leaves=leaves):
                 self.samples[layer] = unit_sample(x, unit_axis(kind, x), ENTRIES)
 
-    def finish(self, behind: Iterable[int]) -> list[Rows]:
+    def finish(self, layers: Sequence[LayerInfo], edges: Iterable[tuple[int, int]]) -> list[Rows]:
         """Return mean and deviation of the data, and how far the scales of its features are apart.
 
         Parameters
         ----------
-        behind
-            Layers that others with parameters feed: what such a one is fed is no data.
+        layers, edges
+            Of the model, and which feed which: what comes from layers with parameters is no data.
         """
         if not self.samples:
             return []
         self._steps += 1
-        for layer in behind:
+        for layer in behind_parameters(layers, edges):
             self.samples.pop(layer, None)
-        return [_moments(layers, x) for layers, x in by_shape(self.samples)]
+        return [_moments(alike, x) for alike, x in by_shape(self.samples)]
 
 
-def _is_data(x: Tensor, *, leaves: bool) -> bool:
-    """Return whether no parameter took part in making a tensor, as far as autograd can tell.
+def is_data(x: Tensor, *, leaves: bool) -> bool:
+    """Return whether a tensor is a batch that no parameter took part in making, as far as autograd can tell.
 
     Where it is off, as in the first run of a checkpoint, the dataflow between layers has to tell.
     """

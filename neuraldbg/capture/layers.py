@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -32,9 +33,9 @@ from neuraldbg.capture.hooks import InertHook
 from neuraldbg.capture.norms import NormSample, norm_sample, reduce_norms
 from neuraldbg.capture.reduce import (
     Numbers,
-    all_tensors,
     autocast_dtype,
     first_float,
+    float_tensors,
     in_backward,
     in_full_precision,
     is_batched,
@@ -171,7 +172,7 @@ class LayerWatch:
             last = self._pass_start
             rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self._blueprint.behind(self.edges))
+        rows += self._feeds.finish(self._blueprint.layers, self.edges)
         rows += self._along.finish() + self._through.finish() + self.halves.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
@@ -221,7 +222,9 @@ class LayerWatch:
     def _link(self, tracer: Tracer, layer: int, values: object) -> None:
         """Note which layers feed one: what it is called with came from them, or what it gives if its parts are looked at."""
         for source in {
-            source for tensor in all_tensors(values) for source in tracer.layers_of(tensor)
+            source
+            for tensor in float_tensors(values, math.inf)
+            for source in tracer.layers_of(tensor)
         }:
             if source != layer:
                 self.edges.add((source, layer))
@@ -261,7 +264,7 @@ class LayerWatch:
         """Say that what a layer gives comes from it, and from its own parts where these were looked at."""
         if layer in self._blueprint.opened:
             self._link(tracer, layer, output)
-        for item in all_tensors(output):
+        for item in float_tensors(output, math.inf):
             tracer.mark(item, layer)
 
     def _step_out(self, layer: int) -> None:

@@ -17,7 +17,6 @@ __all__ = [
     "UNTRACED",
     "Numbers",
     "all_of",
-    "all_tensors",
     "are_cleared",
     "autocast_dtype",
     "dispatch_modes",
@@ -126,7 +125,7 @@ def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def float_tensors(value: object, depth: int = 2) -> Iterator[Tensor]:
+def float_tensors(value: object, depth: float = 2) -> Iterator[Tensor]:
     """Yield the tensors inside tuples, lists, dicts and dataclass-like outputs, outermost first."""
     if isinstance(value, Tensor):
         yield value
@@ -136,17 +135,6 @@ def float_tensors(value: object, depth: int = 2) -> Iterator[Tensor]:
     elif depth > 0 and isinstance(value, dict):
         for item in value.values():
             yield from float_tensors(item, depth - 1)
-
-
-def all_tensors(value: object) -> list[Tensor]:
-    """Return the tensors inside tuples, lists and dicts, however deep."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in all_tensors(v)]
-    if isinstance(value, dict):
-        return [t for v in value.values() for t in all_tensors(v)]
-    return []
 
 
 def first_float(value: object) -> Tensor | None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from neuraldbg.capture.along import LEAST, gradual_fall
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.compiled import is_transformed
-from neuraldbg.capture.reduce import in_full_precision, is_batched, is_dense, own_gradients
+from neuraldbg.capture.fed import is_data
+from neuraldbg.capture.reduce import in_full_precision, is_batched, own_gradients
 from neuraldbg.capture.shards import is_sharded
 
 __all__ = ["ThroughTime"]
@@ -65,7 +66,7 @@ class ThroughTime:
         due = self._steps < DENSE or self._steps % SPARSE == 0
         if not (due and type(module) in KINDS and isinstance(module, nn.RNNBase)):
             return
-        if not (args and _is_data(args[0], module) and isinstance(output, tuple)):
+        if not (args and _is_sequence(args[0], module) and isinstance(output, tuple)):
             return
         batch = 0 if module.batch_first else 1
         x = _some(args[0], batch).float()
@@ -96,11 +97,9 @@ class ThroughTime:
         return [Rows(list(calls), ("time_grad_fall_in",), torch.stack(falls)[None])]
 
 
-def _is_data(x: object, module: nn.RNNBase) -> bool:
+def _is_sequence(x: object, module: nn.RNNBase) -> bool:
     """Return whether a recurrence was called with a batch of sequences that no parameter has touched."""
-    if type(x) is not Tensor or x.requires_grad or not x.is_floating_point():
-        return False
-    if not is_dense(x) or x.dim() != 3:
+    if type(x) is not Tensor or x.dim() != 3 or not is_data(x, leaves=False):
         return False
     long = x.shape[1 if module.batch_first else 0]
     return LEAST <= long <= LONGEST and not any(map(is_sharded, module.parameters()))

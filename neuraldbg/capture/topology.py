@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import (
 
 from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.shards import is_sharded, local, unwrapped
-from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo, behind_parameters
+from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "has_cycle", "redraw"]
 
@@ -97,10 +97,6 @@ class Blueprint:
     def shapes(self, layer: int) -> list[tuple[int, ...]]:
         """Return the shapes of the parameters of a layer."""
         return [self.params[i].shape for i in self.layers[layer].params]
-
-    def behind(self, edges: Iterable[tuple[int, int]]) -> set[int]:
-        """Return the layers that are fed by others with parameters: what these get is no data."""
-        return behind_parameters(self.layers, edges)
 
     def multiplied(self) -> set[int]:
         """Return the tables that a linear layer has for its weight: the output is tied to the embedding."""

@@ -150,7 +150,14 @@ class _Teller:
             evidence_for=self._for(seen, at),
             evidence_against=self._against(mechanism),
             not_observed=self._not_observed(mechanism),
-            remedy=self._remedy(mechanism, claim),
+            remedy=remedy_text(
+                mechanism,
+                claim.layer,
+                claim.step,
+                self._signals,
+                self._by_name,
+                others=claim.others,
+            ),
             equivalent_to=tuple(slug for slug, _ in mechanism.equivalents),
             experiment="; ".join(text for _, text in mechanism.equivalents),
             calibrated=self._catalogue.calibrated,
@@ -164,10 +171,6 @@ class _Teller:
             role=mechanism.role,
             direction=self._direction(mechanism, seen, claim.layer),
         )
-
-    def _remedy(self, mechanism: Mechanism, claim: Claim) -> str:
-        seen = (self._signals, self._by_name)
-        return remedy_text(mechanism, claim.layer, claim.step, *seen, others=claim.others)
 
     def _seen(self, mechanism: Mechanism) -> list[Effect]:
         """Return the effects of a mechanism that were seen and speak for it, the most telling first."""

@@ -85,6 +85,7 @@ _FED: dict[str, Callable[[Fed], float | None]] = {
     "input_offset": lambda x: abs(x.mean) / x.std if x.std > 0 else 0.0,
     "input_feature_spread": lambda x: x.spread,
 }
+_SCALES = frozenset({"input_scale", "input_scale_small"})
 
 
 def fed_layers(recording: Recording) -> tuple[Fed, ...]:
@@ -115,9 +116,6 @@ def fed_layers(recording: Recording) -> tuple[Fed, ...]:
             )
         )
     return tuple(found)
-
-
-_SCALES = frozenset({"input_scale", "input_scale_small"})
 
 
 def _called_with(recording: Recording) -> dict[str, Series]:

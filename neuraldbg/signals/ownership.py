@@ -51,7 +51,8 @@ def stillness(recording: Recording) -> dict[str, Series]:
     # A quasi-Newton method that has converged takes no step at all.
     stops = np.array(is_quasi_newton(recording))
     return {
-        **_rounded_away(recording, get, owner, half & matrix),
+        "rounded_away": _rounded_away(recording, unchanged, seen & (half & matrix)),
+        "average_rounded_away": _rounded_away(recording, *get("average_kept")),
         "orphan": _unowned(recording, int(start[0]), orphan & used, thawed),
         # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
         "no_gradient": layer_max(
@@ -69,20 +70,10 @@ def stillness(recording: Recording) -> dict[str, Series]:
     }
 
 
-def _rounded_away(
-    recording: Recording, get: ParamReader, owner: NDArray[np.int64], narrow: NDArray[np.bool_]
-) -> dict[str, Series]:
-    """Return how much of a step, or of what the loop writes itself, is rounded away, by layer."""
-    steps = recording.sampled
-    unchanged, stepped = get("unchanged_share")
-    kept, written = get("average_kept")
-    lost, average = (
-        lasting(steps, x, seen, least=WARMED) for x, seen in ((unchanged, stepped), (kept, written))
-    )
-    return {
-        "rounded_away": layer_max(steps, lost, stepped & narrow[None, :], owner),
-        "average_rounded_away": layer_max(steps, average, written, owner),
-    }
+def _rounded_away(recording: Recording, share: Array, seen: NDArray[np.bool_]) -> Series:
+    """Return how much of what was to change is rounded away for good, by layer."""
+    steps, owner = recording.sampled, np.array([p.layer for p in recording.topology.params])
+    return layer_max(steps, lasting(steps, share, seen, least=WARMED), seen, owner)
 
 
 def _thawed(

@@ -49,22 +49,31 @@ def left(model: Pair, step: int) -> None:
     del model, step
 
 
-def shares(dtype: torch.dtype, write, *, steps: int = 30) -> dict[str, list[float]]:
-    """Return the shares that were measured, by parameter."""
-    torch.manual_seed(0)
-    model = Pair(dtype)
-    optimizer = torch.optim.SGD(model.student.parameters(), lr=0.5)
+def trained(model: Pair, write, *, steps: int, rate: float, split: bool = False) -> NeuralDbg:
+    """Return the watch over a loop that writes the teacher; with an optimizer for every layer if they are split."""
+    layers = (model.student[0], model.student[2]) if split else (model.student,)
+    optimizers = [torch.optim.SGD(layer.parameters(), lr=rate) for layer in layers]
     x, y = torch.randn(32, 6), torch.randn(32, 3)
     with NeuralDbg(model) as dbg:
         for step in range(steps):
-            optimizer.zero_grad()
+            model.zero_grad()
             F.mse_loss(model(x), y).backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             write(model, step)
-    column = dbg.recording.param.get("average_kept")
+    return dbg
+
+
+def shares(
+    dtype: torch.dtype, write, *, steps: int = 30, split: bool = False
+) -> dict[str, list[float]]:
+    """Return the shares that were measured, by parameter."""
+    torch.manual_seed(0)
+    recording = trained(Pair(dtype), write, steps=steps, rate=0.5, split=split).recording
+    column = recording.param.get("average_kept")
     if column is None:
         return {}
-    names = [p.name for p in dbg.recording.topology.params]
+    names = [p.name for p in recording.topology.params]
     return {
         name: column.values[column.observed[:, i], i].tolist()
         for i, name in enumerate(names)
@@ -100,22 +109,8 @@ def test_what_is_no_average_in_half_precision_is_not_judged(dtype, write) -> Non
 
 
 def test_a_step_that_is_looked_at_twice_counts_once() -> None:
-    torch.manual_seed(0)
-    model = Pair(torch.float16)
-    parts = [
-        torch.optim.SGD(layer.parameters(), lr=0.5)
-        for layer in (model.student[0], model.student[2])
-    ]
-    x, y = torch.randn(32, 6), torch.randn(32, 3)
-    with NeuralDbg(model) as dbg:
-        for step in range(12):
-            model.zero_grad()
-            F.mse_loss(model(x), y).backward()
-            for optimizer in parts:
-                optimizer.step()
-            copied(model, step)
-    column = dbg.recording.param["average_kept"]
-    assert np.median(column.values[column.observed]) < 0.5
+    found = shares(torch.float16, copied, steps=12, split=True)
+    assert np.median([share for each in found.values() for share in each]) < 0.5
 
 
 def test_what_an_optimizer_steps_is_no_average() -> None:
@@ -138,15 +133,7 @@ def test_copies_of_a_network_that_learns_are_no_fault() -> None:
 
 def test_an_average_that_is_rounded_away_is_told_with_its_layers() -> None:
     torch.manual_seed(0)
-    model = Pair(torch.bfloat16)
-    optimizer = torch.optim.SGD(model.student.parameters(), lr=0.1)
-    x, y = torch.randn(32, 6), torch.randn(32, 3)
-    with NeuralDbg(model) as dbg:
-        for step in range(60):
-            optimizer.zero_grad()
-            F.mse_loss(model(x), y).backward()
-            optimizer.step()
-            averaged(0.999)(model, step)
+    dbg = trained(Pair(torch.bfloat16), averaged(0.999), steps=60, rate=0.1)
     first = dbg.get_causal_hypotheses()[0]
     assert first.mechanism == "low_precision_update_absorption"
     assert {first.layer, *first.others} == {"teacher.0", "teacher.2"}

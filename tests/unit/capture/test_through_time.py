@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from neuraldbg import NeuralDbg
 from neuraldbg.capture.along import gradual_fall
 from neuraldbg.capture.reduce import is_own_gradient, own_gradients
+from neuraldbg.records.recording import Recording
 from neuraldbg.signals.view import layer_series
 
 TIME, WIDTH = 40, 12
@@ -38,20 +41,30 @@ def batch(model: Reader, examples: int = 8, time: int = TIME) -> Tensor:
     return x if model.rnn.batch_first else x.transpose(0, 1).contiguous()
 
 
-def falls(model: Reader, *inputs: object, steps: int = 8) -> list[float]:
-    """Return what was measured, step by step."""
-    model(*inputs)
+def recorded(model: nn.Module, loss: Callable[[], Tensor], *, steps: int) -> Recording:
+    """Return what is recorded of a loop that hardly moves the weights."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     with NeuralDbg(model) as dbg:
         for _ in range(steps):
             optimizer.zero_grad()
-            model(*inputs).square().mean().backward()
+            loss().backward()
             optimizer.step()
     assert not dbg.recording.facts.get("disarmed")
     # What we differentiate, the loop did not.
     assert not dbg.recording.facts.get("differentiates")
-    found = layer_series(dbg.recording, "time_grad_fall_in")
+    return dbg.recording
+
+
+def measured(recording: Recording) -> list[float]:
+    """Return the falls of the first layer, step by step."""
+    found = layer_series(recording, "time_grad_fall_in")
     return found.values[found.observed[:, 0], 0].tolist()
+
+
+def falls(model: Reader, *inputs: object, steps: int = 8) -> list[float]:
+    """Return what was measured of a model that is asked for small outputs."""
+    model(*inputs)
+    return measured(recorded(model, lambda: model(*inputs).square().mean(), steps=steps))
 
 
 def asked_for(model: Reader, x: Tensor, *more: object) -> float:
@@ -130,14 +143,9 @@ def test_a_recurrence_that_another_layer_feeds_is_known_by_that_one() -> None:
     inner = Reader(nn.RNN, batch_first=True)
     model = nn.Sequential(nn.Linear(3, 3), inner)
     model(batch(inner))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    with NeuralDbg(model) as dbg:
-        for _ in range(3):
-            optimizer.zero_grad()
-            model(batch(inner)).sum().backward()
-            optimizer.step()
-    assert "time_grad_fall_in" not in dbg.recording.layer
-    assert dbg.recording.layer["time_grad_fall"].observed.any()
+    recording = recorded(model, lambda: model(batch(inner)).sum(), steps=3)
+    assert "time_grad_fall_in" not in recording.layer
+    assert recording.layer["time_grad_fall"].observed.any()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -185,12 +193,5 @@ def test_of_calls_with_batches_of_several_sizes_the_last_one_counts() -> None:
     model = Reader(nn.GRU, batch_first=True)
     x = batch(model)
     model(x)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    with NeuralDbg(model) as dbg:
-        for _ in range(3):
-            optimizer.zero_grad()
-            (model(x[:2, :20]).sum() + model(x).sum()).backward()
-            optimizer.step()
-    assert not dbg.recording.facts.get("disarmed")
-    found = layer_series(dbg.recording, "time_grad_fall_in")
-    assert found.values[found.observed[:, 0], 0] == pytest.approx(asked_for(model, x), abs=0.1)
+    found = measured(recorded(model, lambda: model(x[:2, :20]).sum() + model(x).sum(), steps=3))
+    assert found == pytest.approx([asked_for(model, x)] * 3, abs=0.1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.overhead import large_recording
+from benchmarks.overhead.records import large_recording
 from neuraldbg import NeuralDbg, load
 from neuraldbg.catalogue import DEFAULT
 from neuraldbg.demos import find
@@ -259,7 +259,12 @@ def live_looks(steps: int = 3000) -> dict[str, Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     x, y = torch.randn(16, 3, 32, 32), torch.randint(0, 10, (16,))
     looks, spent = [0], 0.0
-    with NeuralDbg(model, stop_when=lambda d: bool(looks.append(d.coverage.steps))) as dbg:
+
+    def never(found: Diagnosis) -> bool:
+        looks.append(found.coverage.steps)
+        return False
+
+    with NeuralDbg(model, stop_when=never) as dbg:
         start = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad()

@@ -168,8 +168,8 @@ def judged(diagnosis: Diagnosis, fault: str) -> Ran:
     slug, layer = TRUTH[fault]
     if not slug:
         return Ran(first.probability < 0.5, f"{first.mechanism} {first.probability:.2f}")
-    right = first.mechanism == slug and (layer is None or str(first.told).endswith(layer))
-    return Ran(right, f"{first.mechanism} in {first.told}")
+    right = first.mechanism == slug and (layer is None or str(first.layer).endswith(layer))
+    return Ran(right, f"{first.mechanism} in {first.layer}")
 
 
 @contextmanager

@@ -82,7 +82,8 @@ def recorded(fault: str = "") -> Recording:
         F.cross_entropy(model(batch), y[rows]).backward()
         if fault == "exchange" and step == BAD_STEP:
             for parameter in model.parameters():
-                parameter.grad.mul_(math.nan)
+                if parameter.grad is not None:
+                    parameter.grad.mul_(math.nan)
         optimizer.step()
     capture.stop()
     return capture.recording()

@@ -164,12 +164,12 @@ def law_forward(
     model: nn.Module, inputs: tuple[Tensor, ...], *, name: str, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the scaled residual of the law, the values at the boundary and what they should be."""
-    x = inputs[0].detach().requires_grad_(requires_grad=True)
+    x = inputs[0].detach().requires_grad_()
     u = model(x)
     (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
     (d2u,) = torch.autograd.grad(du.sum(), x, create_graph=True)
     if name == "oscillator":
-        start = torch.zeros(1, 1, dtype=x.dtype).requires_grad_(requires_grad=True)
+        start = torch.zeros(1, 1, dtype=x.dtype).requires_grad_()
         value = model(start)
         (speed,) = torch.autograd.grad(value.sum(), start, create_graph=True)
         edge = torch.cat([value.flatten(), speed.flatten()])

@@ -187,7 +187,7 @@ def _right(
     """Return which sets count as the truth of a run."""
     label = row.label
     if not label.mechanisms:
-        return ~sets.any(axis=1)
+        return np.asarray(~sets.any(axis=1))
     primary = np.array([s in label.mechanisms for s in slugs]) & fitting
     second = np.array([s in label.second for s in slugs]) & fitting
     extra = np.array([s in (*label.also, *label.second, *label.mechanisms) for s in slugs])

@@ -89,7 +89,7 @@ def tables(sights: Sequence[Sight], corpus: ClaimMap) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys(where.tolist()):
         mine = np.flatnonzero(where == name)
-        some = [sights[i] for i in mine]
+        some = [sights[i] for i in mine.tolist()]
         others = stranger_map(sights, usual=corpus.usual, without=(name, CHECKED))
         said[mine] = _through(some, others)
         rows.append(_row(name, some, corpus=corpus_said[mine], strangers=said[mine]))

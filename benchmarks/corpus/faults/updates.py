@@ -86,7 +86,7 @@ def _not_owned(program: Program, draw: Draw) -> Injection | None:
 
 def _freeze(model: nn.Module, names: list[str]) -> None:
     for parameter in parameters_of(model, names):
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
 
 
 def _frozen(program: Program, draw: Draw) -> Injection | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 __all__ = ["ACTIVATIONS", "activation", "functional", "initialise", "norm"]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky": lambda: nn.LeakyReLU(0.05),
     "tanh": nn.Tanh,
@@ -21,7 +22,7 @@ ACTIVATIONS = {
     "softplus": nn.Softplus,
     "identity": nn.Identity,
 }
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky": lambda x: F.leaky_relu(x, 0.05),
     "tanh": torch.tanh,

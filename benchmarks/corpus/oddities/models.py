@@ -19,7 +19,7 @@ __all__ = ["ODDITIES"]
 
 def _freeze(model: nn.Module, names: list[str]) -> None:
     for parameter in parameters_of(model, names):
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
 
 
 def frozen_layer(program: Program, _draw: Draw) -> Program | None:

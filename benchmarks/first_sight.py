@@ -34,6 +34,7 @@ ROUNDS = {
     "roamers": "2a50840ceca9cef5543a7f2fdf5e25e4cce92458",
     "rovers": "41b7de0d08fb8d11a05b05306a47a7ecd7a8813c",
     "drifters": "abe99b37cff83aea3dcc956ac50ecf902cec3a97",
+    "rangers": "c8d220255253786cf0024316b2b2b5bab5c06841",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -56,7 +56,7 @@ def topology(
         replace(
             layer,
             order=order.get(i, -1),
-            config={**layer.config, **_attends(watch, i)},
+            config={**layer.config, **_attends(watch, i), **_apart(watch, i)},
             activation=layer.activation
             or watch.functional.get(i)
             or _next_module(blueprint, watch, i),
@@ -78,6 +78,11 @@ def topology(
 def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
     module = watch.attends.get(layer)
     return {"attends_in": module} if module else {}
+
+
+def _apart(watch: LayerWatch, layer: int) -> dict[str, Fact]:
+    apart = layer in watch.apart and layer not in watch.place
+    return {"without_gradient": True} if apart else {}
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -45,7 +45,7 @@ from neuraldbg.capture.reduce import (
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
 from neuraldbg.capture.through_time import ThroughTime
-from neuraldbg.capture.topology import Blueprint, has_cycle
+from neuraldbg.capture.topology import Blueprint, has_cycle, leading_out
 from neuraldbg.capture.trace import Tracer
 
 __all__ = ["LayerWatch"]
@@ -78,6 +78,8 @@ class LayerWatch:
         self.open = False
         self.calls: dict[int, int] = {}
         self.edges: set[tuple[int, int]] = set()
+        # Layers that only ran without gradients, and feed others.
+        self.apart: set[int] = set()
         # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
         self._itself, self._looked, self._recurs = False, 0, False
         self.order: list[int] = []
@@ -304,6 +306,7 @@ class LayerWatch:
         self._cells = [cell for cell in self._cells if cell[0] not in gone]
         self.regimes.drop(gone)
         if fresh := gone & self._fresh:
+            self.apart |= leading_out(fresh, self.edges)
             self.order = [layer for layer in self.order if layer not in fresh]
             self.place = {layer: i for i, layer in enumerate(self.order)}
             self.edges -= {edge for edge in self.edges if not fresh.isdisjoint(edge)}

@@ -114,6 +114,6 @@ class Notes:
         self.watch.halves.see(layer, name, args, out)
 
     def on_operation(self, result: object) -> None:
-        """Take the result of an operation that has a singular point."""
+        """Take the result of an operation that may be the first to give what is not finite."""
         if (sites := self._incidents.sites) is not None:
             sites.see(result)

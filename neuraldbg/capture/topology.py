@@ -20,7 +20,16 @@ from neuraldbg.capture.compiled import is_optimized
 from neuraldbg.capture.shards import is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
-__all__ = ["ACTIVATIONS", "Blueprint", "activation_name", "draw", "fan_in", "has_cycle", "redraw"]
+__all__ = [
+    "ACTIVATIONS",
+    "Blueprint",
+    "activation_name",
+    "draw",
+    "fan_in",
+    "has_cycle",
+    "leading_out",
+    "redraw",
+]
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - the only common base of BatchNorm and SyncBatchNorm
@@ -281,6 +290,20 @@ def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
         taps = math.prod((parameter.shape[0] // module.groups, *parameter.shape[2:]))
         return max(1, taps // math.prod(module.stride))
     return math.prod(parameter.shape[1:])
+
+
+def leading_out(part: set[int], edges: Iterable[tuple[int, int]]) -> set[int]:
+    """Return the layers of a part that feed others, directly or through layers of that part."""
+    feeders: dict[int, set[int]] = {}
+    for source, target in edges:
+        if source in part:
+            feeders.setdefault(target, set()).add(source)
+    ahead, found = [target for target in feeders if target not in part], set[int]()
+    while ahead:
+        new = feeders.get(ahead.pop(), set()) - found
+        found |= new
+        ahead += new
+    return found
 
 
 def has_cycle(edges: Iterable[tuple[int, int]]) -> bool:

@@ -237,6 +237,9 @@ class Tracer(TorchFunctionMode):
         layers = NO_LABELS if self.leaf_depth else self.layers_in(args)
         layer = self._listener.latest(layers) if layers else -1
         self._listener.on_half(self.leaf if self.leaf_depth else layer, name, args, out)
+        if not self.leaf_depth:
+            # What is beyond the range of half precision is told with who called it.
+            self._listener.on_operation(out)
 
     def _after(
         self,
@@ -286,10 +289,9 @@ class Tracer(TorchFunctionMode):
         found = self._find(args[0])
         if found is None:
             return
-        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
-            if self._listener.inside and args[0].requires_grad and not self._quiet:
-                self._listener.on_detach(self._listener.latest(found.layers))
-            return
+        cuts = func == Tensor.data.__get__  # type: ignore[attr-defined]
+        if cuts and self._listener.inside and args[0].requires_grad and not self._quiet:
+            self._listener.on_detach(self._listener.latest(found.layers))
         self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
 
     def _look(

@@ -226,6 +226,7 @@ MECHANISMS = (
         rectified=(0.1, effects({"loss_rectified": 0.98}, dead_units=0.1)),
         bounded=(0.1, effects({"loss_bounded": 0.98})),
         unsigned=(0.05, effects({"loss_unsigned": 0.98})),
+        one=(0.05, effects({"loss_of_one": 0.98}, parameters_without_gradient=0.7)),
     ),
     *variants(
         _MISMATCH,
@@ -292,6 +293,7 @@ MECHANISMS = (
             forbids=effects(input_nonfinite=0.02),
             requires=("fp16",),
             layered=True,
+            sites=("nonfinite_forward", "nonfinite_gradient"),
             spread="forward",
             remedy="use bfloat16, or keep '{layer}' in float32",
             look_alikes=("numerical_singularity", "nonfinite_data"),

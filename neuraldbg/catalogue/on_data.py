@@ -203,7 +203,7 @@ DETECTORS = (
             (
                 "rectified",
                 "logits never negative",
-                0.01,
+                0.003,
                 "the logits given to the loss were never negative",
             ),
             (
@@ -217,6 +217,12 @@ DETECTORS = (
                 "labels without a sign",
                 0.002,
                 "labels were 0 and 1 where the loss takes -1 and 1",
+            ),
+            (
+                "of_one",
+                "one class of one",
+                0.002,
+                "the output is one class of one, and the same whatever the input",
             ),
             (
                 "broadcast",

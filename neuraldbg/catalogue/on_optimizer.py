@@ -93,6 +93,18 @@ DETECTORS = (
         source="mechanisms.md 2.18: beta of at least 0.97; Isensee et al. 2021 (nnU-Net) train with 0.99 on purpose",
     ),
     Detector(
+        name="momentum_outlives_scale",
+        kind="optimizer_stability",
+        reads="momentum_outlives_scale",
+        threshold=0.5,
+        scale="linear",
+        after="momentum outlives the scale of its steps",
+        leak=0.002,
+        reliability=1.0,
+        meaning="beta1 is above the root of beta2: what is averaged for longer than its size is known may grow without bound",
+        source="Zhang et al. 2022 (Adam converges for beta1 below the root of beta2); the two are swapped by mistake",
+    ),
+    Detector(
         name="decay_dominates",
         kind="optimizer_stability",
         reads="decay_share",

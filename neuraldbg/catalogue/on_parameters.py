@@ -333,6 +333,18 @@ DETECTORS = (
         source="mechanisms.md G14, exact",
     ),
     Detector(
+        name="gradient_cut",
+        kind="parameter_health",
+        reads="cut_off",
+        threshold=0.5,
+        scale="linear",
+        after="cut off from the loss",
+        leak=0.003,
+        reliability=1.0,
+        meaning="the gradient is lost on its way to weights whose output is used",
+        source="mechanisms.md G14, with the graph of layers: exact",
+    ),
+    Detector(
         name="parameters_frozen",
         kind="parameter_health",
         reads="frozen",

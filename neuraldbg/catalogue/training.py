@@ -225,13 +225,16 @@ MECHANISMS = (
         orphaned=(0.25, effects({"parameters_orphaned": 0.98})),
         unregistered=(0.15, effects(parameters_unregistered=0.97)),
         detached=(
-            0.25,
+            0.2,
             effects(
-                {"parameters_without_gradient": 0.97},
+                {"parameters_without_gradient": 0.97, "gradient_cut": 0.97},
                 graph_detached=0.4,
-                gradient_zero=0.1,
                 loss_at_prior=0.15,
             ),
+        ),
+        zeroed=(
+            0.05,
+            effects({"parameters_without_gradient": 0.97}, gradient_zero=0.1, loss_at_prior=0.15),
         ),
         unmoved=(0.1, effects({"parameters_unmoved": 0.97}, lr_zero=0.3)),
         frozen=(0.15, effects({"parameters_frozen": 0.98}, nothing_trained=0.2)),
@@ -276,6 +279,7 @@ MECHANISMS = (
         prior=0.02,
         effects=effects(
             momentum_extreme=0.97,
+            momentum_outlives_scale=0.1,
             weights_grew=0.5,
             loss_diverged=0.35,
             loss_regressed=0.5,

@@ -12,6 +12,7 @@ from neuraldbg.records.catalogue import Catalogue, Detector, Effect, Mechanism
 from neuraldbg.records.event import StepSpan
 from neuraldbg.records.evidence import Evidence, Posterior
 from neuraldbg.records.learned import ClaimMap, OnsetError
+from neuraldbg.records.names import holds
 
 __all__ = ["UNKNOWN", "Claim", "claims", "stack_of", "stated_probability", "telling"]
 
@@ -20,6 +21,8 @@ FLOOR = 1e-3
 # Fewer layers than this are no stack.
 FEW = 3
 PLATEAU = "loss_plateau"
+# Layers whose probabilities are no further apart are taken for equally likely.
+ALIKE = 0.01
 # A layer that is judged by itself is told beside the likeliest from here on.
 EVEN = 0.5
 # Evidence of at least this share of the most telling counts for the onset.
@@ -43,8 +46,8 @@ class Claim:
     others
         Dotted names of further layers that it sits in, in the order of execution.
     stack
-        Of a mechanism that builds up over many layers, the dotted name of what holds most of them, or of the layer at
-        which it is worst.
+        Of a mechanism that builds up over many layers, the dotted name of the first part of the stack that holds most of
+        them (the other parts are ``others``), or of the layer at which it is worst.
     site
         Of an operation that is fed by ``layer``, the dotted name of the module that calls it; of a fault of a part
         that is no layer, that of the part.
@@ -123,14 +126,16 @@ def _claim(
 ) -> Claim:
     p = posterior.mechanisms[mechanism.slug]
     seat = _seat(mechanism, posterior.places.get(mechanism.slug, {None: 1.0}))
+    seat = seat._replace(layer=_worst(mechanism, seat, posterior, evidence, catalogue))
     alone = None if seat.everywhere else seat.layer
     step = _onset(mechanism, alone, evidence, catalogue)
+    parts = _spread_over(mechanism, evidence) if seat.layer is None and mechanism.stacked else ()
     return Claim(
         mechanism=mechanism.slug,
         variant=mechanism.key,
         layer=seat.layer,
-        others=_others(mechanism, seat, posterior, evidence),
-        stack=_spread_over(mechanism, evidence) if mechanism.stacked else None,
+        others=parts[1:] or _others(mechanism, seat, posterior, evidence),
+        stack=parts[0] if parts else None,
         site=next((x for k in mechanism.sites if (x := evidence.sites.get((k, alone)))), None),
         step=step,
         steps=_interval(step, catalogue),
@@ -159,6 +164,27 @@ def _seat(mechanism: Mechanism, places: Mapping[str | None, float]) -> _Seat:
     return _Seat(layer, named[layer], everywhere=False)
 
 
+def _worst(
+    mechanism: Mechanism,
+    seat: _Seat,
+    posterior: Posterior,
+    evidence: Evidence,
+    catalogue: Catalogue,
+) -> str | None:
+    """Return, of layers that are as good as certain to share a fault, the one that shows most of it."""
+    if seat.layer is None or not mechanism.several:
+        return seat.layer
+    places = posterior.places[mechanism.slug]
+    alike = {x for x, p in places.items() if x is not None and p >= places[seat.layer] - ALIKE}
+    shown = dict.fromkeys((x for x in evidence.layers if x in alike), 0.0)
+    for effect in mechanism.effects:
+        if effect.local and effect.event in evidence.findings:
+            for finding in evidence.findings[effect.event].at:
+                if finding.layer in shown:
+                    shown[finding.layer] += telling(effect, catalogue) * min(finding.strength, 1.0)
+    return max(shown, key=lambda x: shown[x], default=seat.layer)
+
+
 def _others(
     mechanism: Mechanism, seat: _Seat, posterior: Posterior, evidence: Evidence
 ) -> tuple[str, ...]:
@@ -182,16 +208,19 @@ def _others(
     )
 
 
-def _spread_over(mechanism: Mechanism, evidence: Evidence) -> str | None:
-    """Return what holds most layers; where they have nothing in common, the layer at which it is worst."""
+def _spread_over(mechanism: Mechanism, evidence: Evidence) -> tuple[str, ...]:
+    """Return the parts of what holds most layers; where they have nothing in common, the layer at which it is worst."""
     held = stack_of(evidence.layers)
     if held is not None:
-        return held
+        inside = (
+            x.removeprefix(f"{held}.") for x in evidence.layers if holds(held, x) and x != held
+        )
+        return tuple(dict.fromkeys(f"{held}.{x.partition('.')[0]}" for x in inside))
     expected = [
         e.event for e in mechanism.effects if e.link >= 0.5 and e.event in evidence.findings
     ]
     found = [finding for event in expected for finding in evidence.findings[event].at]
-    return max(found, key=lambda finding: finding.strength).layer if found else None
+    return (max(found, key=lambda finding: finding.strength).layer,) if found else ()
 
 
 def stack_of(layers: Sequence[str]) -> str | None:

@@ -32,6 +32,8 @@ SYMPTOMS = {
     "loss_plateau": "Loss plateau",
     "data_anomaly": "Data anomaly",
 }
+# What is a failure of the run as a whole, and may open a sentence about a cause that was seen by other things.
+OF_THE_RUN = {"nonfinite_values", "loss_divergence", "loss_spike", "loss_plateau"}
 # What opens a sentence where nothing that was seen is a failure in itself.
 ANOMALIES = {
     "gradient_health": "Gradient anomaly",
@@ -239,7 +241,7 @@ class _Teller:
         if mine:
             return min(mine, key=lambda m: (*m[:-1], gravity.index(m[-1])))[-1]
         others = {e.failure for events in self._by_name.values() for e in events if e.failure}
-        return min(others, key=gravity.index, default="")
+        return min(others & OF_THE_RUN if seen else others, key=gravity.index, default="")
 
     def _symptom(self, failure: str, seen: list[Effect]) -> str:
         if failure:

@@ -38,6 +38,7 @@ MISMATCHES = {
     "loss_broadcast": "give prediction and target the same shape (squeeze or view one of them)",
     "loss_rectified": "remove the ReLU before the loss: logits must be free to be negative",
     "loss_unsigned": "give the loss labels of -1 and 1: a label of 0 means nothing to it",
+    "loss_of_one": "give the output a unit for every class, or one unit and binary_cross_entropy_with_logits",
     "loss_bounded": "remove the last nonlinearity, or scale the target into its range",
     "loss_sum": "use reduction='mean', or divide the learning rate by the batch size",
 }
@@ -45,6 +46,7 @@ NOT_UPDATED = {
     "parameters_unregistered": "keep layers in nn.ModuleList or nn.ModuleDict (not a plain list or dict), so that "
     "model.parameters() and the optimizer get them; freeze what is meant to stay with requires_grad_(False)",
     "parameters_orphaned": "pass the parameters of {layers} to the optimizer (build it after the model is final)",
+    "gradient_cut": "look for detach(), .data, no_grad(), numpy() or item() between {layers} and the loss",
     "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after {layers}",
     "parameters_frozen": "set requires_grad=True on {layers}, unless that is frozen on purpose",
     "parameters_unmoved": "check the learning rate of the parameter group of {layers}",

@@ -65,8 +65,9 @@ class LayerInfo:
     calls
         Calls in the first step (a recurrent cell has many).
     config
-        What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, and ``attends_in``, the module in
-        which attention is made of its output.
+        What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, ``attends_in``, the module in
+        which attention is made of its output, and ``without_gradient``, if it only ran without gradients and feeds
+        layers that did not.
     """
 
     name: str

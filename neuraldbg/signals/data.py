@@ -1,8 +1,7 @@
-"""Signals of the data: scale of the inputs and targets, batches unlike the others, and the loss fingerprint."""
+"""Signals of the data: scale of the inputs and targets, and batches unlike the others."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,30 +13,21 @@ from neuraldbg.records.recording import LossCall, Recording, behind_parameters
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import robust_z
 from neuraldbg.signals.structure import normalized_after
-from neuraldbg.signals.view import layer_series, owners, run_series, scalar_series
+from neuraldbg.signals.view import layer_series, run_series, scalar_series
 
-__all__ = ["REGRESSION", "SCALE_FREE", "Fed", "data_signals", "fed_layers", "regressions"]
+__all__ = ["REGRESSION", "Fed", "data_signals", "fed_layers", "regressions"]
 
 Array = NDArray[np.float64]
 # Steps around a spike whose targets may be bad as well.
 NEARBY = 8
 # Losses whose graph keeps the target: what the batch of a spike was asked for can be told afterwards.
 KEPT = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
-PROBABILITIES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
-# Losses whose labels are -1 and 1, and autograd operations whose result is never negative.
-SIGNED = frozenset(
-    {"hinge_embedding_loss", "cosine_embedding_loss", "margin_ranking_loss", "soft_margin_loss"}
-)
-POSITIVE = ("softplus", "exp", "relu", "threshold", "sigmoid", "abs")
-# Optimizers that divide a gradient by its size: a loss that is a multiple of another is the same to them.
-SCALE_FREE = frozenset({"adam", "rmsprop", "adagrad"})
 
 
 def data_signals(recording: Recording) -> dict[str, Series]:
-    """Return signals of inputs, targets and of how the loss was called."""
+    """Return signals of inputs and targets."""
     out = {**_inputs(recording), **_anomaly(recording), **_targets(recording)}
-    out |= _fingerprint(recording)
     return {name: series for name, series in out.items() if series.observed.any()}
 
 
@@ -239,154 +229,3 @@ def _wild_targets(recording: Recording, steps: NDArray[np.int64], sizes: Array) 
     ratio = np.linalg.norm(np.array(moments).reshape(-1, 2), axis=1) / max(usual, 1e-12)
     seen = np.append(steps[:1], at)
     return Series(seen, np.append(1.0, ratio), np.ones(seen.size, bool))
-
-
-def _fingerprint(recording: Recording) -> dict[str, Series]:
-    """Return one exact flag for each way in which head and loss disagree (mechanisms.md 2.14)."""
-    losses = recording.losses
-    if not losses:
-        return {}
-    layer = Counter(call.layer for call in losses).most_common(1)[0][0]
-    level = run_series(recording, "loss")
-    told = dict(
-        zip(level.steps.tolist(), np.where(level.observed, level.values, np.nan), strict=True)
-    )
-    summed = [_is_sum(c) and not _is_divided(c, told.get(c.step)) for c in losses]
-    shares = {name: [test(c) for c in losses] for name, test in _MISMATCHES.items()}
-    if not all(o.family in SCALE_FREE for o in recording.optimizers):
-        shares["sum"] = summed
-    out = {
-        f"loss_{name}": _located(recording, float(np.mean(found)), layer)
-        for name, found in shares.items()
-    }
-    return out | {"loss_broadcast": _blown_up(recording)}
-
-
-def _blown_up(recording: Recording) -> Series:
-    """Return how often shapes broadcast in the loss at the output where they do so most: it may have several terms."""
-    by_layer: dict[int, list[bool]] = {}
-    for call in recording.losses:
-        by_layer.setdefault(call.layer, []).append(_flag(call, "shape_mismatch"))
-    shares = {layer: float(np.mean(found)) for layer, found in by_layer.items()}
-    layer = max(shares, key=lambda layer: shares[layer])
-    return _located(recording, shares[layer], layer)
-
-
-def _located(recording: Recording, value: float, layer: int) -> Series:
-    """Return a fact about the layer that made the prediction; run-wide where that is not known."""
-    step = recording.losses[0].step
-    if layer < 0:
-        return scalar_series(step, value)
-    owner = int(owners(recording.topology)[layer])
-    return Series(np.array([step]), np.array([[value]]), np.array([[True]]), (owner,))
-
-
-def _flag(call: LossCall, key: str) -> bool:
-    return bool(call.facts.get(key) or False)
-
-
-def _low(call: LossCall) -> float:
-    value = call.facts.get("input_min")
-    return float(value) if isinstance(value, (int, float)) else -1.0
-
-
-def _high(call: LossCall) -> float:
-    value = call.facts.get("input_max")
-    return float(value) if isinstance(value, (int, float)) else 2.0
-
-
-def _maker(call: LossCall) -> str:
-    """Return the operation that made the prediction, empty where autograd did not say."""
-    return str(call.facts.get("made_by") or "")
-
-
-def _is_softmax_twice(call: LossCall) -> bool:
-    return call.function == "cross_entropy" and _flag(call, "input_rows_sum_to_one")
-
-
-def _is_nll_on_raw(call: LossCall) -> bool:
-    if call.function in {"ctc_loss", "kl_div"}:
-        # No logarithm of a probability is above zero, and those of one row are of all there is.
-        above = "input_max" in call.facts and _high(call) > 1e-3
-        return above or not call.facts.get("input_log_probabilities", True)
-    if call.function == "poisson_nll_loss":
-        # What was made positive is a rate, and taken for the logarithm of one.
-        return _low(call) >= 0.0 and _maker(call).startswith(POSITIVE)
-    if call.function == "poisson_nll_loss of rates":
-        # A rate cannot be negative: this is its logarithm.
-        return "input_min" in call.facts and _low(call) < 0.0
-    return call.function == "nll_loss" and not _flag(call, "input_log_probabilities")
-
-
-def _is_sigmoid_twice(call: LossCall) -> bool:
-    if call.function != "binary_cross_entropy_with_logits":
-        return False
-    maker = _maker(call)
-    return maker == "sigmoid" if maker else _low(call) >= 0.0 and _high(call) <= 1.0
-
-
-def _is_rectified(call: LossCall) -> bool:
-    maker = _maker(call)
-    return (
-        call.function in {"cross_entropy", "binary_cross_entropy_with_logits"}
-        and _low(call) >= 0.0
-        and (not maker or maker.startswith(("relu", "threshold", "clamp", "hardtanh")))
-        and not _flag(call, "input_rows_sum_to_one")
-        and not _is_sigmoid_twice(call)
-    )
-
-
-def _is_unsigned(call: LossCall) -> bool:
-    """Return whether labels are 0 and 1 where a loss takes -1 and 1: of the zeros it learns nothing, or the wrong thing."""
-    low, high = call.facts.get("target_min"), call.facts.get("target_max")
-    return call.function in SIGNED and low == 0.0 and high == 1.0
-
-
-# What a nonlinearity at the very end lets through.
-_RANGES = {
-    "relu": (0.0, np.inf),
-    "threshold": (0.0, np.inf),
-    "softplus": (0.0, np.inf),
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "hardtanh": (-1.0, 1.0),
-}
-
-
-def _is_bounded(call: LossCall) -> bool:
-    """Return whether the output cannot reach its target: logits in a corridor, targets outside the range."""
-    maker = _maker(call)
-    if call.function in PROBABILITIES:
-        # Its targets are probabilities, and so is what the output becomes.
-        maker = "sigmoid"
-    elif maker not in _RANGES or call.function not in REGRESSION:
-        return call.function == "cross_entropy" and maker in {"tanh", "hardtanh", "sigmoid"}
-    low, high = _RANGES[maker]
-    least, most = call.facts.get("target_min"), call.facts.get("target_max")
-    if not isinstance(least, (int, float)) or not isinstance(most, (int, float)):
-        return False
-    slack = 0.05 * max(most - least, 1e-12)
-    return least < low - slack or most > high + slack
-
-
-def _is_sum(call: LossCall) -> bool:
-    return call.facts.get("reduction") == "sum"
-
-
-def _is_divided(call: LossCall, level: float | None) -> bool:
-    """Return whether the loop divided what a loss function summed: the loss of the step is a fraction of it."""
-    value, rows = call.facts.get("value"), call.facts.get("rows")
-    if level is None or not isinstance(value, (int, float)) or not isinstance(rows, int):
-        return False
-    return rows > 1 and 0.0 < 2.0 * level <= value and level <= 4.0 * value / rows
-
-
-_MISMATCHES = {
-    "softmax_twice": _is_softmax_twice,
-    "nll_on_raw": _is_nll_on_raw,
-    "sigmoid_twice": _is_sigmoid_twice,
-    "rectified": _is_rectified,
-    "bounded": _is_bounded,
-    "unsigned": _is_unsigned,
-}

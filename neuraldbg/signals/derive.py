@@ -10,6 +10,7 @@ from neuraldbg.signals.data import data_signals
 from neuraldbg.signals.gradient import gradient_signals
 from neuraldbg.signals.loss import loss_signals
 from neuraldbg.signals.lost import signal_lost
+from neuraldbg.signals.mismatch import mismatch_signals
 from neuraldbg.signals.numerics import numeric_signals
 from neuraldbg.signals.optimizer import optimizer_signals
 from neuraldbg.signals.parameter import parameter_signals
@@ -42,6 +43,7 @@ def derive(recording: Recording) -> Signals:
             **signal_lost(recording),
             **optimizer_signals(recording),
             **data_signals(recording),
+            **mismatch_signals(recording),
             **numeric_signals(recording),
             **structure_signals(recording),
         }

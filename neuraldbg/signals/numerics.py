@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Occurrence, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.context import computes_in_float16
-from neuraldbg.signals.data import SCALE_FREE
+from neuraldbg.signals.mismatch import SCALE_FREE
 from neuraldbg.signals.view import layer_max, layer_series, owners, run_series, scalar_series
 
 __all__ = ["numeric_signals"]

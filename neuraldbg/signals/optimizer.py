@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -150,7 +152,16 @@ def _momentum(recording: Recording) -> dict[str, Series]:
     if not momentum:
         return {}
     # 1/(1-beta) is the memory in steps, for SGD the factor on the learning rate too.
-    return {"momentum_gain": scalar_series(0, 1.0 / max(1.0 - max(momentum), 1e-6))}
+    out = {"momentum_gain": scalar_series(0, 1.0 / max(1.0 - max(momentum), 1e-6))}
+    betas = [
+        (float(o.defaults.get("beta1") or 0.0), float(o.defaults.get("beta2") or 0.0))
+        for o in recording.optimizers
+        if o.family == "adam" and o.defaults.get("beta2")
+    ]
+    if betas:
+        outlives = any(beta1 > math.sqrt(beta2) for beta1, beta2 in betas)
+        out["momentum_outlives_scale"] = scalar_series(0, float(outlives))
+    return out
 
 
 def _decay(recording: Recording) -> dict[str, Series]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.cut import cut_off, is_apart
 from neuraldbg.signals.robust import lasting
 from neuraldbg.signals.view import (
     ParamReader,
@@ -27,47 +29,99 @@ Array = NDArray[np.float64]
 WARMED = 32
 
 
+class _Flags(NamedTuple):
+    """What is known of every parameter, shape ``(P,)``; gradients have shape ``(T, P)``."""
+
+    owner: NDArray[np.int64]
+    trainable: NDArray[np.bool_]
+    half: NDArray[np.bool_]
+    matrix: NDArray[np.bool_]
+    # Trainable, and no optimizer owns it.
+    orphan: NDArray[np.bool_]
+    gradient: Array
+    gradient_seen: NDArray[np.bool_]
+    # Whether a gradient was ever seen, and whether one that was not zero; NaN is a gradient too.
+    noticed: NDArray[np.bool_]
+    used: NDArray[np.bool_]
+    # Whether it is written as the double of something learned, and whether its layer ran.
+    double: NDArray[np.bool_]
+    ran: NDArray[np.bool_]
+
+
+def _flags(recording: Recording) -> _Flags:
+    params, layers = recording.topology.params, recording.topology.layers
+    owner = np.array([p.layer for p in params])
+    gradient, seen = gradient_norms(recording)
+    used = (seen & (gradient != 0)).any(axis=0)
+    double = _doubles(params, learned=used)
+    # A part that never ran is kept from an older version, or for later: it does no harm.
+    run = np.array([layer.order >= 0 for layer in layers])[owner]
+    apart = np.array([is_apart(layer) for layer in layers])[owner]
+    return _Flags(
+        owner=owner,
+        trainable=np.array([p.trainable for p in params]),
+        half=np.array([p.dtype in {"bfloat16", "float16"} for p in params]),
+        matrix=np.array([p.kind in {"matrix", "embedding"} for p in params]),
+        orphan=np.array([p.trainable and p.group < 0 for p in params]),
+        gradient=gradient,
+        gradient_seen=seen,
+        noticed=np.asarray(seen.any(axis=0), dtype=bool),
+        used=used,
+        double=double,
+        ran=np.asarray(run | (apart & ~double), dtype=bool),
+    )
+
+
 def stillness(recording: Recording) -> dict[str, Series]:
     """Return which trainable parameters never move, by layer, and how much of a step is rounded away."""
-    params = recording.topology.params
-    everyone = list(range(len(params)))
-    get = ParamReader(recording, everyone)
-    owner = np.array([p.layer for p in params])
+    p = _flags(recording)
+    get = ParamReader(recording, list(range(p.owner.size)))
     unchanged, seen = get("unchanged_share")
-    trainable = np.array([p.trainable for p in params])
-    half = np.array([p.dtype in {"bfloat16", "float16"} for p in params])
-    orphan = np.array([p.trainable and p.group < 0 for p in params])
-    matrix = np.array([p.kind in {"matrix", "embedding"} for p in params])
-    gradient, gradient_seen = gradient_norms(recording)
-    # NaN is a gradient too.
-    used = (gradient_seen & (gradient != 0)).any(axis=0)
-    start = recording.steps[:1] if recording.steps.size else np.array([0])
-    silent = (trainable & ~orphan & ~used & (recording.steps.size >= 4))[None, :]
-    # A part that never ran is kept from an older version, or for later: it does no harm.
-    ran = np.array([layer.order >= 0 for layer in recording.topology.layers])[owner]
-    thawed = _thawed(gradient, gradient_seen, ~trainable & matrix)
-    frozen = (~trainable & matrix & (thawed < 0) & ~_on_purpose(recording.topology))[None, :]
-    always = np.ones((1, len(params)), bool)
+    start = int(recording.steps[0]) if recording.steps.size else 0
+    # What was trained before, and has no part in this loop, may have a gradient left from then.
+    renewed = _thawed(p.gradient, p.gradient_seen, p.orphan & ~p.ran) >= 0
+    thawed = _thawed(p.gradient, p.gradient_seen, ~p.trainable & p.matrix)
+    frozen = ~p.trainable & p.matrix & (thawed < 0) & ~_on_purpose(recording.topology)
     # A quasi-Newton method that has converged takes no step at all.
     stops = np.array(is_quasi_newton(recording))
+    owned = p.trainable & p.matrix & ~p.half & ~p.orphan & ~stops
     return {
-        "rounded_away": _rounded_away(recording, unchanged, seen & (half & matrix)),
+        "rounded_away": _rounded_away(recording, unchanged, seen & (p.half & p.matrix)),
         "average_rounded_away": _rounded_away(recording, *get("average_kept")),
-        "orphan": _unowned(recording, int(start[0]), orphan & used, thawed),
-        # Where no gradient of anything was seen, the gradients were not watched; they are not missing.
-        "no_gradient": layer_max(
-            start, silent.astype(float), always & (matrix & ran) & gradient_seen.any(), owner
-        ),
-        "frozen": layer_max(start, frozen.astype(float), always & matrix[None, :], owner),
-        "nothing_trained": scalar_series(int(start[0]), float(not trainable.any())),
-        **_strangers(recording, int(start[0])),
+        "orphan": _unowned(recording, start, p.orphan & p.used & (p.ran | renewed), thawed),
+        **_without_gradient(recording, p, start),
+        "frozen": _fact(start, frozen, p.matrix, p.owner),
+        "nothing_trained": scalar_series(start, float(not p.trainable.any())),
+        **_strangers(recording, start),
         "unmoved": layer_max(
             recording.sampled,
             (unchanged >= 1.0).astype(float),
-            seen & (trainable & matrix & ~half & ~orphan & ~stops)[None, :],
-            owner,
+            seen & owned[None, :],
+            p.owner,
         ),
     }
+
+
+def _without_gradient(recording: Recording, p: _Flags, start: int) -> dict[str, Series]:
+    """Return which layers never have a gradient, and from which of them something keeps it.
+
+    Where no gradient of anything was seen, the gradients were not watched; they are not missing. Of a gradient of
+    zero it is not known whether it came.
+    """
+    silent = p.trainable & ~p.orphan & ~p.used & (recording.steps.size >= 4)
+    cut = cut_off(recording, silent & ~p.noticed & ~p.double, p.used)
+    judged = p.matrix & p.ran & p.noticed.any()
+    return {
+        "no_gradient": _fact(start, silent, judged, p.owner),
+        "cut_off": _fact(start, cut, judged & (p.used | ~p.noticed), p.owner),
+    }
+
+
+def _fact(
+    start: int, holds: NDArray[np.bool_], judged: NDArray[np.bool_], owner: NDArray[np.int64]
+) -> Series:
+    """Return by layer whether something holds of any of its parameters, as a series of one step."""
+    return layer_max(np.array([start]), holds[None, :].astype(float), judged[None, :], owner)
 
 
 def _rounded_away(recording: Recording, share: Array, seen: NDArray[np.bool_]) -> Series:
@@ -79,9 +133,9 @@ def _rounded_away(recording: Recording, share: Array, seen: NDArray[np.bool_]) -
 def _thawed(
     gradient: Array, seen: NDArray[np.bool_], frozen: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return the row from which frozen parameters get gradients anew, -1 for all others, shape ``(P,)``.
+    """Return the row from which parameters get gradients anew, -1 for those that do not and all others, shape ``(P,)``.
 
-    What was left over from before a parameter was frozen never changes.
+    What was left over from before, when a parameter was not frozen yet, never changes.
     """
     found = np.full(gradient.shape[1], -1)
     for i in np.flatnonzero(frozen):
@@ -127,15 +181,26 @@ def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
     trained = [p for p in topology.params if p.trainable and len(p.shape) == 2]
     frozen = [p for p in topology.params if not p.trainable and len(p.shape) == 2]
     adapted = any(_has_adapter(p.shape, _beside(p.name, trained)) for p in frozen)
-    return np.array(constant, bool) | adapted | _averages(topology.params)
+    return np.array(constant, bool) | adapted | _doubles(topology.params)
 
 
-def _averages(params: Sequence[ParamInfo]) -> NDArray[np.bool_]:
-    """Return which parameters belong to a frozen network that stands, under another name, beside its trained double.
+def _doubles(
+    params: Sequence[ParamInfo], learned: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Return which parameters belong to a network that is not learned and stands beside its learned double.
 
     Such are the averages of a trained network that contrast, self-distillation and value learning need. A single
-    frozen layer, or one of a numbered list, is none.
+    layer, or one of a numbered list, is none.
+
+    Parameters
+    ----------
+    params
+        Those of the model.
+    learned
+        Which are learned, shape ``(P,)``; otherwise those that may be.
     """
+    may = [p.trainable for p in params] if learned is None else learned.tolist()
+    learns = {p.name for p, yes in zip(params, may, strict=True) if yes}
     nets: dict[tuple[str, str], dict[str, ParamInfo]] = {}
     for p in params:
         parts = p.name.split(".")
@@ -145,13 +210,13 @@ def _averages(params: Sequence[ParamInfo]) -> NDArray[np.bool_]:
     found: set[str] = set()
     for (where, name), net in nets.items():
         matrices = sum(len(p.shape) >= 2 for p in net.values())
-        if name.isdigit() or matrices < 2 or any(p.trainable for p in net.values()):
+        if name.isdigit() or matrices < 2 or any(p.name in learns for p in net.values()):
             continue
         shapes = {key: p.shape for key, p in net.items()}
         doubles = (other for (at, own), other in nets.items() if at == where and own != name)
         if any(
             {key: p.shape for key, p in other.items()} == shapes
-            and any(p.trainable for p in other.values())
+            and any(p.name in learns for p in other.values())
             for other in doubles
         ):
             found |= {p.name for p in net.values()}

@@ -53,7 +53,7 @@ BESIDE = {
     "session.Session.recording", "rows.Rows.columns", "rows.Rows.part", "rows.Rows.pending", "rows.Rows.__init__",
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
-    *(f"assemble.{name}" for name in ("topology", "_flow", "_attends", "_next_module", "unobserved", "_names", "program_facts", "placed")),
+    *(f"assemble.{name}" for name in ("topology", "_flow", "_apart", "_attends", "_next_module", "unobserved", "_names", "program_facts", "placed")),
     "strangers.Strangers.facts",
     "shards.rank_and_count", "quietly.Quietly.recording", "guard.Guard.steps", "guard.Guard._detach",
 }  # fmt: skip

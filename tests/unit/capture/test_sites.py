@@ -89,6 +89,31 @@ def test_what_the_loop_calls_too_is_told_with_the_layer_before_it() -> None:
     assert told("pool", rooted) == ("nonfinite_gradient", None, "before")
 
 
+class Scan(nn.Module):
+    """Sums up in half precision, which does not reach far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(torch.exp(self.lin(x).half()), 1).float()
+
+
+def test_what_is_beyond_the_range_of_half_precision_is_told_as_the_one_that_makes_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Scan(), nn.Linear(3, 3), Scan(), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3) * (1e3 if step == BAD else 1.0)
+            optimizer.zero_grad()
+            model(x).mean().backward()
+            optimizer.step()
+    (first, *_) = (h for h in dbg.get_causal_hypotheses() if "half" in h.mechanism)
+    assert (first.mechanism, first.layer) == ("half_precision_overflow", "0")
+
+
 @pytest.mark.parametrize(
     "quiet",
     [lambda x: x / 2.0, lambda x: x**2, lambda x: x.pow(3)],

@@ -145,14 +145,24 @@ def test_what_builds_up_over_layers_is_told_with_what_holds_most_of_them(layers,
 
 
 @pytest.mark.parametrize(
-    ("layers", "stacked", "told"),
+    ("layers", "stacked", "told", "others"),
     [
-        pytest.param(("fc1", "fc2"), True, "fc2", id="no container: where it is worst"),
-        pytest.param(("net.0", "net.1", "net.2"), True, "net", id="what holds most layers"),
-        pytest.param(("fc1", "fc2"), False, None, id="what does not build up has no such place"),
+        pytest.param(("fc1", "fc2"), True, "fc2", (), id="no container: where it is worst"),
+        pytest.param(
+            ("into", "net.0.a", "net.0.b", "net.1.a", "net.2"),
+            True,
+            "net.0",
+            ("net.1", "net.2"),
+            id="the parts of what holds most layers",
+        ),
+        pytest.param(
+            ("fc1", "fc2"), False, None, (), id="what does not build up has no such place"
+        ),
     ],
 )
-def test_where_layers_share_no_container_the_worst_one_is_told(world, layers, stacked, told):
+def test_where_layers_share_no_container_the_worst_one_is_told(
+    world, layers, stacked, told, others
+):
     effects = {"gone": 0.8, "dead": 0.3}
     fading = builders.mechanism("rate_too_high", effects, stacked=stacked)
     known = replace(CATALOGUE, mechanisms=(fading, *CATALOGUE.mechanisms[1:]))
@@ -163,7 +173,7 @@ def test_where_layers_share_no_container_the_worst_one_is_told(world, layers, st
         seen("dead", layer="fc1", first=3, strength=9.0),
     )
     claim = claims(world.posterior, replace(world.evidence, layers=layers), known)[0]
-    assert (claim.layer, claim.told) == (None, told)
+    assert (claim.layer, claim.told, claim.others) == (None, told, others)
 
 
 def spread(world, places, *, layers=("fc1", "fc2", "fc3"), **parts):
@@ -194,6 +204,20 @@ class TestSeveralLayers:
         assert claim.probability == pytest.approx(0.8 * (0.3 + 0.6))
         # It began where it was seen first, in whichever layer.
         assert claim.step == 9
+
+    @pytest.mark.parametrize(
+        ("places", "told"),
+        [
+            pytest.param({"fc2": 0.9, "fc1": 0.9}, "fc1", id="alike"),
+            pytest.param({"fc2": 0.9, "fc1": 0.8}, "fc2", id="one is likelier"),
+        ],
+    )
+    def test_of_layers_that_share_it_alike_the_one_that_shows_most_is_told(
+        self, world, places, told
+    ) -> None:
+        # The second of them is dead for most of the way.
+        claim = spread(world, places, layers=("fc2", "fc1", "fc3"), several=True)
+        assert claim.layer == told
 
     def test_what_is_likelier_in_one_layer_is_told_without_others(self, world) -> None:
         claim = spread(world, {"fc1": 0.6, "fc2": 0.1, None: 0.3})

@@ -93,6 +93,12 @@ class TestSymptom:
         world.events = (seen("jumped", first=10, confidence=1.0),)
         assert claim(world, "rate_too_high").symptom == "Optimizer anomaly"
 
+    def test_a_failure_that_a_mechanism_does_not_explain_opens_no_sentence_about_it(
+        self, world
+    ) -> None:
+        world.events = (seen("jumped", first=10, confidence=1.0), seen("odd"))
+        assert claim(world, "rate_too_high").symptom == "Optimizer anomaly"
+
     def test_without_any_evidence_the_sentence_still_reads(self, world) -> None:
         world.events = ()
         rate = claim(world, "rate_too_high")

@@ -22,6 +22,7 @@ ROUNDS = (
     "roamers",
     "rovers",
     "drifters",
+    "rangers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -40,6 +41,7 @@ COUNTS = (
     (29, 8),
     (34, 6),
     (34, 4),
+    (40, 8),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -88,6 +88,20 @@ class TestMomentum:
         adam = OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults={"beta1": 0.9})
         assert rates(0.1, optimizer=adam)["momentum_gain"].values[0] == pytest.approx(10.0)
 
+    @pytest.mark.parametrize(
+        ("beta1", "beta2", "outlives"),
+        [(0.9, 0.999, 0.0), (0.999, 0.9, 1.0), (0.9, 0.9, 0.0), (0.0, 0.9, 0.0)],
+        ids=["usual", "swapped", "equal", "none"],
+    )
+    def test_momentum_must_not_outlive_the_scale_of_its_steps(self, beta1, beta2, outlives) -> None:
+        betas = {"beta1": beta1, "beta2": beta2}
+        adam = OptimizerInfo(type="Adam", family="adam", groups=(0,), defaults=betas)
+        found = rates(0.1, optimizer=adam)["momentum_outlives_scale"]
+        assert found.values[0] == outlives
+
+    def test_of_plain_momentum_nothing_is_said_about_a_scale(self) -> None:
+        assert "momentum_outlives_scale" not in rates(0.1, optimizer=builders.sgd(momentum=0.98))
+
     def test_an_optimizer_without_memory_is_not_judged_by_it(self) -> None:
         adagrad = OptimizerInfo(type="Adagrad", family="adagrad", groups=(0,), defaults={})
         assert "momentum_gain" not in rates(0.1, optimizer=adagrad)

@@ -429,6 +429,17 @@ class TestStillness:
     def test_an_unused_weight_that_no_optimizer_owns_is_no_orphan(self) -> None:
         assert self.still(group=-1, gradient=0.0)["orphan"] == 0.0
 
+    @pytest.mark.parametrize(
+        ("gradient", "orphan"),
+        [([0.7, None, None], 0.0), ([0.7] * 8, 0.0), ([0.7, 0.9, 1.4], 1.0)],
+        ids=["cleared since", "never cleared", "new ones come"],
+    )
+    def test_what_did_not_run_is_an_orphan_only_if_its_gradient_is_new(
+        self, gradient, orphan
+    ) -> None:
+        steps = len(gradient)
+        assert self.still(group=-1, order=-1, gradient=gradient, steps=steps)["orphan"] == orphan
+
     def test_a_weight_without_any_gradient_is_silent(self) -> None:
         assert self.still(gradient=0.0)["no_gradient"] == 1.0
         assert self.still(gradient=None)["no_gradient"] == 1.0

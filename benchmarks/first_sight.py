@@ -35,6 +35,7 @@ ROUNDS = {
     "rovers": "41b7de0d08fb8d11a05b05306a47a7ecd7a8813c",
     "drifters": "abe99b37cff83aea3dcc956ac50ecf902cec3a97",
     "rangers": "c8d220255253786cf0024316b2b2b5bab5c06841",
+    "keepers": "a706d816438f37a538fabef6ad81fdd5188f7d8f",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

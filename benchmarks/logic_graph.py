@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-from neuraldbg.catalogue import DEFAULT, between, dataside, network, training
+from neuraldbg.catalogue import DEFAULT, between, dataside, network, precision, training
 from neuraldbg.catalogue.page import UNKNOWN, UNKNOWN_TEXT, refutations
 from neuraldbg.cli.show import plain_remedy
 from neuraldbg.graph.build import INFLUENCES, RANK
@@ -26,7 +26,8 @@ FAMILIES: tuple[tuple[str, ModuleType], ...] = (
     ("Step size, schedule and update rule", training),
     ("The network itself", network),
     ("What stands between its weights", between),
-    ("Data, loss and numerics", dataside),
+    ("Data and loss", dataside),
+    ("Numerics", precision),
 )
 # Arrows per mechanism in a diagram, rows of evidence in its section, and evidence named in the summary.
 DRAWN, LISTED, NAMED = 3, 10, 3

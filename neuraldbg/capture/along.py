@@ -122,7 +122,10 @@ def gradual_fall(sizes: Tensor) -> Tensor:
 
 
 def time_slopes(layers: list[int], norms: Tensor) -> list[Rows]:
-    """Return minus the slope of log norm per step back in time: positive when gradients vanish in time."""
+    """Return minus the slope of log norm per step back in time, and the number of steps.
+
+    The slope is positive when gradients vanish in time.
+    """
     places: dict[int, list[int]] = {}
     for place, layer in enumerate(layers):
         places.setdefault(layer, []).append(place)
@@ -134,5 +137,6 @@ def time_slopes(layers: list[int], norms: Tensor) -> list[Rows]:
             x = torch.arange(len(mine), dtype=y.dtype, device=y.device)
             x = x - x.mean()
             slope = -(x * (y - y.mean())).sum() / (x * x).sum()
-            rows.append(Rows([layer], ("time_grad_slope",), slope.reshape(1, 1)))
+            found = torch.stack((slope, slope.new_tensor(len(mine) - 1.0)))
+            rows.append(Rows([layer], ("time_grad_slope", "time_grad_over"), found[:, None]))
     return rows

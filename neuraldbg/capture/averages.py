@@ -1,4 +1,4 @@
-"""Half-precision weights that the loop writes itself: what it writes may be rounded away.
+"""Weights that the loop writes itself, which no gradient reaches: in half precision what it writes may be rounded away.
 
 An average of a trained network, as contrast, self-distillation and mean teachers need, is no optimizer's; where it is
 held in half precision a small share of the new weights is less than half a unit in the last place of the old ones.
@@ -43,7 +43,9 @@ class Averages:
 
     @torch.no_grad()
     def look(self, step: int) -> list[Rows]:
-        """Return, of weights that were written in every step since the last look, the share that is as it was.
+        """Return which weights without a gradient were written since the last look.
+
+        And of those in half precision that were written in every step, the share that is as it was.
 
         Parameters
         ----------
@@ -51,20 +53,26 @@ class Averages:
             The sampled step that is under way.
         """
         kept: dict[int, Tensor] = {}
+        written: list[int] = []
         for index, weight in enumerate(self._blueprint.tensors):
-            if not _is_judged(weight):
+            narrow = _is_judged(weight)
+            if not narrow and (weight.grad is not None or not weight.requires_grad):
                 continue
             last, now = self._looks.get(index), weight._version  # noqa: SLF001 - PyTorch has no public name for it
             if last is not None and last.step == step:
                 continue
-            written = last is not None and step - last.step <= now - last.version
-            entries = flat_view(weight).clone() if written else None
+            if last is not None and weight.requires_grad and now > last.version:
+                written.append(index)
+            often = narrow and last is not None and step - last.step <= now - last.version
+            entries = flat_view(weight).clone() if often else None
             self._looks[index] = _Look(step, now, entries)
             if last is not None and (share := _kept(last.entries, entries)) is not None:
                 kept[index] = share
-        if not kept:
-            return []
-        return [Rows(list(kept), ("average_kept",), stack_together([*kept.values()])[None])]
+        rows = [Rows(written, ("written",), torch.ones(1, len(written)))] if written else []
+        if kept:
+            shares = stack_together([*kept.values()])
+            rows.append(Rows(list(kept), ("average_kept",), shares[None]))
+        return rows
 
 
 def _is_judged(weight: Tensor) -> bool:

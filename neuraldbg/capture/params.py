@@ -26,6 +26,8 @@ __all__ = ["WIDE", "Updates", "initial", "initial_gains", "lost", "norms", "simi
 UNITS = 64
 # Rows of a table that its columns are compared over.
 ENTRIES = 4096
+# A matrix this many times larger than if its rows were all as the middle one was not drawn at random.
+UNEVEN = 2.0
 NARROW = frozenset({torch.float16, torch.bfloat16})
 # What float32 does not hold.
 WIDE = frozenset({torch.float64, torch.complex32, torch.complex64, torch.complex128})
@@ -279,10 +281,28 @@ def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     """
     if not chosen:
         return []
-    sizes = stack_together(norms([p.detach() for _, p, _ in chosen]))
-    factors = [(fan_in / max(local(p).numel(), 1)) ** 0.5 for _, p, fan_in in chosen]
+    weights = [local(p.detach()) for _, p, _ in chosen]
+    sizes = stack_together([_usual_size(w) for w in weights])
+    factors = [
+        (fan_in / max(w.numel(), 1)) ** 0.5
+        for w, (_, _, fan_in) in zip(weights, chosen, strict=True)
+    ]
     gains = sizes * torch.tensor(factors).to(sizes.device)
     return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
+
+
+def _usual_size(weight: Tensor) -> Tensor:
+    """Return the norm of a matrix; where a few rows make most of it, what it would be if they were as the others.
+
+    Rows that were drawn alike are alike in size. Where some are far larger, the weights were learned: channels of
+    outliers, as pretrained transformers have, say nothing of how the others begin.
+    """
+    if weight.dim() < 2 or not weight.numel():
+        return norms([weight])[0]
+    wide = torch.float32 if weight.dtype in NARROW else None
+    rows = torch.linalg.vector_norm(weight.flatten(1), dim=1, dtype=wide).float()
+    whole, usual = torch.linalg.vector_norm(rows), rows.median() * len(rows) ** 0.5
+    return torch.where((usual > 0) & (whole > UNEVEN * usual), usual, whole)
 
 
 @torch.no_grad()

@@ -108,7 +108,7 @@ def find_birth(loss: Tensor) -> Birth | None:
                 target=target,
                 entrance="target" not in name and _is_entrance(node),
                 rows=_rows(bad),
-                half=bad.dtype == torch.float16,
+                half=bad.dtype == torch.float16 or _adds_half(culprit, bad),
             )
     # No saved tensor is bad. A logarithm of zero is minus infinity, which masks hold as well: it shows by its input.
     origin = next((node for node in order if _is_at_singular_point(node)), loss.grad_fn)
@@ -222,6 +222,17 @@ def _met_data(node: torch.autograd.graph.Node, bad: Tensor) -> bool:
     """Return whether arithmetic made a NaN with a number from outside the graph: finite ones cannot make any."""
     outside = any(n is None for n, _ in node.next_functions)
     return outside and _kind(node) in ARITHMETIC and bool(torch.isnan(bad).any().item())
+
+
+def _adds_half(node: torch.autograd.graph.Node | None, bad: Tensor) -> bool:
+    """Return whether arithmetic took an infinite number over from a float16, which it added to a wider one."""
+    if node is None or _kind(node) not in ARITHMETIC or not bool(torch.isinf(bad).any().item()):
+        return False
+    return any(
+        n._input_metadata[i].dtype == torch.float16  # noqa: SLF001 - what a node gave is in no other place
+        for n, i in node.next_functions
+        if n is not None and len(n._input_metadata) > i  # noqa: SLF001 - as above
+    )
 
 
 def _is_weight(node: torch.autograd.graph.Node, bad: Tensor) -> bool:

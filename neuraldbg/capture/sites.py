@@ -112,15 +112,23 @@ class Sites:
             return None
         codes = set[CodeType | None]().union(*(self._callers.get(_kind(op), ()) for op in ops))
         near = self._blueprint.layers[layer].name
-        fed = {self._blueprint.layers[t].name for s, t in self._edges if s == layer}
         found = {
             name
             for code in codes
             for name in (self._named[code] if code is not None else [""])
-            if name in fed or not name or holds(name, near)
+            if not name or holds(name, near) or self._is_next(name, layer)
         }
         # The model itself, or the loop, calls such an operation as well: it may have been that one.
         return found.pop() if len(found) == 1 and "" not in found else None
+
+    def _is_next(self, module: str, layer: int) -> bool:
+        """Return whether a module follows a layer: that feeds it, and nothing else in between does."""
+        named = {i: x.name for i, x in enumerate(self._blueprint.layers)}
+        before = {
+            s for s, t in self._edges if holds(module, named[t]) and not holds(module, named[s])
+        }
+        after = {t for s, t in self._edges if s == layer}
+        return layer in before and after.isdisjoint(before)
 
 
 def _stack() -> Iterator[CodeType]:

@@ -11,6 +11,7 @@ from neuraldbg.catalogue import (
     on_numerics,
     on_optimizer,
     on_parameters,
+    precision,
     training,
 )
 from neuraldbg.catalogue.learned import shipped
@@ -34,6 +35,7 @@ EXPERTS = Catalogue(
         *network.MECHANISMS,
         *between.MECHANISMS,
         *dataside.MECHANISMS,
+        *precision.MECHANISMS,
     ),
     version="3",
 )

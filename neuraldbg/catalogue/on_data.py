@@ -46,6 +46,18 @@ DETECTORS = (
         source="mechanisms.md D2: above 10 alarms, 0.3 to 3 is healthy",
     ),
     Detector(
+        name="input_scale_small",
+        kind="data_anomaly",
+        reads="input_scale_small",
+        threshold=300.0,
+        until=4,
+        after="input far below unit scale",
+        failure="data_anomaly",
+        leak=0.01,
+        meaning="the root mean square of the input is less than a three-hundredth of 1",
+        source="judgement: pixels divided by 255 twice lie at 0.001, words counted over a vocabulary of 10,000 at 0.01",
+    ),
+    Detector(
         name="input_offset",
         kind="data_anomaly",
         reads="input_offset",

@@ -141,7 +141,7 @@ class Mechanism:
     layered
         True if the claim names a layer.
     stacked
-        True if it builds up over a stack of layers: the claim then names what holds most of them.
+        True if it builds up over a stack of layers: the claim then names the parts of what holds most of them.
     sites
         What happens in a module that is no layer (one that calls an operation, a part of the model) where this
         is at work: the claim then names that module. Names of kinds of occurrences, or of facts of layers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,9 +28,16 @@ def along_sequences(recording: Recording) -> dict[str, Series]:
 
     What is measured is the gradient of a layer's output. The fall was made by what reads that output and mixes
     positions: the next such layer, or the module around it; where neither is known, it is told where it was seen.
-    Of a recurrence that is fed data it is the gradient of its input.
+    Of a recurrence that is fed data it is the gradient of its input, and of a cell that the loop calls that of each call.
     """
     fall, inside = (layer_series(recording, n) for n in ("time_grad_fall", "time_grad_fall_in"))
+    slope, over = (layer_series(recording, n) for n in ("time_grad_slope", "time_grad_over"))
+    # Of what is called once for every step of time the slope is known.
+    called = slope.values * over.values / math.log(10.0)
+    inside = inside._replace(
+        values=np.where(over.observed, called, inside.values),
+        observed=inside.observed | (slope.observed & over.observed),
+    )
     if not (fall.observed.any() or inside.observed.any()):
         return {}
     topology = recording.topology

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -43,8 +44,9 @@ class _Flags(NamedTuple):
     # Whether a gradient was ever seen, and whether one that was not zero; NaN is a gradient too.
     noticed: NDArray[np.bool_]
     used: NDArray[np.bool_]
-    # Whether it is written as the double of something learned, and whether its layer ran.
+    # Whether it began as a copy of something that is learned, whether the loop writes it, and whether its layer ran.
     double: NDArray[np.bool_]
+    written: NDArray[np.bool_]
     ran: NDArray[np.bool_]
 
 
@@ -53,7 +55,10 @@ def _flags(recording: Recording) -> _Flags:
     owner = np.array([p.layer for p in params])
     gradient, seen = gradient_norms(recording)
     used = (seen & (gradient != 0)).any(axis=0)
-    double = _doubles(params, learned=used)
+    get = ParamReader(recording, list(range(owner.size)))
+    written, (gain, known) = get("written")[1].any(axis=0), get("init_gain")
+    scales = {p.name: float(gain[0, i]) for i, p in enumerate(params) if known[:1, i].any()}
+    double = _doubles(params, learned=used, scales=scales)
     # A part that never ran is kept from an older version, or for later: it does no harm.
     run = np.array([layer.order >= 0 for layer in layers])[owner]
     apart = np.array([is_apart(layer) for layer in layers])[owner]
@@ -68,6 +73,7 @@ def _flags(recording: Recording) -> _Flags:
         noticed=np.asarray(seen.any(axis=0), dtype=bool),
         used=used,
         double=double,
+        written=np.asarray(written, dtype=bool),
         ran=np.asarray(run | (apart & ~double), dtype=bool),
     )
 
@@ -108,7 +114,7 @@ def _without_gradient(recording: Recording, p: _Flags, start: int) -> dict[str, 
     Where no gradient of anything was seen, the gradients were not watched; they are not missing. Of a gradient of
     zero it is not known whether it came.
     """
-    silent = p.trainable & ~p.orphan & ~p.used & (recording.steps.size >= 4)
+    silent = p.trainable & ~p.orphan & ~p.used & ~p.written & (recording.steps.size >= 4)
     cut = cut_off(recording, silent & ~p.noticed & ~p.double, p.used)
     judged = p.matrix & p.ran & p.noticed.any()
     return {
@@ -185,7 +191,9 @@ def _on_purpose(topology: Topology) -> NDArray[np.bool_]:
 
 
 def _doubles(
-    params: Sequence[ParamInfo], learned: NDArray[np.bool_] | None = None
+    params: Sequence[ParamInfo],
+    learned: NDArray[np.bool_] | None = None,
+    scales: Mapping[str, float] = MappingProxyType({}),
 ) -> NDArray[np.bool_]:
     """Return which parameters belong to a network that is not learned and stands beside its learned double.
 
@@ -198,6 +206,8 @@ def _doubles(
         Those of the model.
     learned
         Which are learned, shape ``(P,)``; otherwise those that may be.
+    scales
+        Name of a parameter to its initial scale: a copy begins with that of what it was copied from.
     """
     may = [p.trainable for p in params] if learned is None else learned.tolist()
     learns = {p.name for p, yes in zip(params, may, strict=True) if yes}
@@ -212,10 +222,10 @@ def _doubles(
         matrices = sum(len(p.shape) >= 2 for p in net.values())
         if name.isdigit() or matrices < 2 or any(p.name in learns for p in net.values()):
             continue
-        shapes = {key: p.shape for key, p in net.items()}
+        looks = {key: (p.shape, scales.get(p.name)) for key, p in net.items()}
         doubles = (other for (at, own), other in nets.items() if at == where and own != name)
         if any(
-            {key: p.shape for key, p in other.items()} == shapes
+            {key: (p.shape, scales.get(p.name)) for key, p in other.items()} == looks
             and any(p.name in learns for p in other.values())
             for other in doubles
         ):

@@ -147,7 +147,12 @@ def test_calls_are_steps_of_time_only_where_a_layer_is_fed_by_itself(model, recu
                 optimizer.step()
         return net, []
 
-    assert ("time_grad_slope" in recorded(program).layer) == recurrent
+    layers = recorded(program).layer
+    assert ("time_grad_slope" in layers) == recurrent
+    if recurrent:
+        # Six frames, and once more in the end.
+        over = layers["time_grad_over"]
+        assert over.values[over.observed].max() == 6
 
 
 @pytest.mark.parametrize("loop", [loops.lbfgs, loops.accumulation], ids=lambda f: f.__name__)

@@ -261,6 +261,30 @@ def quiet_and_large_program(watch):
     return quiet_program(watch, 2048)
 
 
+class Length(nn.Module):
+    """A root that stands in a module of its own."""
+
+    def forward(self, x):
+        return x.square().sum(1, keepdim=True).sqrt()
+
+
+def rooted_program(watch):
+    """A root of zero in the end, whose derivative is infinite."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 4), Length(), nn.Linear(1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    losses = []
+    with watch(model):
+        for step in range(12):
+            optimizer.zero_grad()
+            hidden = model[0](torch.randn(8, 4)) * float(step < 10)
+            loss = model[2](model[1](hidden)).mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item() if step <= 10 else 0.0)
+    return model, losses
+
+
 def device_program(watch):
     """Numbers live on a device: steps with a scaler and without, gradients set to zero, and a first NaN."""
     torch.manual_seed(3)
@@ -419,6 +443,7 @@ PROGRAMS = (
     quiet_program,
     quiet_and_large_program,
     kept_program,
+    rooted_program,
     device_program,
     strange_program,
 )

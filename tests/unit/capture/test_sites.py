@@ -89,6 +89,61 @@ def test_what_the_loop_calls_too_is_told_with_the_layer_before_it() -> None:
     assert told("pool", rooted) == ("nonfinite_gradient", None, "before")
 
 
+class Scaled(nn.Module):
+    """Divides by the size of its input, and holds a layer that learns by how much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.pow(2).sum(1, keepdim=True)
+        return x / size * self.by(size)
+
+
+def test_a_module_that_follows_a_layer_and_holds_another_is_told() -> None:
+    torch.manual_seed(0)
+    first, second = Scaled(), Scaled()
+    # The second divides by what came from the layer, too, and from the first after it.
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), first, second, nn.Linear(3, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3)
+            if step == BAD:
+                x[0] = 0.0
+            optimizer.zero_grad()
+            model(x).mean().backward()
+            optimizer.step()
+    (cause, *_) = (h for h in dbg.get_causal_hypotheses() if "singularity" in h.mechanism)
+    assert cause.layer == "1"
+
+
+class Summed(nn.Module):
+    """Adds a product in half precision to what it was given, as autocast does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.lin(x).half()
+
+
+def test_an_infinite_number_that_half_precision_made_is_known_after_it_was_added() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), Summed(), nn.LayerNorm(3), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3) * (1e6 if step == BAD else 1.0)
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    birth = next(x for x in dbg.recording.occurrences if x.kind == "nonfinite_forward")
+    assert birth.facts["half"] is True
+
+
 class Scan(nn.Module):
     """Sums up in half precision, which does not reach far."""
 

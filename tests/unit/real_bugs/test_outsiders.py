@@ -23,6 +23,7 @@ ROUNDS = (
     "rovers",
     "drifters",
     "rangers",
+    "keepers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -42,6 +43,7 @@ COUNTS = (
     (34, 6),
     (34, 4),
     (40, 8),
+    (41, 7),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

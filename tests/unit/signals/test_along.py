@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from neuraldbg.records.recording import LayerInfo, Topology
@@ -111,3 +113,15 @@ def test_a_fade_that_training_mends_is_none() -> None:
 
 def test_where_no_sequence_was_seen_nothing_is_told() -> None:
     assert along_sequences(builders.recording(steps=2)) == {}
+
+
+def test_of_a_cell_that_is_called_for_every_step_the_whole_fall_counts() -> None:
+    shape = topology((("cell", "Linear", "linear", True), HEAD), ((0, 1),))
+    cells = {
+        # Half a nat a step is little, and over fifty steps more than ten decades.
+        "time_grad_slope": {"cell": [0.5, 0.5]},
+        "time_grad_over": {"cell": [49.0, None]},
+    }
+    fade = along_sequences(builders.recording(shape, steps=2, layer=cells))["time_fade"]
+    assert fade.values[0, 0] == pytest.approx(49 * 0.5 / math.log(10))
+    assert fade.observed[:, 0].tolist() == [True, False]

@@ -52,15 +52,49 @@ class Follows(nn.Module):
         self.target = copy.deepcopy(self.online)
 
     def forward(self, x):
-        with torch.no_grad():
-            wanted = self.target(x.flip(0))
-        return self.online(x), wanted
+        wanted = self.target(x.flip(0)).detach()
+        # What is wanted goes through the network once more, as in a rollout.
+        return self.online(x), wanted, self.online(F.pad(wanted, (0, 4)))
+
+
+class Towers(nn.Module):
+    """Two networks of one shape, each drawn for itself, of which one gives what the other goes on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)) for _ in range(2)
+        )
+
+    def forward(self, x):
+        return self.second(self.first(x).detach())
 
 
 def follow(model) -> None:
     with torch.no_grad():
         for mine, others in zip(model.target.parameters(), model.online.parameters(), strict=True):
             mine.lerp_(others, 0.1)
+
+
+class Codebook(nn.Module):
+    """Rounds to the nearest of its codes, which follow what is rounded to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.codes = nn.Linear(6, 4), nn.Embedding(8, 4)
+        self.decode = nn.Linear(4, 6)
+
+    def forward(self, x):
+        z = self.encode(x)
+        self.chosen, self.seen = torch.cdist(z, self.codes.weight).argmin(1), z.detach()
+        q = self.codes(self.chosen).detach()
+        return self.decode(z + (q - z).detach())
+
+
+def move_codes(model) -> None:
+    with torch.no_grad():
+        for i in model.chosen.unique():
+            model.codes.weight[i].lerp_(model.seen[model.chosen == i].mean(0), 0.1)
 
 
 class Players(nn.Module):
@@ -117,8 +151,26 @@ def test_a_head_that_nobody_uses_is_not_cut_off() -> None:
     assert not cut(Unused(), lambda m, x, y: F.cross_entropy(m(x)[0], y))
 
 
-def test_a_double_that_is_written_and_not_trained_is_not_cut_off() -> None:
-    assert not cut(Follows(), lambda m, x, _y: F.mse_loss(*m(x)), after=follow)
+@pytest.mark.parametrize("after", [follow, lambda _model: None], ids=["it follows", "not yet"])
+def test_a_double_that_is_written_and_not_trained_is_not_cut_off(after) -> None:
+    model = Follows()
+
+    def loss(m, x, _y):
+        out, wanted, after = m(x)
+        return F.mse_loss(out, wanted) + after.square().mean()
+
+    assert not cut(model, loss, after=after)
+
+
+def test_a_tower_that_looks_like_the_other_and_is_no_copy_of_it_may_be_cut_off() -> None:
+    assert cut(Towers(), lambda m, x, _y: F.mse_loss(m(x), x)) == {"first.0", "first.2"}
+
+
+@pytest.mark.parametrize(
+    ("after", "layers"), [(move_codes, set()), (lambda _model: None, {"codes"})]
+)
+def test_codes_that_the_loop_moves_itself_are_not_cut_off(after, layers) -> None:
+    assert cut(Codebook(), lambda m, x, _y: F.mse_loss(m(x), x), after=after) == layers
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,7 @@ class TestStillness:
         found = parameter_signals(run)
         return {
             name: float(found[name].values[0, found[name].layers.index(0)])
-            for name in ("orphan", "no_gradient", "frozen", "unmoved", "rounded_away")
+            for name in ("orphan", "no_gradient", "cut_off", "frozen", "unmoved", "rounded_away")
             if name in found and found[name].observed[0, found[name].layers.index(0)]
         }
 
@@ -444,6 +444,10 @@ class TestStillness:
         assert self.still(gradient=0.0)["no_gradient"] == 1.0
         assert self.still(gradient=None)["no_gradient"] == 1.0
         assert self.still(gradient=0.5)["no_gradient"] == 0.0
+
+    def test_of_a_gradient_of_zero_it_is_not_known_whether_it_came(self) -> None:
+        assert self.still(gradient=None)["cut_off"] == 1.0
+        assert "cut_off" not in self.still(gradient=0.0)
 
     def test_a_part_that_never_ran_lacks_no_gradient(self) -> None:
         assert self.still(gradient=0.0, order=-1).get("no_gradient") is None

@@ -81,8 +81,9 @@ def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
 
 
 def _apart(watch: LayerWatch, layer: int) -> dict[str, Fact]:
-    apart = layer in watch.apart and layer not in watch.place
-    return {"without_gradient": True} if apart else {}
+    if layer not in watch.place:
+        return {"without_gradient": True} if layer in watch.apart else {}
+    return {"severed": True} if layer in watch.severed else {}
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.bank import Rows, flat_view
 from neuraldbg.capture.params import NARROW
@@ -53,31 +54,45 @@ class Averages:
             The sampled step that is under way.
         """
         kept: dict[int, Tensor] = {}
-        written: list[int] = []
+        written: dict[int, Tensor] = {}
         for index, weight in enumerate(self._blueprint.tensors):
             narrow = _is_judged(weight)
-            if not narrow and (weight.grad is not None or not weight.requires_grad):
+            if not (narrow or _is_left_out(weight)):
                 continue
             last, now = self._looks.get(index), weight._version  # noqa: SLF001 - PyTorch has no public name for it
             if last is not None and last.step == step:
                 continue
-            if last is not None and weight.requires_grad and now > last.version:
-                written.append(index)
             often = narrow and last is not None and step - last.step <= now - last.version
-            entries = flat_view(weight).clone() if often else None
+            entries = flat_view(weight).clone() if often or not narrow else None
             self._looks[index] = _Look(step, now, entries)
-            if last is not None and (share := _kept(last.entries, entries)) is not None:
+            if last is None or (share := _kept(last.entries, entries)) is None:
+                continue
+            if narrow:
                 kept[index] = share
-        rows = [Rows(written, ("written",), torch.ones(1, len(written)))] if written else []
-        if kept:
-            shares = stack_together([*kept.values()])
-            rows.append(Rows(list(kept), ("average_kept",), shares[None]))
-        return rows
+            elif now > last.version:
+                # An optimizer may write what is without a gradient, too, and change nothing.
+                written[index] = (share < 1.0).float()
+        return [
+            Rows(list(found), (name,), stack_together([*found.values()])[None])
+            for name, found in (("average_kept", kept), ("written", written))
+            if found
+        ]
 
 
 def _is_judged(weight: Tensor) -> bool:
     narrow = weight.dtype in NARROW and weight.dim() >= 2 and not weight.requires_grad
-    return narrow and not (is_sharded(weight) or weight.is_inference()) and weight.numel() > 0
+    return narrow and _is_plain(weight)
+
+
+def _is_left_out(weight: Tensor) -> bool:
+    """Return whether a weight should be learned and has no gradient."""
+    return weight.requires_grad and weight.grad is None and _is_plain(weight)
+
+
+def _is_plain(weight: Tensor) -> bool:
+    if is_lazy(weight) or is_sharded(weight) or weight.is_inference():
+        return False
+    return weight.layout is torch.strided and weight.numel() > 0
 
 
 def _kept(before: Tensor | None, now: Tensor | None) -> Tensor | None:

@@ -78,8 +78,8 @@ class LayerWatch:
         self.open = False
         self.calls: dict[int, int] = {}
         self.edges: set[tuple[int, int]] = set()
-        # Layers that only ran without gradients, and feed others.
-        self.apart: set[int] = set()
+        # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph.
+        self.apart, self.severed = set[int](), set[int]()
         # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
         self._itself, self._looked, self._recurs = False, 0, False
         self.order: list[int] = []
@@ -223,15 +223,12 @@ class LayerWatch:
 
     def _link(self, tracer: Tracer, layer: int, values: object) -> None:
         """Note which layers feed one: what it is called with came from them, or what it gives if its parts are looked at."""
-        for source in {
-            source
-            for tensor in float_tensors(values, math.inf)
-            for source in tracer.layers_of(tensor)
-        }:
-            if source != layer:
-                self.edges.add((source, layer))
-            else:
-                self._itself = True
+        for tensor in float_tensors(values, math.inf):
+            sources = tracer.layers_of(tensor)
+            self.edges |= {(source, layer) for source in sources if source != layer}
+            self._itself = self._itself or layer in sources
+            if torch.is_grad_enabled() and not tensor.requires_grad:
+                self.severed |= sources
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         key = id(module)
@@ -268,6 +265,8 @@ class LayerWatch:
             self._link(tracer, layer, output)
         for item in float_tensors(output, math.inf):
             tracer.mark(item, layer)
+            if torch.is_grad_enabled() and not item.requires_grad:
+                self.severed.add(layer)
 
     def _step_out(self, layer: int) -> None:
         if self.tracing and layer not in self._blueprint.opened:

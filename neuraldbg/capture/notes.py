@@ -97,9 +97,11 @@ class Notes:
         if sites is not None and layer >= 0 and layer not in known:
             known[layer] = sites.caller(layer)
 
-    def on_detach(self, layer: int) -> None:
-        """Take a cut of the graph inside the model."""
-        self._incidents.note(self.step, "detached", layer, {})
+    def on_cut(self, layers: frozenset[int]) -> None:
+        """Take a cut of the graph behind some layers, inside the model or in the loop."""
+        self.watch.severed |= layers
+        if self.inside:
+            self._incidents.note(self.step, "detached", self.latest(layers), {})
 
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""

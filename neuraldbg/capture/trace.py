@@ -40,6 +40,9 @@ KEEPS_LOGITS = frozenset(
 )
 # What hands its input on as it is: a module with a hook on its backward pass does so with its output.
 SAME = "view_as"
+# Looked at inside of layers, too: a softmax may be a module of its own and have attention logits for its input, and a
+# layer may cut off what it is given.
+IN_LAYERS = LOSS_FUNCTIONS | {"softmax", "detach"}
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
 DRAWS = frozenset({"multinomial", "bernoulli", "normal"})
@@ -87,8 +90,8 @@ class Listener(Protocol):
     def on_attention(self, layer: int, numbers: Numbers) -> None:
         """Take attention numbers of one call."""
 
-    def on_detach(self, layer: int) -> None:
-        """Take a cut of the graph inside the model."""
+    def on_cut(self, layers: frozenset[int]) -> None:
+        """Take a cut of the graph behind some layers, inside the model or in the loop."""
 
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""
@@ -175,8 +178,7 @@ class Tracer(TorchFunctionMode):
             self._listener.guard(self._operation, name, args, result)
         if type(result) is Tensor and result.dtype is HALF:
             self._listener.guard(self._half, name, args, result)
-        # A softmax may be a module of its own and have attention logits for its input.
-        if self.leaf_depth == 0 or name in LOSS_FUNCTIONS or name == "softmax":
+        if self.leaf_depth == 0 or name in IN_LAYERS:
             self._listener.guard(self._after, func, name, args, kwargs or {}, result)
         return result
 
@@ -289,9 +291,8 @@ class Tracer(TorchFunctionMode):
         found = self._find(args[0])
         if found is None:
             return
-        cuts = func == Tensor.data.__get__  # type: ignore[attr-defined]
-        if cuts and self._listener.inside and args[0].requires_grad and not self._quiet:
-            self._listener.on_detach(self._listener.latest(found.layers))
+        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
+            self._cut(args[0], found.layers)
         self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
 
     def _look(
@@ -316,12 +317,16 @@ class Tracer(TorchFunctionMode):
         elif nonlinearity is not None and isinstance(args[0], Tensor):
             direct = found[0].direct and len(found[0].layers) == 1
             listener.on_activation(last, nonlinearity, args[0], direct=direct)
-        elif name == "detach" and listener.inside and args[0].requires_grad:
-            listener.on_detach(last)
+        elif name == "detach":
+            self._cut(args[0], layers)
         elif name in SINGULAR_AT_ZERO:
             self._singular(name, args[0], last)
         elif not listener.inside:
             self._look_outside(name, args, last)
+
+    def _cut(self, tensor: Tensor, layers: frozenset[int]) -> None:
+        if tensor.requires_grad and not self._quiet:
+            self._listener.on_cut(layers)
 
     def _look_outside(self, name: str, args: Sequence[Any], last: int) -> None:
         """Take what the loop itself does with an output."""

@@ -67,7 +67,7 @@ class LayerInfo:
     config
         What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, ``attends_in``, the module in
         which attention is made of its output, and ``without_gradient``, if it only ran without gradients and feeds
-        layers that did not.
+        layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``).
     """
 
     name: str

@@ -18,8 +18,9 @@ Flags = NDArray[np.bool_]
 def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
-    Their layer feeds layers that learn, or nothing that their optimizer steps has a gradient. What feeds nothing else,
-    or the loss alone, may be there to look at, or to teach; and who runs a part without gradients may mean to.
+    What their layer gave was taken out of the graph and came to layers that learn, or nothing that their optimizer steps
+    has a gradient. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
+    without gradients may mean to.
 
     Parameters
     ----------
@@ -30,11 +31,13 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
     learns
         Shape ``(P,)``; which have one.
     """
-    params = recording.topology.params
-    feeding = _feeding(recording.topology, {params[i].layer for i in np.flatnonzero(learns)})
+    params, topology = recording.topology.params, recording.topology
+    severed = {i for i, x in enumerate(topology.layers) if x.config.get("severed")}
+    ends = severed & _before(topology, {params[i].layer for i in np.flatnonzero(learns)})
+    behind = ends | _before(topology, ends)
     owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (missing, learns)]
     idle = _idle(recording.optimizers, *owned)
-    found = [p.layer in feeding or p.group in idle for p in params]
+    found = [p.layer in behind or p.group in idle for p in params]
     return np.asarray(missing & np.array(found, bool), dtype=bool)
 
 
@@ -43,9 +46,9 @@ def is_apart(layer: LayerInfo) -> bool:
     return bool(layer.config.get("without_gradient"))
 
 
-def _feeding(topology: Topology, learning: set[int]) -> set[int]:
-    """Return the layers whose output comes to a layer that learns."""
-    feeders, ahead, found = feeders_of(topology), [*learning], set[int]()
+def _before(topology: Topology, layers: set[int]) -> set[int]:
+    """Return what feeds some layers, directly or through others."""
+    feeders, ahead, found = feeders_of(topology), [*layers], set[int]()
     while ahead:
         new = set(feeders.get(ahead.pop(), ())) - found
         found |= new

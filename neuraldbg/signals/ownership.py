@@ -56,7 +56,7 @@ def _flags(recording: Recording) -> _Flags:
     gradient, seen = gradient_norms(recording)
     used = (seen & (gradient != 0)).any(axis=0)
     get = ParamReader(recording, list(range(owner.size)))
-    written, (gain, known) = get("written")[1].any(axis=0), get("init_gain")
+    (writes, told), (gain, known) = get("written"), get("init_gain")
     scales = {p.name: float(gain[0, i]) for i, p in enumerate(params) if known[:1, i].any()}
     double = _doubles(params, learned=used, scales=scales)
     # A part that never ran is kept from an older version, or for later: it does no harm.
@@ -73,7 +73,7 @@ def _flags(recording: Recording) -> _Flags:
         noticed=np.asarray(seen.any(axis=0), dtype=bool),
         used=used,
         double=double,
-        written=np.asarray(written, dtype=bool),
+        written=np.asarray((told & (writes > 0)).any(axis=0), dtype=bool),
         ran=np.asarray(run | (apart & ~double), dtype=bool),
     )
 

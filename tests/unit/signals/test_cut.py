@@ -136,6 +136,66 @@ def test_a_layer_whose_output_is_used_without_a_gradient_is_cut_off(between, lay
     assert cut(Two(between), lambda m, x, y: F.cross_entropy(m(x), y)) == layers
 
 
+class Extract(nn.Module):
+    """Gives out what it was given, as numbers."""
+
+    def forward(self, x):
+        return x.clone().detach()
+
+
+class Captioner(nn.Module):
+    """An encoder, what takes its features, and a head on these and on what is known besides."""
+
+    def __init__(self, extract) -> None:
+        super().__init__()
+        self.encode, self.extract = nn.Linear(6, 4), extract
+        self.words, self.head = nn.Linear(6, 4), nn.Linear(8, 2)
+
+    def forward(self, x):
+        seen = self.extract(self.encode(x).relu())
+        return self.head(torch.cat([seen, self.words(x)], 1))
+
+
+class Stops(nn.Linear):
+    """A layer that lets no gradient through."""
+
+    def forward(self, x):
+        return super().forward(x.detach())
+
+
+class Ignores(nn.Module):
+    """Hands an encoder's output to a head that does nothing with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.head = nn.Linear(6, 4), Deaf()
+
+    def forward(self, x):
+        return self.head(x, self.encode(x))
+
+
+class Deaf(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+
+    def forward(self, x, _context):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (lambda: Captioner(Extract()), {"encode"}),
+        (lambda: Captioner(nn.Identity()), set()),
+        (lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), Stops(4, 2)), {"0"}),
+        (Ignores, set()),
+    ],
+    ids=["in a module of its own", "healthy", "in the next layer", "handed on and not used"],
+)
+def test_a_cut_is_seen_wherever_it_is_made(model, layers) -> None:
+    assert cut(model(), lambda m, x, y: F.cross_entropy(m(x), y)) == layers
+
+
 def test_a_part_that_only_runs_without_gradients_is_told_to_have_none() -> None:
     model = Two(without_gradient)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -160,6 +220,24 @@ def test_a_double_that_is_written_and_not_trained_is_not_cut_off(after) -> None:
         return F.mse_loss(out, wanted) + after.square().mean()
 
     assert not cut(model, loss, after=after)
+
+
+def test_an_optimizer_that_writes_what_has_no_gradient_does_not_train_it() -> None:
+    torch.manual_seed(0)
+    model = Two(lambda body, x: body(x).relu().detach())
+    x, y = torch.randn(64, 6), torch.randint(0, 2, (64,))
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=4)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with NeuralDbg(model) as dbg:
+        for _ in range(STEPS):
+            optimizer.step(closure)
+    assert {e.layer for e in dbg.events if e.name == "gradient_cut"} == {"body"}
 
 
 def test_a_tower_that_looks_like_the_other_and_is_no_copy_of_it_may_be_cut_off() -> None:

@@ -406,7 +406,7 @@ class TestStillness:
             dtype=dtype,
         )
         other = ParamInfo(name="b.weight", layer=1, shape=(2, 2), group=0)
-        first = replace(TWO.layers[0], order=order)
+        first = replace(TWO.layers[0], order=order, config={"severed": True})
         topology = replace(TWO, params=(param, other), layers=(first, *TWO.layers[1:]))
         run = builders.recording(
             topology,

@@ -22,7 +22,7 @@ __all__ = ["Averages"]
 
 
 class _Look(NamedTuple):
-    """How often a weight had been written at a step, and a copy of some entries once it is known to be."""
+    """How often a weight had been written at a step, and a copy of some entries where the next look compares them."""
 
     step: int
     version: int

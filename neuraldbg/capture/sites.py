@@ -123,10 +123,8 @@ class Sites:
 
     def _is_next(self, module: str, layer: int) -> bool:
         """Return whether a module follows a layer: that feeds it, and nothing else in between does."""
-        named = {i: x.name for i, x in enumerate(self._blueprint.layers)}
-        before = {
-            s for s, t in self._edges if holds(module, named[t]) and not holds(module, named[s])
-        }
+        inside = {i for i, x in enumerate(self._blueprint.layers) if holds(module, x.name)}
+        before = {s for s, t in self._edges if t in inside and s not in inside}
         after = {t for s, t in self._edges if s == layer}
         return layer in before and after.isdisjoint(before)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording, Topology
+from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording
+from neuraldbg.signals.structure import beyond
 from neuraldbg.signals.view import feeders_of
 
 __all__ = ["cut_off", "is_apart"]
@@ -33,8 +34,9 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
     """
     params, topology = recording.topology.params, recording.topology
     severed = {i for i, x in enumerate(topology.layers) if x.config.get("severed")}
-    ends = severed & _before(topology, {params[i].layer for i in np.flatnonzero(learns)})
-    behind = ends | _before(topology, ends)
+    feeders = feeders_of(topology)
+    ends = severed & beyond(feeders, {params[i].layer for i in np.flatnonzero(learns)})
+    behind = ends | beyond(feeders, ends)
     owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (missing, learns)]
     idle = _idle(recording.optimizers, *owned)
     found = [p.layer in behind or p.group in idle for p in params]
@@ -44,16 +46,6 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
 def is_apart(layer: LayerInfo) -> bool:
     """Return whether a layer only ran without gradients, and feeds layers that did not."""
     return bool(layer.config.get("without_gradient"))
-
-
-def _before(topology: Topology, layers: set[int]) -> set[int]:
-    """Return what feeds some layers, directly or through others."""
-    feeders, ahead, found = feeders_of(topology), [*layers], set[int]()
-    while ahead:
-        new = set(feeders.get(ahead.pop(), ())) - found
-        found |= new
-        ahead += new
-    return found
 
 
 def _idle(optimizers: Iterable[OptimizerInfo], missing: set[int], learning: set[int]) -> set[int]:

@@ -8,7 +8,7 @@ from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.view import Links, links, readers_of, scalar_series
 
-__all__ = ["last_layers", "normalized_after", "passed_by", "sources", "structure_signals"]
+__all__ = ["beyond", "last_layers", "normalized_after", "passed_by", "sources", "structure_signals"]
 
 WEIGHTED = frozenset({"linear", "conv", "recurrent", "attention"})
 
@@ -27,7 +27,7 @@ def structure_signals(recording: Recording) -> dict[str, Series]:
     passed = [
         width
         for i in weighted - last
-        if (width := _width(topology.layers[i])) and not _beyond(follows, first, without=i) & last
+        if (width := _width(topology.layers[i])) and not beyond(follows, first, without=i) & last
     ]
     return {"narrowest_passage": scalar_series(0, float(min(passed)))} if passed else {}
 
@@ -86,7 +86,7 @@ def _weighted(topology: Topology) -> set[int]:
 
 
 def _last(follows: Links, weighted: set[int]) -> set[int]:
-    return {i for i in weighted if not (_beyond(follows, [i]) & weighted)}
+    return {i for i in weighted if not (beyond(follows, [i]) & weighted)}
 
 
 def _width(layer: LayerInfo) -> int:
@@ -95,8 +95,18 @@ def _width(layer: LayerInfo) -> int:
     return width if isinstance(width, int) else 0
 
 
-def _beyond(follows: Links, start: Iterable[int], *, without: int = -1) -> set[int]:
-    """Return the layers that can be reached from some without passing one."""
+def beyond(follows: Links, start: Iterable[int], *, without: int = -1) -> set[int]:
+    """Return the layers that can be reached from some without passing one.
+
+    Parameters
+    ----------
+    follows
+        Layer to those that come next, in whichever direction.
+    start
+        Where to begin; these are in the answer only if they can be reached themselves.
+    without
+        Not passed, and not in the answer.
+    """
     ahead = [i for i in start if i != without]
     seen: set[int] = set()
     while ahead:

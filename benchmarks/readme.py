@@ -1,4 +1,4 @@
-"""Fill README.md and PLAN.md with what was measured: tables from committed results, the output of the example.
+"""Fill the pages with what was measured: tables from committed results, the output of the example.
 
 Text between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is generated. ``NAME`` is ``output`` for what the
 first Python block of the README prints, ``summary`` for one table of the figures of every result, or ``FILE`` for
@@ -26,7 +26,7 @@ from benchmarks.machine import RESULTS
 from benchmarks.picture import card
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "PLAN.md")
+PAGES = (ROOT / "README.md", ROOT / "PLAN.md", ROOT / "benchmarks" / "ROUNDS.md")
 PICTURE = RESULTS / "event_graph.svg"
 MARKED = re.compile(
     r"(<!-- begin: (?P<name>[^>]+?) -->\n)(?P<body>.*?)(<!-- end: (?P=name) -->)", re.DOTALL

@@ -167,13 +167,14 @@ class Incidents:
         # Data that were finite when the model got them went bad on their way into its first layer.
         outside = birth.target and not (birth.entrance and self.inputs_seen)
         kind = "nonfinite_target" if outside else "nonfinite_forward"
-        facts = {"op": birth.op, "rows": birth.rows, "half": birth.half}
-        self.note(step, kind, layer, {**facts, **self._site([birth.op], layer)})
+        # What was made of data, on their way into a layer, left no trace of how.
+        op = "" if birth.target and not outside else birth.op
+        facts = {"op": op, "rows": birth.rows, "half": birth.half}
+        self.note(step, kind, layer, {**facts, **self._site([op] if op else [], layer)})
 
-    def _site(self, ops: Iterable[str], layer: int) -> dict[str, Fact]:
+    def _site(self, ops: Collection[str], layer: int) -> Mapping[str, Fact]:
         """Return who called one of these operations, where that is known."""
-        module = self.sites.module_of(ops, layer) if self.sites is not None else None
-        return {} if module is None else {"module": module}
+        return self.sites.site_of(ops, layer) if self.sites is not None else {}
 
     def left_over(self, step: int, forgotten: Iterable[Tensor]) -> None:
         """Note the part of the model whose gradients were left while others were cleared, if it is one part."""

@@ -115,7 +115,7 @@ class Notes:
         """Take a function whose result is in float16."""
         self.watch.halves.see(layer, name, args, out)
 
-    def on_operation(self, result: object) -> None:
+    def on_operation(self, name: str, result: object) -> None:
         """Take the result of an operation that may be the first to give what is not finite."""
         if (sites := self._incidents.sites) is not None:
-            sites.see(result)
+            sites.see(name, result)

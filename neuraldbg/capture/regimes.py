@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -30,6 +31,8 @@ FLAT_OUTPUT = {
 MIDDLE = {"sigmoid": 0.5, "hardsigmoid": 0.5}
 # Pre-activation below which a unit passes neither signal nor gradient.
 SILENT_BELOW = {"relu": 0.0, "relu6": 0.0, "gelu": -3.0, "silu": -7.0}
+# Size of the argument of a sine beyond which it has turned back: it then tells as little of it as a saturated unit.
+HALF_PERIOD = math.pi
 # How many sampled batches in a row a unit must be silent in to be called dead.
 SILENT_BATCHES = 5
 MAX_SAMPLE = 4096
@@ -42,6 +45,7 @@ class Regimes:
 
     def __init__(self) -> None:
         self._bounded: dict[int, tuple[Tensor, float]] = {}
+        self._angles: dict[int, tuple[Tensor, float]] = {}
         self._peaks: dict[int, tuple[Tensor, float]] = {}
         self._quiet: Tensor | None = None
         self._batches: list[int] = []
@@ -50,17 +54,18 @@ class Regimes:
 
     def begin(self) -> None:
         """Forget what a step left that never ended."""
-        self._bounded, self._peaks = {}, {}
+        self._bounded, self._angles, self._peaks = {}, {}, {}
 
     def drop(self, layers: Iterable[int]) -> None:
         """Forget samples of these layers."""
         for layer in layers:
             self._bounded.pop(layer, None)
+            self._angles.pop(layer, None)
             self._peaks.pop(layer, None)
 
     def has(self, layer: int) -> bool:
         """Return whether a sample of this layer was taken in this step."""
-        return layer in self._peaks or layer in self._bounded
+        return layer in self._peaks or layer in self._bounded or layer in self._angles
 
     def take(self, layer: int, tensor: Tensor, axis: int, name: str, *, is_input: bool) -> None:
         """Take the input or output of a nonlinearity.
@@ -80,6 +85,11 @@ class Regimes:
         """
         if name in FLAT_INPUT:
             self._take_bounded(layer, tensor, name, is_input=is_input)
+            return
+        if name == "sine":
+            # What it gives does not say how far its argument was.
+            if is_input and tensor.numel():
+                self._angles[layer] = flat_view(tensor, MAX_SAMPLE).abs(), HALF_PERIOD
             return
         floor = SILENT_BELOW.get(name)
         readable = is_input or name in {"relu", "relu6"}
@@ -106,19 +116,22 @@ class Regimes:
         return sample.abs() if middle is None else (sample - middle).abs()
 
     def finish(self) -> list[Rows]:
-        """Return the saturated, inactive and dead shares of the step; dead is silent for several batches."""
-        rows = self._saturated() + self._silent()
+        """Return the saturated, wrapped, inactive and dead shares of the step; dead is silent for several batches."""
+        rows = self._beyond("saturated_share", self._bounded) + self._silent()
+        rows += self._beyond("wrapped_share", self._angles)
         self.begin()
         return rows
 
-    def _saturated(self) -> list[Rows]:
-        if not self._bounded:
+    @staticmethod
+    def _beyond(name: str, samples: dict[int, tuple[Tensor, float]]) -> list[Rows]:
+        """Return the share of each sample that is beyond its limit."""
+        if not samples:
             return []
-        layers = list(self._bounded)
-        bank, counts = lay([sample for sample, _ in self._bounded.values()])
-        limits = _column([limit for _, limit in self._bounded.values()], bank.device)
+        layers = list(samples)
+        bank, counts = lay([sample for sample, _ in samples.values()])
+        limits = _column([limit for _, limit in samples.values()], bank.device)
         share = (bank > limits).sum(1) / counts
-        return [Rows(layers, ("saturated_share",), share[None])]
+        return [Rows(layers, (name,), share[None])]
 
     def _silent(self) -> list[Rows]:
         if not self._peaks:

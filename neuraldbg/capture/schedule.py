@@ -48,7 +48,7 @@ class Schedule:
     sparsest: int = 512
     traced: int = 3
     traced_every: int = 8
-    traced_every_compiled: int = 2
+    traced_every_compiled: int = 3
     armed: int = 8
     armed_most: int = 24
     armed_share: float = 0.01

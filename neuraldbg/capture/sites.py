@@ -7,14 +7,16 @@ parameters is fed by the convolution before it. In a traced step the stack says 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.provenance import params_near
 from neuraldbg.capture.shards import unwrapped
-from neuraldbg.capture.topology import Blueprint
+from neuraldbg.capture.topology import Blueprint, leading_out
 from neuraldbg.records.names import holds
 
 __all__ = ["FINITE_VALUES", "SINGULAR", "Sites", "may_be_singular"]
@@ -75,6 +77,8 @@ class Sites:
         self._named: dict[CodeType, list[str]] = {}
         # Kind of operation to the code that calls it, None for what is outside of every module.
         self._callers: dict[str, set[CodeType | None]] = {}
+        # Code that calls one on data, and on data whose gradient is asked for, to what it calls.
+        self._on_data: tuple[dict[CodeType, str], dict[CodeType, str]] = {}, {}
         plain = unwrapped(model)
         for name, module in model.named_modules():
             # Of a scripted module the class has none.
@@ -90,36 +94,67 @@ class Sites:
                 return max(held, key=len)
         return ""
 
-    def see(self, result: object) -> None:
-        """Note who has just called an operation with this result."""
-        if not isinstance(result, Tensor) or result.grad_fn is None:
+    def see(self, name: str, result: object) -> None:
+        """Note who has just called an operation with this name and result."""
+        if not isinstance(result, Tensor) or not torch.is_grad_enabled():
             return
-        kind = _kind(result.grad_fn.name())
         code = next((code for code in _stack() if code in self._named), None)
-        self._callers.setdefault(kind, set()).add(code)
+        node = result.grad_fn
+        if node is not None:
+            self._callers.setdefault(_kind(node.name()), set()).add(code)
+        if code is not None and (node is None or self._is_of_data(node)):
+            self._on_data[node is not None][code] = name
 
-    def module_of(self, ops: Iterable[str], layer: int) -> str | None:
-        """Return the dotted name of the module that called an operation, None where that is not certain.
+    def _is_of_data(self, node: torch.autograd.graph.Node) -> bool:
+        """Return whether no parameter is upstream of a node."""
+        return self._blueprint.param_of.keys().isdisjoint(params_near(node))
+
+    def site_of(self, ops: Collection[str], layer: int) -> dict[str, str]:
+        """Return the dotted name of the module that called an operation, where that is certain.
 
         Parameters
         ----------
         ops
-            Names of autograd nodes; it was one of these.
+            Names of autograd nodes; it was one of these, or one on data where there are none. Where none of them
+            has a singular point, it may be the derivative of one by data: their gradient is a force.
         layer
-            The nearest layer that feeds it.
+            The nearest layer that feeds it, or that it feeds, if it is on data.
+
+        Returns
+        -------
+        dict
+            ``module``, and ``op`` where it was on data; empty where nothing is certain.
         """
         if layer < 0:
-            return None
+            return {}
         codes = set[CodeType | None]().union(*(self._callers.get(_kind(op), ()) for op in ops))
         near = self._blueprint.layers[layer].name
         found = {
-            name
+            name: {"module": name}
             for code in codes
             for name in (self._named[code] if code is not None else [""])
             if not name or holds(name, near) or self._is_next(name, layer)
         }
+        if len(ops) != 1 or _kind(next(iter(ops))) not in SINGULAR:
+            found = found or self._before(layer, asked=bool(ops))
         # The model itself, or the loop, calls such an operation as well: it may have been that one.
-        return found.pop() if len(found) == 1 and "" not in found else None
+        return next(iter(found.values())) if len(found) == 1 and "" not in found else {}
+
+    def _before(self, layer: int, *, asked: bool) -> dict[str, dict[str, str]]:
+        """Return the modules that called an operation on data on their way to a layer; ``asked`` if for their gradient."""
+        near = self._blueprint.layers[layer].name
+        return {
+            name: {"module": name, "op": op}
+            for code, op in self._on_data[asked].items()
+            for name in self._named[code]
+            if not name or holds(name, near) or self._leads_to(name, layer)
+        }
+
+    def _leads_to(self, module: str, layer: int) -> bool:
+        """Return whether a module feeds a layer, directly or through others."""
+        layers = self._blueprint.layers
+        ahead = leading_out({*range(len(layers))} - {layer}, self._edges)
+        return any(holds(module, layers[i].name) for i in ahead)
 
     def _is_next(self, module: str, layer: int) -> bool:
         """Return whether a module follows a layer: that feeds it, and nothing else in between does."""

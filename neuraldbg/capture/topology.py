@@ -71,6 +71,7 @@ ACTIVATIONS = {
     "softmax": "softmax",
     "logsoftmax": "log_softmax",
     "log_softmax": "log_softmax",
+    "sin": "sine",
 }
 
 

@@ -99,7 +99,7 @@ class Listener(Protocol):
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at a point where its value or derivative is undefined."""
 
-    def on_operation(self, result: object) -> None:
+    def on_operation(self, name: str, result: object) -> None:
         """Take the result of an operation that has such a point; who called it stands on the stack."""
 
     def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
@@ -233,7 +233,7 @@ class Tracer(TorchFunctionMode):
 
     def _operation(self, name: str, args: Sequence[Any], out: Any) -> None:
         if may_be_singular(name, args):
-            self._listener.on_operation(out)
+            self._listener.on_operation(name, out)
 
     def _half(self, name: str, args: Sequence[Any], out: Tensor) -> None:
         layers = NO_LABELS if self.leaf_depth else self.layers_in(args)
@@ -241,7 +241,7 @@ class Tracer(TorchFunctionMode):
         self._listener.on_half(self.leaf if self.leaf_depth else layer, name, args, out)
         if not self.leaf_depth:
             # What is beyond the range of half precision is told with who called it.
-            self._listener.on_operation(out)
+            self._listener.on_operation(name, out)
 
     def _after(
         self,

@@ -15,7 +15,11 @@ def effects(local: dict[str, float] | None = None, /, **links: float) -> tuple[E
     return here + tuple(Effect(event=e, link=p) for e, p in links.items())
 
 
-Way = tuple[float, tuple[Effect, ...]] | tuple[float, tuple[Effect, ...], tuple[str, ...]]
+Way = (
+    tuple[float, tuple[Effect, ...]]
+    | tuple[float, tuple[Effect, ...], tuple[str, ...]]
+    | tuple[float, tuple[Effect, ...], tuple[str, ...], str]
+)
 
 
 def variants(base: Mechanism, **ways: Way) -> tuple[Mechanism, ...]:
@@ -26,8 +30,8 @@ def variants(base: Mechanism, **ways: Way) -> tuple[Mechanism, ...]:
     base
         What the ways share: words, prior of all ways together, common effects.
     ways
-        ``name=(share of the prior, effects of its own)``, and flags that it requires, if there are any. A common
-        effect that a way spells anew is its own.
+        ``name=(share of the prior, effects of its own)``, and flags that it requires and a remedy of its own, if there
+        are any. A common effect that a way spells anew is its own.
     """
     return tuple(
         replace(
@@ -35,7 +39,8 @@ def variants(base: Mechanism, **ways: Way) -> tuple[Mechanism, ...]:
             variant=name,
             prior=base.prior * share,
             effects=(*own, *_besides(base.effects, own)),
-            requires=(*base.requires, *(flag for flags in more for flag in flags)),
+            requires=(*base.requires, *(more[0] if more else ())),
+            remedy=str(more[1]) if len(more) > 1 else base.remedy,
         )
         for name, (share, own, *more) in ways.items()
     )

@@ -168,6 +168,14 @@ MECHANISMS = (
             effects(loss_initial_high=0.95, loss_slow=0.5, loss_stuck=0.3),
             ("first_loss",),
         ),
+        # The frequency inside of a sine belongs to the weights of its layer: one over it was forgotten. Few programs
+        # have sines; of those that do no fewer have this fault than others have the rest of it.
+        sines=(
+            1.0,
+            effects({"sines_wrapped_initial": 0.95}, loss_slow=0.5),
+            ("has_sines",),
+            "draw the weights of {where} from U(-b, b) with b = sqrt(6 / inputs) / the frequency inside of its sine",
+        ),
     ),
     *variants(
         Mechanism(

@@ -101,6 +101,18 @@ DETECTORS = (
         source="mechanisms.md A3",
     ),
     Detector(
+        name="sines_wrapped_initial",
+        kind="activation_regime",
+        reads="sine_wrapped",
+        threshold=0.3,
+        until=1,
+        after="sines turn over from the start",
+        leak=0.005,
+        limit=1.0,
+        meaning="before the first step a third of what goes into a hidden layer of sines is beyond half a period of them",
+        source="Sitzmann et al. 2020: arguments of hidden sines have a spread of 1, of which 0.002 are beyond; 0.3 at a spread of 3",
+    ),
+    Detector(
         name="activations_grow_with_depth",
         kind="activation_regime",
         reads="activation_growth_depth",

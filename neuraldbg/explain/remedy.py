@@ -241,12 +241,13 @@ def _clips(signals: Signals, step: int) -> dict[str, _Number | str]:
     }
 
 
-def _sampled(signals: Signals, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _sampled(signals: Signals, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     column = signals.recording.step.get(name)
     if column is None:
-        return np.zeros(0, np.float32), np.zeros(0, np.int64)
+        return np.zeros(0), np.zeros(0, np.int64)
     usable = column.observed & np.isfinite(column.values)
-    return column.values[usable], signals.recording.steps[usable]
+    # Sums of large float32 are beyond its range.
+    return column.values[usable].astype(np.float64), signals.recording.steps[usable]
 
 
 def _optimizer(signals: Signals, rate: float) -> dict[str, _Number]:

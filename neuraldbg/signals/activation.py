@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.robust import any_row, trailing_median
+from neuraldbg.signals.structure import beyond
 from neuraldbg.signals.view import (
     ParamReader,
     chain_layers,
@@ -16,6 +17,7 @@ from neuraldbg.signals.view import (
     layer_series,
     matrix_params,
     owners,
+    readers_of,
     run_series,
     scalar_series,
 )
@@ -37,6 +39,7 @@ def activation_signals(recording: Recording) -> dict[str, Series]:
         "dead_share": _owned(recording, "dead_share", owner),
         "saturated_share": _hidden_only(recording, _owned(recording, "saturated_share", owner)),
         "activation_nonfinite": _owned(recording, "nonfinite_share", owner),
+        "sine_wrapped": _wrapped(recording, owner),
         **_depth(recording),
         **_constant(recording, owner),
         **_attention(recording),
@@ -61,6 +64,20 @@ def _hidden_only(recording: Recording, series: Series) -> Series:
         i not in outputs and i != last and layers[i].kind not in GATES for i in series.layers or ()
     ]
     return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
+
+
+def _wrapped(recording: Recording, owner: NDArray[np.int64]) -> Series:
+    """Return the share of the arguments of sines beyond half a period, where other sines come before.
+
+    The first sine may turn as often as it likes: its frequencies are those that the network can make (Sitzmann et al. 2020,
+    section 3.2). After that the arguments are to have a spread of one.
+    """
+    found = _owned(recording, "wrapped_share", owner)
+    layers = found.layers or ()
+    sines = [i for column, i in enumerate(layers) if found.observed[:, column].any()]
+    after = beyond(readers_of(recording.topology), sines)
+    allowed = [i in after for i in layers]
+    return found._replace(observed=found.observed & np.array(allowed, bool)[None, :])
 
 
 def _depth(recording: Recording) -> dict[str, Series]:

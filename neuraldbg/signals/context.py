@@ -61,6 +61,7 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
         "has_rectifier": bool(activations & _RECTIFIERS),
         # Functions of the user's own, of which nobody knows below what they give nothing.
         "has_threshold": "signal_lost" in series,
+        "has_sines": "sine_wrapped" in series,
         "first_loss": "loss_over_chance" in series,
         # The gates of a recurrent cell are bounded, seen or not.
         "has_bounded": bool(activations & _BOUNDED) or "recurrent" in kinds,

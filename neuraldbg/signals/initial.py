@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.robust import any_row
 from neuraldbg.signals.structure import last_layers, passed_by
 from neuraldbg.signals.view import (
     ParamReader,
     is_weight,
     layer_max,
+    layer_series,
     matrix_params,
     table_params,
 )
@@ -76,7 +78,7 @@ def _weights(recording: Recording) -> dict[str, Series]:
     inner = judged & ~table & (gain > 0) & ~np.isin(owner, on_purpose)
     inner &= [_has_fan_in(topology, topology.params[i]) for i in params]
     inverse = layer_max(start, 1.0 / np.maximum(kappa, 1e-12), inner, owner)
-    small = np.where(_scale_free(topology)[list(inverse.layers or ())], 0.0, 1.0)
+    small = np.where(_scale_free(recording)[list(inverse.layers or ())], 0.0, 1.0)
     return {
         "init_gain": layer_max(start, kappa, judged, owner),
         "init_gain_small": inverse._replace(values=inverse.values * small),
@@ -135,9 +137,13 @@ def _biases(recording: Recording) -> dict[str, Series]:
     return {"init_bias": layer_max(recording.sampled[:1], size[:1], seen[:1], owner)}
 
 
-def _scale_free(topology: Topology) -> NDArray[np.bool_]:
-    """Return which layers are followed by a normalization: their scale does not matter, shape ``(L,)``."""
-    free = np.zeros(len(topology.layers), bool)
+def _scale_free(recording: Recording) -> NDArray[np.bool_]:
+    """Return which layers are followed by a normalization, or by a sine with a frequency in it, shape ``(L,)``.
+
+    The scale of the former does not matter, that of the latter is one over the frequency.
+    """
+    topology = recording.topology
+    free = any_row(layer_series(recording, "wrapped_share").observed.T)
     for source, target in topology.edges:
         free[source] |= topology.layers[target].kind == "norm"
     return free

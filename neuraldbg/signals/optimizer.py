@@ -220,7 +220,9 @@ def _into_gradient(
     count = len(recording.topology.params)
     weights, seen = column(recording.param, "weight_norm", (recording.sampled.size, count))
     slopes, slopes_seen = gradient_norms(recording, sampled_rows(recording))
-    added = decay * weights[:, chosen].astype(np.float64)
+    # Infinity times zero is NaN here, and NaN is left out below.
+    with np.errstate(invalid="ignore"):
+        added = decay * weights[:, chosen].astype(np.float64)
     slope = slopes[:, chosen]
     known = seen[:, chosen] & slopes_seen[:, chosen] & np.isfinite(added) & np.isfinite(slope)
     known &= added + slope > 0

@@ -202,8 +202,8 @@ def reached(recording: Recording, params: list[int]) -> NDArray[np.bool_]:
     norm, seen = ParamReader(recording, params)("weight_norm")
     norms, measured = gradient_norms(recording, sampled_rows(recording))
     slopes = norms[:, params]
-    known = measured[:, params] & seen & (norm > 0) & np.isfinite(slopes)
-    slope = np.where(known, slopes / np.where(norm > 0, norm, 1.0), 0.0)
+    known = measured[:, params] & seen & (norm > 0) & np.isfinite(slopes) & np.isfinite(norm)
+    slope = np.where(known, slopes, 0.0) / np.where(known, norm, 1.0)
     enough = FADED * slope.max(axis=1, keepdims=True, initial=0.0)
     return np.asarray(~known | (slope >= enough), dtype=bool)
 

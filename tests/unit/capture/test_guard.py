@@ -285,6 +285,29 @@ def rooted_program(watch):
     return model, losses
 
 
+class Inverse(nn.Module):
+    """One over the size of what a program is fed."""
+
+    def forward(self, x):
+        return x.square().sum(1, keepdim=True).reciprocal()
+
+
+def fed_program(watch):
+    """An infinite number that is made of data, before the first layer."""
+    torch.manual_seed(3)
+    model = nn.Sequential(Inverse(), nn.Linear(1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+    losses = []
+    with watch(model):
+        for step in range(12):
+            optimizer.zero_grad()
+            loss = model(torch.randn(8, 4) * float(step < 10)).mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item() if step < 10 else 0.0)
+    return model, losses
+
+
 def device_program(watch):
     """Numbers live on a device: steps with a scaler and without, gradients set to zero, and a first NaN."""
     torch.manual_seed(3)
@@ -444,6 +467,7 @@ PROGRAMS = (
     quiet_and_large_program,
     kept_program,
     rooted_program,
+    fed_program,
     device_program,
     strange_program,
 )

@@ -222,3 +222,86 @@ def test_attention_is_known_by_the_module_that_makes_it() -> None:
     assert found["blocks.0.k"] == "blocks.0"
     assert found["blocks.1.k"] == "blocks.1"
     assert {x for x in found.values() if x} == {"blocks.0", "blocks.1"}
+
+
+class OnData(nn.Module):
+    """Takes a root or a logarithm of what the program is fed, and has no parameters."""
+
+    def __init__(self, of: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of(x.square().sum(1, keepdim=True))
+
+
+class Fed(nn.Module):
+    """What comes from data alone goes into the second layer; ``own`` says that the model takes it by itself."""
+
+    def __init__(self, of: Callable[[Tensor], Tensor], *, own: bool = False) -> None:
+        super().__init__()
+        self.far, self.own = OnData(of), own
+        self.body, self.gate, self.head = nn.Linear(3, 4), nn.Linear(1, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        far = self.far.of(x.square().sum(1, keepdim=True)) if self.own else self.far(x)
+        return self.head(torch.tanh(self.body(x)) * self.gate(far))
+
+
+def place(model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor]) -> str | None:
+    """Return the layer that is told of a singular operation, after a row of zeros at one step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3)
+            if step == BAD:
+                x[0] = 0.0
+            optimizer.zero_grad()
+            loss(model, x).backward()
+            optimizer.step()
+    (cause, *_) = (h for h in dbg.get_causal_hypotheses() if "singularity" in h.mechanism)
+    return cause.layer
+
+
+def force(model: nn.Module, x: Tensor) -> Tensor:
+    """A loss on the derivative of the output by the input, as force fields have it."""
+    x = x.requires_grad_()
+    (found,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return found.square().mean()
+
+
+def value(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("of", "loss"),
+    [
+        pytest.param(torch.rsqrt, value, id="an infinite number made of data alone"),
+        pytest.param(torch.sqrt, force, id="a derivative by data, of which a force is made"),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["in a module", "in the model itself"])
+def test_an_operation_on_data_is_told_with_the_module_that_calls_it(
+    of: Callable[[Tensor], Tensor], loss: Callable[[nn.Module, Tensor], Tensor], own: bool
+) -> None:
+    torch.manual_seed(0)
+    assert (place(Fed(of, own=own), loss) == "far") is not own
+
+
+def test_an_operation_on_data_behind_the_layer_is_not_told() -> None:
+    torch.manual_seed(0)
+
+    class Beside(nn.Module):
+        """Has a number of data that is too large for the first layer, and a logarithm of what only the head gets."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.far, self.body, self.head = OnData(torch.log1p), nn.Linear(1, 4), nn.Linear(5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            size = x.square().sum(1, keepdim=True)
+            made = self.body(torch.exp(1e3 * (size == 0)))
+            return self.head(torch.cat([made, self.far(x)], 1))
+
+    assert place(Beside(), value) == "body"

@@ -171,6 +171,9 @@ class TestClips:
         said = text(LR, source=self.run([float("nan"), 3.0, None, float("inf")]))
         assert said.endswith("at 3")
 
+    def test_norms_near_the_end_of_their_range_are_summed_beyond_it(self) -> None:
+        assert text(LR, source=self.run([3e38, 3e38])).endswith("at 3e+38")
+
     def test_without_norms_nothing_is_said_of_clipping(self) -> None:
         assert "clip" not in text(LR)
 

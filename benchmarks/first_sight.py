@@ -36,6 +36,7 @@ ROUNDS = {
     "drifters": "abe99b37cff83aea3dcc956ac50ecf902cec3a97",
     "rangers": "c8d220255253786cf0024316b2b2b5bab5c06841",
     "keepers": "a706d816438f37a538fabef6ad81fdd5188f7d8f",
+    "seekers": "4905c728f7a8e00301c44f49fa2316a7eccb3556",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.reduce import Numbers
 
-__all__ = ["module_attention", "row_numbers", "scaled_dot_product"]
+__all__ = ["is_attention", "module_attention", "row_numbers", "scaled_dot_product"]
 
 SAMPLES = 2
 POSITIONS = 32
+
+
+def is_attention(args: Sequence[Any], kw: Mapping[str, Any], out: Any) -> bool:
+    """Return whether a call of a softmax, with these arguments and this result, may be that of attention."""
+    if not (isinstance(out, Tensor) and isinstance(args[0], Tensor)) or out.dim() < 3:
+        return False
+    axis = kw.get("dim", args[1] if len(args) > 1 else None)
+    return axis in (-1, out.dim() - 1)
 
 
 @torch.no_grad()

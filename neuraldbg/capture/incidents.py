@@ -177,18 +177,21 @@ class Incidents:
         return self.sites.site_of(ops, layer) if self.sites is not None else {}
 
     def left_over(self, step: int, forgotten: Iterable[Tensor]) -> None:
-        """Note the part of the model whose gradients were left while others were cleared, if it is one part."""
+        """Note what of the model has its gradients left while others were cleared: one part, or the first of a few layers."""
         drawn = self._blueprint
-        layers = {drawn.layer_with(id(p)) for p in forgotten} - {None}
-        part = common(drawn.layers[i].name for i in layers if i is not None)
+        found = {drawn.layer_with(id(p)) for p in forgotten}
+        layers = {i for i in found if i is not None}
+        part = common(drawn.layers[i].name for i in layers)
         # Whether a parameter is in that part, and whether a gradient is left in it.
         left = {
-            (holds(part, info.name), p.grad is not None)
+            (holds(part, info.name) if part else info.layer in layers, p.grad is not None)
             for p, info in zip(drawn.tensors, drawn.params, strict=True)
             if p.requires_grad
         }
-        if part and left == {(True, True), (False, False)}:
-            self.note(step, "uncleared", -1, {"module": part})
+        few = 2 * len(layers) <= len({info.layer for info in drawn.params})
+        if (part or few) and left == {(True, True), (False, False)}:
+            first = part or drawn.layers[min(layers)].name
+            self.note(step, "uncleared", -1, {"module": first})
 
     def judge_kept(self, step: int, index: int, size: float, order: Sequence[int]) -> bool:
         """Judge the bad gradient of one parameter: the step that used it has left its mark on all that it came to."""

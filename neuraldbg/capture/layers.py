@@ -45,7 +45,7 @@ from neuraldbg.capture.reduce import (
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
 from neuraldbg.capture.through_time import ThroughTime
-from neuraldbg.capture.topology import Blueprint, has_cycle, leading_out
+from neuraldbg.capture.topology import OUTSIDE, Blueprint, has_cycle, leading_out
 from neuraldbg.capture.trace import Tracer
 
 __all__ = ["LayerWatch"]
@@ -78,8 +78,9 @@ class LayerWatch:
         self.open = False
         self.calls: dict[int, int] = {}
         self.edges: set[tuple[int, int]] = set()
-        # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph.
-        self.apart, self.severed = set[int](), set[int]()
+        # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph, or
+        # went into an operation with one that has a gradient.
+        self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
         # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
         self._itself, self._looked, self._recurs = False, 0, False
         self.order: list[int] = []
@@ -305,7 +306,7 @@ class LayerWatch:
         self._cells = [cell for cell in self._cells if cell[0] not in gone]
         self.regimes.drop(gone)
         if fresh := gone & self._fresh:
-            self.apart |= leading_out(fresh, self.edges)
+            self.apart |= leading_out(fresh, [*self.edges, *((i, OUTSIDE) for i in self.met)])
             self.order = [layer for layer in self.order if layer not in fresh]
             self.place = {layer: i for i, layer in enumerate(self.order)}
             self.edges -= {edge for edge in self.edges if not fresh.isdisjoint(edge)}

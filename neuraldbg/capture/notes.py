@@ -14,6 +14,7 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import Open, loss_facts, settled
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
+from neuraldbg.capture.sites import SINGULAR, may_be_singular
 from neuraldbg.records.recording import LossCall
 
 __all__ = ["Notes"]
@@ -103,6 +104,10 @@ class Notes:
         if self.inside:
             self._incidents.note(self.step, "detached", self.latest(layers), {})
 
+    def on_meeting(self, layers: frozenset[int]) -> None:
+        """Take layers whose output has no gradient and went into an operation with one that has."""
+        self.watch.met |= layers
+
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""
         self._incidents.note(self.step, "drawn_from_output", -1, {})
@@ -115,7 +120,8 @@ class Notes:
         """Take a function whose result is in float16."""
         self.watch.halves.see(layer, name, args, out)
 
-    def on_operation(self, name: str, result: object) -> None:
+    def on_operation(self, name: str, args: Sequence[Any], result: object) -> None:
         """Take the result of an operation that may be the first to give what is not finite."""
-        if (sites := self._incidents.sites) is not None:
+        sites = self._incidents.sites
+        if sites is not None and (name not in SINGULAR or may_be_singular(name, args)):
             sites.see(name, result)

@@ -83,9 +83,13 @@ class Tick:
         self.losses += (loss,)
 
     def residual(self, found: Tensor | float | None) -> None:
-        """Note whether the gradients of the step before are still there, if that is known."""
-        if found is not None:
-            self.run["residual"] = found
+        """Note whether the gradients of the step before are still there, if that is known: of several optimizers, of any."""
+        if found is None:
+            return
+        total = self.run.get("residual", 0.0) + found
+        self.run["residual"] = (
+            total.clamp(max=1.0) if isinstance(total, Tensor) else min(total, 1.0)
+        )
 
     def add(self, keys: Keys, settings: tuple[float, ...]) -> None:
         """Add the settings of one optimizer."""

@@ -22,6 +22,7 @@ from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = [
     "ACTIVATIONS",
+    "OUTSIDE",
     "Blueprint",
     "activation_name",
     "draw",
@@ -291,6 +292,10 @@ def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
         taps = math.prod((parameter.shape[0] // module.groups, *parameter.shape[2:]))
         return max(1, taps // math.prod(module.stride))
     return math.prod(parameter.shape[1:])
+
+
+# What layers lead to that is none.
+OUTSIDE = -1
 
 
 def leading_out(part: set[int], edges: Iterable[tuple[int, int]]) -> set[int]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from neuraldbg.capture.attention import row_numbers, scaled_dot_product
+from neuraldbg.capture.attention import is_attention, row_numbers, scaled_dot_product
 from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.halves import HALF
 from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
 from neuraldbg.capture.reduce import Numbers, float_tensors
-from neuraldbg.capture.sites import SINGULAR, may_be_singular
+from neuraldbg.capture.sites import SINGULAR
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
 __all__ = ["Listener", "Origin", "Tracer"]
@@ -93,13 +93,16 @@ class Listener(Protocol):
     def on_cut(self, layers: frozenset[int]) -> None:
         """Take a cut of the graph behind some layers, inside the model or in the loop."""
 
+    def on_meeting(self, layers: frozenset[int]) -> None:
+        """Take layers whose output has no gradient and went into an operation with one that has."""
+
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""
 
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at a point where its value or derivative is undefined."""
 
-    def on_operation(self, name: str, result: object) -> None:
+    def on_operation(self, name: str, args: Sequence[Any], result: object) -> None:
         """Take the result of an operation that has such a point; who called it stands on the stack."""
 
     def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
@@ -175,7 +178,7 @@ class Tracer(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", "")
         if name in SINGULAR:
-            self._listener.guard(self._operation, name, args, result)
+            self._listener.guard(self._listener.on_operation, name, args, result)
         if type(result) is Tensor and result.dtype is HALF:
             self._listener.guard(self._half, name, args, result)
         if self.leaf_depth == 0 or name in IN_LAYERS:
@@ -231,17 +234,13 @@ class Tracer(TorchFunctionMode):
         found = self._labels.get(id(tensor))
         return found if found is not None and found.ref() is tensor else None
 
-    def _operation(self, name: str, args: Sequence[Any], out: Any) -> None:
-        if may_be_singular(name, args):
-            self._listener.on_operation(name, out)
-
     def _half(self, name: str, args: Sequence[Any], out: Tensor) -> None:
         layers = NO_LABELS if self.leaf_depth else self.layers_in(args)
         layer = self._listener.latest(layers) if layers else -1
         self._listener.on_half(self.leaf if self.leaf_depth else layer, name, args, out)
         if not self.leaf_depth:
             # What is beyond the range of half precision is told with who called it.
-            self._listener.on_operation(name, out)
+            self._listener.on_operation(name, args, out)
 
     def _after(
         self,
@@ -260,9 +259,10 @@ class Tracer(TorchFunctionMode):
         found = self._labels_of((*args, *kw.values()) if kw else args)
         if not found:
             return
-        layers = (
-            found[0].layers if len(found) == 1 else frozenset().union(*(f.layers for f in found))
-        )
+        layers = found[0].layers
+        if len(found) > 1:
+            layers = frozenset().union(*(f.layers for f in found))
+            self._meet(found, out)
         if name in LOOKED_AT and (not self._quiet or activation_name(name) is not None):
             self._look(name, args, kw, out=out, found=found, layers=layers)
         logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
@@ -312,7 +312,7 @@ class Tracer(TorchFunctionMode):
             self._loss(name, args, kw, last, out)
         elif name == "scaled_dot_product_attention":
             self._fused_attention(args, kw)
-        elif nonlinearity == "softmax" and found[0].logits and _is_attention(args, kw, out):
+        elif nonlinearity == "softmax" and found[0].logits and is_attention(args, kw, out):
             listener.on_attention(last, row_numbers(args[0][:2, ..., -32:, :]))
         elif nonlinearity is not None and isinstance(args[0], Tensor):
             direct = found[0].direct and len(found[0].layers) == 1
@@ -323,6 +323,14 @@ class Tracer(TorchFunctionMode):
             self._singular(name, args[0], last)
         elif not listener.inside:
             self._look_outside(name, args, last)
+
+    def _meet(self, found: Sequence[_Label], out: Any) -> None:
+        """Take what has no gradient and meets, within the model, what has one."""
+        if self._listener.inside and isinstance(out, Tensor) and out.requires_grad:
+            given = [(f.layers, f.ref()) for f in found]
+            still = [ls for ls, x in given if x is not None and not x.requires_grad]
+            if len(still) < len(given):
+                self._listener.on_meeting(NO_LABELS.union(*still))
 
     def _cut(self, tensor: Tensor, layers: frozenset[int]) -> None:
         if tensor.requires_grad and not self._quiet:
@@ -390,10 +398,3 @@ class Tracer(TorchFunctionMode):
         # Reading a number would stall a device; there the singular point stays unseen.
         if not tensor.is_cuda and bool((tensor.detach().amin() <= 0).item()):
             self._listener.on_risky(last, name)
-
-
-def _is_attention(args: Sequence[Any], kw: Mapping[str, Any], out: Any) -> bool:
-    if not (isinstance(out, Tensor) and isinstance(args[0], Tensor)) or out.dim() < 3:
-        return False
-    axis = kw.get("dim", args[1] if len(args) > 1 else None)
-    return axis in (-1, out.dim() - 1)

@@ -29,8 +29,8 @@ DETECTORS = (
         leak=0.01,
         reliability=1.0,
         limit=1.0,
-        meaning="the learning rate fell, and stayed below 0.2 % of its peak for more than a quarter of the run",
-        source="mechanisms.md P9; a cosine to zero spends 3 % of a run there",
+        meaning="the learning rate fell, and stayed below 0.2 % of its peak for more than a quarter of the run, or below 2 % for two thirds",
+        source="mechanisms.md P9; a cosine to zero spends 3 % of a run below 0.2 %, and 9 % below 2 %",
     ),
     Detector(
         name="lr_zero",

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording
 from neuraldbg.signals.structure import beyond
-from neuraldbg.signals.view import feeders_of
+from neuraldbg.signals.view import ParamReader, feeders_of
 
 __all__ = ["cut_off", "is_apart"]
 
 Flags = NDArray[np.bool_]
+# Standard errors within which a weight is as it was drawn; of some ten thousand one is further off.
+SURE = 4.0
 
 
 def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
@@ -21,7 +23,7 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
 
     What their layer gave was taken out of the graph and came to layers that learn, or nothing that their optimizer steps
     has a gradient. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
-    without gradients may mean to.
+    without gradients may mean to, unless it is as it was drawn: then nobody has trained it before, either.
 
     Parameters
     ----------
@@ -39,13 +41,34 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
     behind = ends | beyond(feeders, ends)
     owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (missing, learns)]
     idle = _idle(recording.optimizers, *owned)
-    found = [p.layer in behind or p.group in idle for p in params]
+    apart = {i for i, x in enumerate(topology.layers) if is_apart(x)}
+    drawn = apart if _as_drawn(recording, apart) else set[int]()
+    found = [p.layer in behind | drawn or p.group in idle for p in params]
     return np.asarray(missing & np.array(found, bool), dtype=bool)
 
 
 def is_apart(layer: LayerInfo) -> bool:
     """Return whether a layer only ran without gradients, and feeds layers that did not."""
     return bool(layer.config.get("without_gradient"))
+
+
+def _as_drawn(recording: Recording, layers: set[int]) -> bool:
+    """Return whether the weights of some linear layers and convolutions are as PyTorch draws them.
+
+    That is from ``U(-b, b)`` with ``b = 1 / sqrt(fan_in)``, of which the variance is known up to ``0.8 / entries``.
+    """
+    params, kinds = recording.topology.params, recording.topology.layers
+    chosen = [
+        i
+        for i, p in enumerate(params)
+        if p.layer in layers and p.kind == "matrix" and kinds[p.layer].kind in {"linear", "conv"}
+    ]
+    gain, seen = ParamReader(recording, chosen)("init_gain")
+    if not chosen or not seen[:1].all():
+        return False
+    entries = np.array([float(np.prod(params[i].shape)) for i in chosen])
+    error = np.sqrt(0.8 / entries) / 2
+    return bool((np.abs(gain[0] * np.sqrt(3.0) - 1.0) < SURE * error).all())
 
 
 def _idle(optimizers: Iterable[OptimizerInfo], missing: set[int], learning: set[int]) -> set[int]:

@@ -42,6 +42,9 @@ OF_TORCH = DIVIDE_DECAY | {
 DOMINATES = 0.5
 # A rate of this share of its peak is none.
 HELD = 1e-6
+# Shares of its peak below which a rate has as good as gone, and what time there counts: a fiftieth still moves something,
+# and two thirds of a run there are what a quarter is below 0.2 %.
+SPENT = ((2e-3, 1.0), (2e-2, 3 / 8))
 # Backward passes before the first optimizer step that may be its accumulation.
 LONGEST_ACCUMULATION = 64
 
@@ -125,10 +128,11 @@ def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -
     if peak <= 0:
         return {"lr_zero": scalar_series(int(steps[0]), 1.0)}
     rows = np.arange(rate.size)
-    spent = known & (rate < 2e-3 * peak) & (rows > int(rate.argmax()))
+    after = known & (rows > int(rate.argmax()))
+    spent = max(weight * (after & (rate < least * peak)).mean() for least, weight in SPENT)
     # It begins where half of the peak is lost for good, not where the rate has become too small to matter.
     falling = known & (rows > int(np.flatnonzero(rate >= 0.5 * peak)[-1]))
-    share = np.where(falling, spent.mean(), 0.0)
+    share = np.where(falling, spent, 0.0)
     # Where a schedule has not let go of it yet; one that grows without end was never held.
     held = int(np.argmax(rate > HELD * peak)) / rate.size
     change = np.diff(rate)

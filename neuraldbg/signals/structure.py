@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from neuraldbg.records.recording import LayerInfo, Recording, Topology
 from neuraldbg.records.signals import Series
@@ -38,9 +38,9 @@ def last_layers(topology: Topology) -> frozenset[int]:
     return frozenset(_last(follows, _weighted(topology)) if follows else ())
 
 
-def sources(topology: Topology) -> Links:
-    """Return, by layer, the layers with weights that feed it without another such layer between."""
-    weighted, found = _weighted(topology), Links()
+def sources(topology: Topology, kinds: Container[str] = WEIGHTED) -> Links:
+    """Return, by layer, the layers of some kinds that feed it without another such layer between."""
+    weighted, found = _weighted(topology, kinds), Links()
     follows = readers_of(topology)
     for layer in weighted:
         ahead, seen = [layer], {layer}
@@ -59,7 +59,7 @@ def passed_by(topology: Topology) -> frozenset[int]:
     before = dict.fromkeys(range(len(topology.layers)), 0)
     for source, target in sorted(topology.edges, key=lambda e: topology.layers[e[0]].order):
         before[target] |= before[source] | 1 << source
-    found = sources(topology)
+    found = sources(topology, WEIGHTED | {"embedding"})
     fed = {reader: sum(1 << i for i in feeders) for reader, feeders in found.items()}
     readers = links((layer, reader) for reader, feeders in found.items() for layer in feeders)
     return frozenset(
@@ -81,8 +81,8 @@ def normalized_after(topology: Topology) -> frozenset[str]:
     )
 
 
-def _weighted(topology: Topology) -> set[int]:
-    return {i for i, x in enumerate(topology.layers) if x.kind in WEIGHTED and x.order >= 0}
+def _weighted(topology: Topology, kinds: Container[str] = WEIGHTED) -> set[int]:
+    return {i for i, x in enumerate(topology.layers) if x.kind in kinds and x.order >= 0}
 
 
 def _last(follows: Links, weighted: set[int]) -> set[int]:

@@ -78,3 +78,40 @@ def test_where_some_of_what_holds_them_is_cleared_no_part_is_named() -> None:
             sum(tower(x).square().mean() for tower in model["towers"]).backward()
             optimizer.step()
     assert not [x for x in dbg.recording.occurrences if x.kind == "uncleared"]
+
+
+class Field(nn.Module):
+    """Two tables of features and what reads them, each with an optimizer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coarse, self.fine = nn.Linear(6, 4), nn.Linear(6, 4)
+        self.read = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.read(torch.cat([self.coarse(x), self.fine(x)], 1))
+
+
+@pytest.mark.parametrize("last", ["tables", "reader"], ids=lambda name: f"the {name} step last")
+@pytest.mark.parametrize("clears", [False, True], ids=["one is forgotten", "its twin"])
+def test_of_several_optimizers_the_one_that_is_never_cleared_is_found(
+    last: str, clears: bool
+) -> None:
+    torch.manual_seed(0)
+    model = Field()
+    tables = torch.optim.SGD([*model.coarse.parameters(), *model.fine.parameters()], lr=1e-3)
+    reader = torch.optim.SGD(model.read.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for _ in range(60):
+            reader.zero_grad()
+            if clears:
+                tables.zero_grad()
+            x = torch.randn(16, 6)
+            nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()
+            for optimizer in (reader, tables) if last == "tables" else (tables, reader):
+                optimizer.step()
+    found = [h for h in dbg.get_causal_hypotheses() if h.mechanism == "gradients_not_cleared"]
+    if clears:
+        assert not found or found[0].p_mechanism < 0.1
+    else:
+        assert (found[0].layer, found[0].p_mechanism > 0.5) == ("coarse", True)

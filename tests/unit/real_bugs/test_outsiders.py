@@ -24,6 +24,7 @@ ROUNDS = (
     "drifters",
     "rangers",
     "keepers",
+    "seekers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -44,6 +45,7 @@ COUNTS = (
     (34, 4),
     (40, 8),
     (41, 7),
+    (43, 10),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -125,15 +125,52 @@ def cut(model, loss, *optimizers, after=lambda _model: None) -> set[str | None]:
     [
         (lambda body, x: body(x).relu().detach(), {"body"}),
         (lambda body, x: body(x).relu().data, {"body"}),
-        (without_gradient, set()),
+        (without_gradient, {"body"}),
         (lambda body, x: torch.sign(body(x)), set()),
         (lambda body, x: (body(x) - 1e3).relu(), set()),
         (lambda body, x: body(x).relu(), set()),
     ],
-    ids=["detach", "data", "on purpose, as it seems", "a gradient of zero", "dead", "healthy"],
+    ids=["detach", "data", "without gradients", "a gradient of zero", "dead", "healthy"],
 )
 def test_a_layer_whose_output_is_used_without_a_gradient_is_cut_off(between, layers) -> None:
     assert cut(Two(between), lambda m, x, y: F.cross_entropy(m(x), y)) == layers
+
+
+def learned_before(model) -> None:
+    """Move weights away from what they were drawn as."""
+    with torch.no_grad():
+        model.body.weight.mul_(1.0 + 0.5 * torch.rand_like(model.body.weight))
+
+
+class Met(nn.Module):
+    """Two towers whose outputs meet in a product, the second without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(6, 8), nn.Sequential(nn.Linear(6, 12), nn.Linear(12, 8))
+
+    def forward(self, x):
+        with torch.no_grad():
+            keys = self.body(x)
+        return self.head(x) @ keys.T
+
+
+@pytest.mark.parametrize(
+    ("model", "prepare", "layers"),
+    [
+        (lambda: Two(without_gradient), lambda _model: None, {"body"}),
+        (lambda: Two(without_gradient), learned_before, set()),
+        (Met, lambda _model: None, {"body.0", "body.1"}),
+    ],
+    ids=["as it was drawn", "learned before, on purpose as it seems", "it meets what learns"],
+)
+def test_who_runs_what_was_never_trained_without_gradients_forgot_it(
+    model, prepare, layers
+) -> None:
+    torch.manual_seed(0)
+    made = model()
+    prepare(made)
+    assert cut(made, lambda m, x, y: F.cross_entropy(m(x), y)) == layers
 
 
 class Extract(nn.Module):

@@ -61,6 +61,17 @@ class TestSchedule:
         assert found.values[4] == 0.0
         assert found.values[10] == pytest.approx(0.75)
 
+    @pytest.mark.parametrize(
+        ("early", "late", "gone"),
+        [
+            pytest.param(6, 94, True, id="milestones of epochs that are counted in batches"),
+            pytest.param(50, 50, False, id="half of the run at a hundredth"),
+        ],
+    )
+    def test_a_hundredth_of_the_peak_has_to_last(self, early, late, gone) -> None:
+        found = rates(*[0.1] * early, *[1e-3] * late)["lr_collapsed"]
+        assert bool(found.values.max() > 0.25) is gone
+
     def test_a_slow_fall_begins_where_half_of_the_peak_is_lost_for_good(self) -> None:
         falling = [0.1 * 0.5 ** max(step - 4, 0) for step in range(24)]
         found = rates(*falling)["lr_collapsed"]

@@ -55,7 +55,7 @@ def test_a_loop_in_the_dataflow_ends() -> None:
 
 
 def drawn(edges: Edges, kinds: str) -> Topology:
-    kind = {"l": "linear", "a": "activation", "n": "norm"}
+    kind = {"l": "linear", "a": "activation", "n": "norm", "e": "embedding"}
     layers = tuple(
         LayerInfo(name=f"l{i}", type="X", kind=kind[k], order=i) for i, k in enumerate(kinds)
     )
@@ -75,6 +75,9 @@ def drawn(edges: Edges, kinds: str) -> Topology:
         ),
         pytest.param(
             ((0, 1), (1, 2), (1, 3), (0, 3)), "llll", set(), id="one of its readers has only it"
+        ),
+        pytest.param(
+            ((0, 1), (1, 2), (2, 3), (0, 3)), "elll", {2}, id="what it is added to is a table's"
         ),
         pytest.param((), "ll", set(), id="no dataflow was seen"),
     ],

@@ -129,12 +129,10 @@ class Sites:
             return {}
         codes = set[CodeType | None]().union(*(self._callers.get(_kind(op), ()) for op in ops))
         near = self._blueprint.layers[layer].name
-        found = {
-            name: {"module": name}
-            for code in codes
-            for name in (self._named[code] if code is not None else [""])
-            if not name or holds(name, near) or self._is_next(name, layer)
-        }
+        names = [n for code in codes for n in (self._named[code] if code is not None else [""])]
+        # Of one class the module that holds the layer may have called it, and the one after it: the former is told.
+        found = {n: {"module": n} for n in names if not n or holds(n, near)}
+        found = found or {n: {"module": n} for n in names if self._is_next(n, layer)}
         if len(ops) != 1 or _kind(next(iter(ops))) not in SINGULAR:
             found = found or self._before(layer, asked=bool(ops))
         # The model itself, or the loop, calls such an operation as well: it may have been that one.

@@ -305,3 +305,30 @@ def test_an_operation_on_data_behind_the_layer_is_not_told() -> None:
             return self.head(torch.cat([made, self.far(x)], 1))
 
     assert place(Beside(), value) == "body"
+
+
+class Far(nn.Module):
+    """Takes a root of what it is given, and holds a layer after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin(torch.cat([x, length(x)], 1))
+
+
+def test_of_two_of_one_class_that_may_have_called_it_the_one_that_holds_the_layer_is_told() -> None:
+    torch.manual_seed(0)
+    layers = nn.ModuleList(Far() for _ in range(3))
+    optimizer = torch.optim.SGD(layers.parameters(), lr=1e-3)
+    with NeuralDbg(layers) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3)
+            keep = torch.ones(6, 1)
+            keep[0] = float(step != BAD)
+            optimizer.zero_grad()
+            layers[2](layers[1](layers[0](x)) * keep).mean().backward()
+            optimizer.step()
+    (cause, *_) = (h for h in dbg.get_causal_hypotheses() if "singularity" in h.mechanism)
+    assert cause.layer == "1"

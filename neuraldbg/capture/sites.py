@@ -140,19 +140,15 @@ class Sites:
 
     def _before(self, layer: int, *, asked: bool) -> dict[str, dict[str, str]]:
         """Return the modules that called an operation on data on their way to a layer; ``asked`` if for their gradient."""
-        near = self._blueprint.layers[layer].name
+        layers = self._blueprint.layers
+        # The layer, and all that feed it, directly or through others.
+        near = {layer} | leading_out({*range(len(layers))} - {layer}, self._edges)
         return {
             name: {"module": name, "op": op}
             for code, op in self._on_data[asked].items()
             for name in self._named[code]
-            if not name or holds(name, near) or self._leads_to(name, layer)
+            if not name or any(holds(name, layers[i].name) for i in near)
         }
-
-    def _leads_to(self, module: str, layer: int) -> bool:
-        """Return whether a module feeds a layer, directly or through others."""
-        layers = self._blueprint.layers
-        ahead = leading_out({*range(len(layers))} - {layer}, self._edges)
-        return any(holds(module, layers[i].name) for i in ahead)
 
     def _is_next(self, module: str, layer: int) -> bool:
         """Return whether a module follows a layer: that feeds it, and nothing else in between does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ def _hidden_only(recording: Recording, series: Series) -> Series:
     allowed = [
         i not in outputs and i != last and layers[i].kind not in GATES for i in series.layers or ()
     ]
-    return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
+    return _only(series, allowed)
 
 
 def _wrapped(recording: Recording, owner: NDArray[np.int64]) -> Series:
@@ -76,8 +78,12 @@ def _wrapped(recording: Recording, owner: NDArray[np.int64]) -> Series:
     layers = found.layers or ()
     sines = [i for column, i in enumerate(layers) if found.observed[:, column].any()]
     after = beyond(readers_of(recording.topology), sines)
-    allowed = [i in after for i in layers]
-    return found._replace(observed=found.observed & np.array(allowed, bool)[None, :])
+    return _only(found, [i in after for i in layers])
+
+
+def _only(series: Series, allowed: Sequence[bool]) -> Series:
+    """Return a series that is observed in some of its layers at most."""
+    return series._replace(observed=series.observed & np.array(allowed, bool)[None, :])
 
 
 def _depth(recording: Recording) -> dict[str, Series]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neuraldbg.capture import guard, landing, peek
+from neuraldbg.capture import guard, landing, peek, quiet
 
 __all__ = ["Device"]
 
@@ -58,7 +58,8 @@ class Device:
     def __init__(self, patch: pytest.MonkeyPatch, *, latency: int = 1) -> None:
         self.waits, self.strays = 0, Counter[str]()
         patch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
-        patch.setattr(guard, "in_capture", lambda: False)
+        for module in (guard, quiet):
+            patch.setattr(module, "in_capture", lambda: False)
         patch.setattr(torch.cuda, "Event", lambda: _Event(latency))
         patch.setattr(torch.cuda, "current_stream", lambda _device: None)
         patch.setattr(peek, "torch", SimpleNamespace(**_unpinned()))
@@ -67,7 +68,7 @@ class Device:
 
     def _seen(self, inner: Any) -> Any:
         def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if inner.__name__ == "cpu" and sys._getframe(1).f_code is landing._fetch.__code__:
+            if inner.__name__ == "cpu" and sys._getframe(1).f_code is landing.fetched.__code__:
                 self.waits += 1
             if (place := _ours()) is not None:
                 self.strays[place] += 1
@@ -97,5 +98,5 @@ def _unpinned() -> dict[str, Any]:
         assert pin_memory
         return torch.empty(*shape, **kwargs)
 
-    names = ("Tensor", "float32", "float64", "cuda")
+    names = ("Tensor", "float32", "float64", "cuda", "stack")
     return {"empty": empty, **{name: getattr(torch, name) for name in names}}

@@ -18,6 +18,9 @@ from neuraldbg.capture.compiled import is_optimized
 __all__ = ["far_costs", "far_programs"]
 
 NEVER = 10**9
+# Steps that are looked at closely before the first that is not: what is known by then takes the short way.
+BEGINNING = Schedule().dense
+CLIPPED, COMPILED = ", clipped", ", compiled"
 # Seconds of a block, steps of one that is looked at closely, and steps whose numbers are fetched together.
 BLOCK_S, CLOSE, TOGETHER = 0.04, 2, 64
 # Those whose time is spent by the processor that starts kernels.
@@ -85,23 +88,25 @@ def _text() -> tuple[Tensor, Tensor]:
 
 def far_programs(only: str, device: str) -> Iterator[Program]:
     """Yield programs on a device, smallest first."""
-    makers: dict[str, tuple[Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]], bool]] = {
-        **{name: (EAGER[name], False) for name in SMALL},
-        "8 convolutions, batch 512": (lambda: (_convolutions(), _images()), False),
-        "transformer 12x768, batch 16x512, bfloat16": (lambda: (_Transformer(), _text()), True),
+    makers: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]]] = {
+        **{name: EAGER[name] for name in SMALL},
+        "8 convolutions, batch 512": lambda: (_convolutions(), _images()),
     }
-    for name, (make, half) in makers.items():
-        for compiled in (False, True) if half else (False,):
-            if only not in name:
-                continue
-            torch.manual_seed(0)
-            torch.compiler.reset()
-            model, (x, y) = make()
-            model = model.to(device)
-            if compiled:
-                model = torch.compile(model)  # type: ignore[assignment]
-            title = f"{name}, compiled" if compiled else name
-            yield training(title, model, (x.to(device), y.to(device)), half=half)
+    text = "transformer 12x768, batch 16x512, bfloat16"
+    makers |= {
+        f"{text}{kind}": lambda: (_Transformer(), _text()) for kind in ("", CLIPPED, COMPILED)
+    }
+    for name, make in makers.items():
+        if only not in name:
+            continue
+        torch.manual_seed(0)
+        torch.compiler.reset()
+        model, (x, y) = make()
+        model = model.to(device)
+        if name.endswith(COMPILED):
+            model = torch.compile(model)  # type: ignore[assignment]
+        clip = 1.0 if name.endswith(CLIPPED) else None
+        yield training(name, model, (x.to(device), y.to(device)), half=text in name, clip=clip)
 
 
 def _wait() -> None:
@@ -128,7 +133,7 @@ def _watched(
     """
     capture = Capture(program.model, schedule=schedule)
     capture.start()
-    for _ in range(4):
+    for _ in range(2 * BEGINNING):
         program.step()
     plain, ratios, control, fetched, since = [], [], [], [], 0
     for _ in range(rounds):
@@ -163,11 +168,10 @@ def far_costs(program: Program, budget_s: float) -> Costs:
     count = max(2, min(16, int(BLOCK_S / once)))
     rounds = max(16, min(100, int(0.6 * budget_s / (3 * count * once))))
     close = max(4, min(20, int(0.2 * budget_s / (5 * CLOSE * once))))
-    quiet = Schedule(dense=3, every=NEVER, sparsest=NEVER)
+    quiet = Schedule(dense=BEGINNING, every=NEVER, sparsest=NEVER)
     base, ratios, control = _watched(program, quiet, count, rounds)
-    _, sampled, _ = _watched(
-        program, Schedule(dense=NEVER, traced=3, traced_every=NEVER), CLOSE, close
-    )
+    never = {"traced_every": NEVER, "traced_every_compiled": NEVER}
+    _, sampled, _ = _watched(program, Schedule(dense=3, sparsest=1, **never), CLOSE, close)
     _, traced, _ = _watched(program, Schedule(dense=NEVER, traced=NEVER), CLOSE, close)
     return Costs(
         plain=base,

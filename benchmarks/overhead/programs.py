@@ -118,9 +118,14 @@ def _program(name: str, *, compiled: bool) -> Program:
 
 
 def training(
-    name: str, model: nn.Module, batch: tuple[Tensor, Tensor], *, half: bool = False
+    name: str,
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    *,
+    half: bool = False,
+    clip: float | None = None,
 ) -> Program:
-    """Return the loop of a classifier; ``half`` for autocast to bfloat16.
+    """Return the loop of a classifier; ``half`` for autocast to bfloat16, ``clip`` for the largest norm of gradients.
 
     Every step draws its batch anew, in another order of its rows: that is memory which nobody has used before.
     """
@@ -134,6 +139,8 @@ def training(
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten())
         loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         return loss
 

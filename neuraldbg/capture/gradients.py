@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
-from neuraldbg.capture.params import WIDE, norms, similarity
+from neuraldbg.capture.params import norms, similarity
 from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import local, local_gradient
 from neuraldbg.capture.topology import Blueprint
@@ -23,8 +23,8 @@ __all__ = ["Gradients", "together"]
 PROBE_ENTRIES = 1_000_000
 # A gradient up to this size is kept for a while instead of being measured at once. To keep larger ones leaves the
 # loop no warm memory for the next: 64 KiB in every step took ten times as long as the measurement
-# (`benchmarks.overhead`, mlp 4x256).
-KEPT_ENTRIES = 8192
+# (`benchmarks.overhead`, mlp 4x256). A device has no such memory, and larger ones are kept there.
+KEPT_ENTRIES, KEPT_FAR = 8192, 131_072
 # So many backward passes are watched at every parameter before a few stand for all.
 LEARNING = 8
 
@@ -120,10 +120,10 @@ class Gradients:
                 gradients.append(values.coalesce().values() if values.is_sparse else values)
         return indices, norms(gradients)
 
-    def keepable(self, probe: int) -> int:
+    def keepable(self, probe: int, *, far: bool) -> int:
         """Return the entries of a parameter, -1 for none, if its gradient may be kept for a while, 0 if not."""
         size = self._blueprint.tensors[probe].numel() if probe >= 0 else 0
-        return size if size <= KEPT_ENTRIES else 0
+        return size if size <= (KEPT_FAR if far else KEPT_ENTRIES) else 0
 
     def sentinels(self, probe: int) -> list[int]:
         """Return one parameter of every layer, the smallest, and the probe.
@@ -148,19 +148,6 @@ class Gradients:
         chosen = sorted({probe, *(index for _, index in smallest.values())})
         # Norms of parts on several devices do not stack as they are.
         return chosen if len({tensors[index].device for index in chosen}) == 1 else []
-
-    def stacked(self, chosen: Sequence[int]) -> Tensor | None:
-        """Return the norms of the gradients of parameters, the shortest way; None where one is not ordinary or not there."""
-        tensors = self._blueprint.tensors
-        gradients = [tensors[index].grad for index in chosen]
-        if not gradients:
-            return None
-        for gradient in gradients:
-            if type(gradient) is not Tensor or gradient.layout is not torch.strided:
-                return None
-            if gradient.dtype in WIDE:
-                return None
-        return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=torch.float32))  # type: ignore[arg-type] # noqa: SLF001 - the batched norm that optimizers use
 
     def probe(self, place: Mapping[int, int]) -> tuple[int, float]:
         """Return one parameter near the input and the norm of its gradient; index -1 if none holds one.

@@ -13,7 +13,13 @@ import torch
 
 from neuraldbg.capture.quiet import Quiet
 from neuraldbg.capture.quietly import Quietly
-from neuraldbg.capture.reduce import UNTRACED, dispatch_modes, do_unseen, function_modes
+from neuraldbg.capture.reduce import (
+    UNTRACED,
+    dispatch_modes,
+    do_unseen,
+    function_modes,
+    in_capture,
+)
 from neuraldbg.capture.turns import Turns
 from neuraldbg.errors import CaptureWarning, UsageError
 
@@ -23,8 +29,6 @@ __all__ = ["PATIENCE", "Guard", "task_under_way"]
 PATIENCE = 1.0
 # The number of the backward pass that runs in this thread, -1 for none.
 task_under_way = torch._C._current_graph_task_id  # noqa: SLF001 - there is no public name
-# Asked at every hook: the public function is one more call, and raises where PyTorch was built without CUDA.
-in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 
 
 class Guard(ABC):
@@ -101,6 +105,7 @@ class Guard(ABC):
                 self._armed
                 and get_ident() == self.turns.trainer
                 and not dispatch_modes()
+                and not (self._session.far and in_capture())
                 and note(*args)
             )
         except Exception as error:  # noqa: BLE001 - as above

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from neuraldbg.capture.incidents import Incidents
-from neuraldbg.capture.landing import land
+from neuraldbg.capture.landing import fetched, land
 from neuraldbg.capture.peek import Late, Peek
 from neuraldbg.capture.tick import Tick
+from neuraldbg.capture.trail import Trail
 
-__all__ = ["Hindsight"]
+__all__ = ["LOOKED_EVERY", "PROBE_AFTER", "Hindsight"]
+
+# Losses that have arrived from a device are looked at once in so many steps.
+LOOKED_EVERY = 4
+# The norm of the probe's gradient after the optimizer has stepped, and how far it may be off that before: the two are
+# worked out in other company.
+PROBE_AFTER, CLOSE = "probe_after", 1e-6
 
 
 class Hindsight:
@@ -29,11 +36,18 @@ class Hindsight:
     ----------
     peek
         Sends for losses.
+    trail
+        The gradients of the steps whose losses have not arrived.
+    leaves_gradients
+        Whether the optimizer was seen to leave gradients as they are, in the last sampled step that has landed.
     """
+
+    leaves_gradients = False
 
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
         self.peek = Peek()
+        self.trail = Trail()
 
     def look(self) -> bool:
         """Judge the losses that have arrived; return whether one calls for a closer look.
@@ -51,6 +65,7 @@ class Hindsight:
         if value is None or not math.isfinite(value):
             return True
         late.judged = True
+        self.trail.forget(late.step)
         return self._incidents.judge_loss(late.step, value, None)
 
     def land(self, ticks: Sequence[Tick], order: Sequence[int]) -> bool:
@@ -67,32 +82,77 @@ class Hindsight:
             return False
         well = land(ticks)
         self.peek.arrived(all_are=True)
-        alarms = [self._look_back(tick, order, well=well) for tick in ticks]
+        noted = {} if all(map(_is_well, ticks)) else self._noted()
+        self.trail.forget(ticks[-1].step + 1)
+        alarms = [
+            self._look_back(tick, order, noted.get(tick.step, {}), well=well) for tick in ticks
+        ]
         return any(alarms)
 
-    def _look_back(self, tick: Tick, order: Sequence[int], *, well: bool) -> bool:
+    def _noted(self) -> dict[int, dict[int, float]]:
+        """Return the norms of the gradients that are still kept, by step and parameter; this waits for the device."""
+        steps = self.trail.take()
+        flat = fetched([sizes for *_, sizes in steps]).tolist() if steps else []
+        numbers = iter(flat)
+        return {step: dict(zip(index, numbers, strict=False)) for step, index, _ in steps}
+
+    def _look_back(
+        self, tick: Tick, order: Sequence[int], noted: Mapping[int, float], *, well: bool
+    ) -> bool:
         incidents, alarm = self._incidents, False
         if tick.run.get("input_nonfinite"):
             incidents.bad_input(tick.step)
         for loss in tick.losses:
             if isinstance(loss, Late) and loss.value is not None and not loss.judged:
                 alarm = incidents.judge_loss(tick.step, loss.value, None) or alarm
-        tick.losses = tuple(map(_number, tick.losses))
-        if well or tick.scaled:
+        tick.losses = tuple(_numbers(tick))
+        if tick.sampled:
+            self.leaves_gradients = _is_left(tick)
+        if (well and not noted) or tick.scaled:
             _thin(tick)
             return alarm
+        return self._judge_gradients(tick, order, noted) or alarm
+
+    def _judge_gradients(
+        self, tick: Tick, order: Sequence[int], noted: Mapping[int, float]
+    ) -> bool:
         # Before anybody clipped, then what the step used: a clip spreads one bad entry over all.
-        for index, norms in ((tick.raw_index, tick.raw), (tick.grad_index, tick.grad)):
-            if isinstance(norms, np.ndarray) and not np.isfinite(norms).all():
-                sizes = dict(zip(index, norms.tolist(), strict=True))
-                return incidents.judge_gradients(tick.step, sizes, order) or alarm
+        used = _sizes(tick.grad_index, tick.grad)
+        for sizes in (noted, _sizes(tick.raw_index, tick.raw), used):
+            if all(map(math.isfinite, sizes.values())):
+                continue
+            alone = sizes is used and len(used) == 1 and not tick.sampled
+            return self._incidents.judge_gradients(tick.step, sizes, None if alone else order)
         _thin(tick)
-        return alarm
+        return False
 
 
-def _number(loss: Late | float) -> float:
-    found = loss.value if isinstance(loss, Late) else float(loss)
-    return math.nan if found is None else found
+def _is_well(tick: Tick) -> bool:
+    """Return whether the losses of a step are finite, and all gradients that were measured."""
+    found = tick.grad if isinstance(tick.grad, np.ndarray) else ()
+    return all(math.isfinite(x) for x in (*_numbers(tick), *found))
+
+
+def _sizes(index: Sequence[int], norms: object) -> dict[int, float]:
+    """Return norms by parameter, if they are on the host."""
+    return dict(zip(index, norms.tolist(), strict=True)) if isinstance(norms, np.ndarray) else {}
+
+
+def _is_left(tick: Tick) -> bool:
+    """Return whether the gradient of the probe was the same when the optimizer had stepped."""
+    after = tick.run.pop(PROBE_AFTER, None)
+    before = _sizes(tick.grad_index, tick.grad).get(tick.probe)
+    return (
+        isinstance(after, float)
+        and before is not None
+        and math.isclose(before, after, rel_tol=CLOSE)
+    )
+
+
+def _numbers(tick: Tick) -> list[float]:
+    """Return the losses of a step; one that was overwritten before it was sent for is none."""
+    found = [loss.value if isinstance(loss, Late) else float(loss) for loss in tick.losses]
+    return [loss for loss in found if loss is not None]
 
 
 def _thin(tick: Tick) -> None:

@@ -197,7 +197,9 @@ class Incidents:
         """Judge the bad gradient of one parameter: the step that used it has left its mark on all that it came to."""
         return self.judge_gradients(step, {index: size, **lost(self._blueprint.tensors)}, order)
 
-    def judge_gradients(self, step: int, sizes: Mapping[int, float], order: Sequence[int]) -> bool:
+    def judge_gradients(
+        self, step: int, sizes: Mapping[int, float], order: Sequence[int] | None
+    ) -> bool:
         """Find where a gradient first became non-finite while the loss was finite.
 
         Parameters
@@ -207,7 +209,7 @@ class Incidents:
         sizes
             Parameter index to gradient norm.
         order
-            Layers in execution order.
+            Layers in execution order; None where nothing is known of the layers behind that of these gradients.
 
         Returns
         -------
@@ -218,6 +220,9 @@ class Incidents:
         self._well = self._well if bad else (step, sizes.keys())
         if not bad or self.has("nonfinite_gradient") or self.has("nonfinite_loss"):
             return False
+        if order is None:
+            self.note(step, "nonfinite_gradient", -1, {})
+            return True
         place = {layer: i for i, layer in enumerate(order)}
         layers = [self._blueprint.params[i].layer for i in bad]
         nearest = max(layers, key=lambda layer: place.get(layer, -1))

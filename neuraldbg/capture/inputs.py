@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.params import WIDE
 from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.shards import local
 from neuraldbg.capture.shelf import Shelf, can_be_kept
@@ -23,6 +25,8 @@ ENTRIES = 16_384
 SLOTS, BANK, MOST_SLOTS = 32, 131_072, 128
 # A batch of this size at most is kept instead: to keep a larger one in every step costs more than the copy saves.
 KEPT = 8192
+# On a device it does not; so large a batch is kept there, and sampled later.
+KEPT_FAR = 2**18
 
 
 class InputLog:
@@ -53,8 +57,9 @@ class InputLog:
         self._thin: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
         self._bank = torch.empty(0)
         self._slots: list[Tensor] = []
-        # None for a step that was only noted.
+        # None for a step that was only noted; on a device, of a large batch of these, the sum of all entries.
         self._ticks: list[Tick | None] = []
+        self._totals: deque[Tensor | None] = deque()
         # Batches that are kept as they are; the last one looked at closely.
         self._shelf = Shelf(again=True)
         self._shown: tuple[Tensor, int] | None = None
@@ -86,7 +91,7 @@ class InputLog:
         """Copy a batch for a step to be named later, if it is like those before; return whether it is.
 
         Unlike those that are looked at at once it is not asked for entries that are not finite beyond the copy:
-        then the loss would be none, and it is looked at again.
+        then the loss would be none, and it is looked at again. On a device that comes too late.
         """
         if type(x) is not Tensor or x.shape != self.shape or x.requires_grad or not self._fits(x):
             return False
@@ -98,12 +103,16 @@ class InputLog:
         else:
             return False
         self._ticks.append(None)
+        exactly = x.is_cuda and self._float and not self._whole
+        self._totals.append(x.sum(dtype=torch.float32) if exactly else None)
         return True
 
     def name(self, tick: Tick) -> None:
         """Say which step the first batch was of that was noted without one."""
         tick.inputs_seen = True
         self._ticks[self._ticks.index(None)] = tick
+        if (total := self._totals.popleft()) is not None:
+            tick.run["input_total"] = total
 
     def see_again(self, tick: Tick, x: Tensor) -> None:
         """Look closely at the batch that was noted last: its step is not like those before."""
@@ -153,7 +162,7 @@ class InputLog:
         if not self._whole or len(plain) > 1:
             self._take_exactly(tick, plain)
         if tick.sampled:
-            self.keeps = x.numel() <= KEPT and len(plain) == 1 and self._is_left_alone(plain[0])
+            self.keeps = _is_small(x) and len(plain) == 1 and self._is_left_alone(plain[0])
         if tick.sampled and self._float:
             tick.run |= {"input_rows": float(x.shape[0]) if x.dim() else 1.0, **_shape_of(slot, x)}
 
@@ -166,6 +175,9 @@ class InputLog:
         if before is None:
             return True
         last, writes = before
+        if x.is_cuda and last.data_ptr() == x.data_ptr():
+            # As below, but to compare the two would wait for the device.
+            return False
         total, self._total = self._total, math.nan
         if last.data_ptr() != x.data_ptr():
             return last._version == writes  # noqa: SLF001 - as above
@@ -175,8 +187,8 @@ class InputLog:
 
     def _resize(self, x: Tensor) -> None:
         self.shape, self._float, self._dtype = x.shape, x.is_floating_point(), x.dtype
-        self._whole, self.keeps = x.numel() <= ENTRIES, self.keeps and x.numel() <= KEPT
-        self._shelf.make_room(x.numel())
+        self._whole, self.keeps = x.numel() <= ENTRIES, self.keeps and _is_small(x)
+        self._shelf.make_room(x.numel(), far=x.is_cuda)
         sample = x if self._whole else flat_view(x, ENTRIES)
         self._thin = tuple(sample.shape), tuple(sample.stride())
         slots = min(MOST_SLOTS, max(SLOTS, BANK // max(1, x.numel())))
@@ -218,16 +230,27 @@ class InputLog:
         alike = [(t, x) for t, x in zip(ticks, kept, strict=True) if x.dtype is self._dtype]
         for start in range(0, len(alike), len(self._slots)):
             some = alike[start : start + len(self._slots)]
-            self._fill([x for _, x in some])
-            self._describe([t for t, _ in some])
+            ticks, batches = [t for t, _ in some], [x for _, x in some]
+            if not self._whole:
+                self._add_up(ticks, batches)
+                batches = [flat_view(x, ENTRIES) for x in batches]
+            self._fill(batches)
+            self._describe(ticks)
+
+    def _add_up(self, ticks: Sequence[Tick], batches: list[Tensor]) -> None:
+        """Look at every entry of batches on a device, as ``_take_exactly`` does: the sum of their sizes is finite."""
+        if self._float:
+            wide = self._dtype in WIDE
+            flat = [x.float() for x in batches] if wide else batches
+            sums = torch._foreach_norm(flat, 1.0, dtype=torch.float32)  # noqa: SLF001 - the batched norm that optimizers use
+            ticks[0].blocks += ((("input_total",), torch.stack(sums)[None], ticks),)
 
     def _fill(self, batches: list[Tensor]) -> None:
         """Copy batches into the first slots."""
         if self._dtype is torch.float32:
             torch.stack(batches, out=self._bank[: len(batches)])
             return
-        for slot, x in zip(self._slots, batches, strict=False):
-            slot.copy_(x)
+        self._bank[: len(batches)].copy_(torch.stack(batches))
 
     def _describe(self, ticks: Sequence[Tick]) -> None:
         """Write the moments of the batches in the first slots."""
@@ -247,6 +270,11 @@ class InputLog:
                 tick.run["input_nonfinite"] = float(bad)
                 if bad:
                     self._on_bad(tick.step)
+
+
+def _is_small(x: Tensor) -> bool:
+    """Return whether a batch is kept rather than copied."""
+    return x.numel() <= (KEPT_FAR if x.is_cuda else KEPT)
 
 
 def _zeros(x: Tensor) -> Tensor:

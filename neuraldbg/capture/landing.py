@@ -15,7 +15,7 @@ from torch import Tensor
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.tick import Tick
 
-__all__ = ["land"]
+__all__ = ["fetched", "land"]
 
 Array = NDArray[np.float32]
 # What is fetched, and where its numbers go.
@@ -33,7 +33,7 @@ def land(ticks: Sequence[Tick]) -> bool:
     cargo: Cargo = []
     for tick in ticks:
         _load(tick, cargo)
-    flat = _fetch([tensor for tensor, _ in cargo]) if cargo else np.empty(0, np.float32)
+    flat = fetched([tensor for tensor, _ in cargo]) if cargo else np.empty(0, np.float32)
     start = 0
     for tensor, put in cargo:
         end = start + tensor.numel()
@@ -85,7 +85,7 @@ def _put_rows(tick: Tick, name: str, place: int, values: Array) -> None:
     setattr(tick, name, tuple(found))
 
 
-def _fetch(tensors: Sequence[Tensor]) -> Array:
+def fetched(tensors: Sequence[Tensor]) -> Array:
     """Return the entries of all tensors, one after the other, as float32 on the host."""
     device = tensors[0].device
     flat = torch.cat([t.detach().reshape(-1).to(device, torch.float32) for t in tensors])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -37,22 +38,23 @@ class KeptGradients:
     ----------
     room
         Whether those of another step may be kept.
+    left_alone
+        Whether nobody was seen to write to one that was kept.
     """
 
-    room = False
+    room, left_alone = False, True
 
     def __init__(self, gradients: Gradients, incidents: Incidents, watch: LayerWatch) -> None:
         self._gradients, self._incidents, self._watch = gradients, incidents, watch
         self._shelf = Shelf(again=False)
         self._is_small = False
-        self._left_alone = True
 
-    def watch(self, probe: int) -> None:
-        """Steps begin in which this parameter is the probe, -1 for none whose gradients may be kept."""
-        size = self._gradients.keepable(probe)
-        self._shelf.make_room(size)
+    def watch(self, probe: int, *, far: bool) -> None:
+        """Steps begin in which this parameter, on a device or not, is the probe; -1 for none whose gradients may be kept."""
+        size = self._gradients.keepable(probe, far=far)
+        self._shelf.make_room(size, far=far)
         self._is_small = size > 0
-        self.room = self._is_small and self._left_alone
+        self.room = self._is_small and self.left_alone
 
     def put(self, tick: Tick, gradient: Tensor) -> bool:
         """Keep the gradients of a step; return whether there is no room for more.
@@ -81,12 +83,17 @@ class KeptGradients:
         if not self._shelf.ticks:
             return False
         ticks, kept, all_are = self._shelf.take()
-        self._left_alone = self._left_alone and all_are
-        self.room = self._left_alone and self._is_small
+        self.left_alone = self.left_alone and all_are
+        self.room = self.left_alone and self._is_small
         bad = False
+        if not kept:
+            return False
         with torch.no_grad():
-            sizes = stack_together(norms(kept)).tolist() if kept else []
-        for tick, norm in zip(ticks, sizes, strict=True):
+            found = stack_together(norms(kept))
+        if found.is_cuda:
+            self._leave_there(ticks, found)
+            return False
+        for tick, norm in zip(ticks, found.tolist(), strict=True):
             if tick.grad is not None:
                 # The closure of that step left others.
                 continue
@@ -95,6 +102,13 @@ class KeptGradients:
                 judged = (tick.step, tick.grad_index[0], norm, self._watch.order)
                 bad = self._incidents.judge_kept(*judged) or bad
         return bad
+
+    @staticmethod
+    def _leave_there(ticks: Sequence[Tick], sizes: Tensor) -> None:
+        """Give ticks their norms on a device, to be judged when they are brought to the host."""
+        for tick, size in zip(ticks, sizes.split(1), strict=True):
+            if tick.grad is None:
+                tick.grad = size
 
     def release(self) -> None:
         """Let go of every tensor."""

@@ -379,8 +379,9 @@ class LayerWatch:
         if numbers:
             self._cells.append((layer, numbers))
 
-    def _on_gradient(self, layer: int, gradient: Tensor) -> None:
-        if self.live and not (is_transformed() or is_batched(gradient)):
+    def _on_gradient(self, layer: int, gradient: Tensor | None) -> None:
+        # Of several outputs of one operation those that nobody used have none.
+        if gradient is not None and self.live and not (is_transformed() or is_batched(gradient)):
             self._guard(self._take_gradient, layer, gradient)
 
     def _take_gradient(self, layer: int, gradient: Tensor) -> None:

@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.engine import Listener
+from neuraldbg.capture.hindsight import LOOKED_EVERY, Hindsight
 from neuraldbg.capture.incidents import RecentLosses
 from neuraldbg.capture.inputs import InputLog
 from neuraldbg.capture.optim import Entry, OptimizerBook
-from neuraldbg.capture.reduce import dispatch_modes, function_modes
+from neuraldbg.capture.peek import Late
+from neuraldbg.capture.reduce import dispatch_modes, function_modes, in_capture
 
 __all__ = ["Quiet", "Row"]
 
 # Loss; batch, unless it was copied, and how often it had been written to; gradient of the probe, or its norm, and
 # the same; settings of the optimizer.
-Row = tuple[float, Tensor | None, int, Tensor | float, int, tuple[float, ...]]
+Row = tuple[float | Late, Tensor | None, int, Tensor | float, int, tuple[float, ...]]
 
 
 class Quiet:
@@ -44,13 +46,23 @@ class Quiet:
         Takes copies of batches.
     recent
         The losses before.
+    hindsight
+        Sends for losses that live on a device, and keeps what is asked for when they have arrived.
 
     Attributes
     ----------
+    alarm
+        Whether a loss that has arrived calls for a closer look.
     on
         Whether steps are noted here.
+    far
+        Whether numbers live on a device: none is read here.
+    step
+        There, the number of the step under way.
     left
         So many more may be.
+    plain
+        Whether nothing is done with gradients but to keep them.
     copies
         Whether batches are copied as the model is called; otherwise they are kept as they are.
     keeps
@@ -66,12 +78,15 @@ class Quiet:
     """
 
     __slots__ = (
+        "alarm",
         "batch",
         "book",
         "clear",
         "copies",
         "entry",
+        "far",
         "groups",
+        "hindsight",
         "inputs",
         "keeps",
         "left",
@@ -80,12 +95,14 @@ class Quiet:
         "noted",
         "on",
         "optimizer",
+        "plain",
         "probe",
         "rates",
         "recent",
         "root",
         "rows",
         "shape",
+        "step",
         "trainer",
         "value",
         "values",
@@ -93,10 +110,16 @@ class Quiet:
     )
 
     def __init__(
-        self, listener: Listener, book: OptimizerBook, inputs: InputLog, recent: RecentLosses
+        self,
+        listener: Listener,
+        book: OptimizerBook,
+        inputs: InputLog,
+        recent: RecentLosses,
+        hindsight: Hindsight,
     ) -> None:
         self.listener, self.book, self.inputs, self.recent = listener, book, inputs, recent
-        self.copies, self.keeps, self.trainer = False, True, 0
+        self.hindsight, self.alarm, self.far, self.step = hindsight, False, False, 0
+        self.copies, self.keeps, self.plain, self.trainer = False, True, True, 0
         self.rows: deque[Row] = deque()
         self.noted: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.module: object = None
@@ -123,6 +146,7 @@ class Quiet:
         clear: Sequence[Tensor],
         *,
         keeps: bool,
+        far: int | None,
     ) -> None:
         """The next steps, so many at most, are expected to be like those before.
 
@@ -138,6 +162,8 @@ class Quiet:
             Those that have no gradient when a backward pass begins.
         keeps
             Whether that gradient may be kept.
+        far
+            Where numbers live on a device the number of the first step, otherwise None.
         """
         self.on, self.left, self.trainer = True, left, self.listener.turns.trainer
         self.entry = entry
@@ -147,6 +173,8 @@ class Quiet:
         self.clear, self.keeps = clear, keeps
         self.shape, self.copies = self.inputs.shape, not self.inputs.keeps
         self.root = None
+        self.far, self.step = far is not None, far or 0
+        self.plain = keeps and not self.far
 
     def calls(self, module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """The loop calls a module of the model."""
@@ -157,6 +185,7 @@ class Quiet:
             or self.trainer != get_ident()
             or not torch.is_grad_enabled()
             or dispatch_modes()
+            or (self.far and in_capture())
         ):
             return False
         try:
@@ -185,7 +214,6 @@ class Quiet:
                 or len(tensors) != 1
                 or self.trainer != get_ident()
                 or root.numel() != 1
-                or not root.is_cpu
                 or function_modes()
                 or dispatch_modes()
             ):
@@ -193,12 +221,9 @@ class Quiet:
             for parameter in self.clear:
                 if parameter.grad is not None:
                     return False
-            value, recent = root.item(), self.recent
-            if recent.left and recent.low <= value <= recent.high:
-                recent.left -= 1
-            elif not math.isfinite(value) or recent.stands_out(value):
+            value = self._sent(root) if self.far else self._read(root)
+            if value is None:
                 return False
-            recent.values.append(value)
             self.batch = None if self.copies else batch
             self.written, self.value, self.root = batch._version, value, root  # noqa: SLF001 - the public way to see a write
         except Exception as error:  # noqa: BLE001 - as above
@@ -230,7 +255,7 @@ class Quiet:
                     break
             # How often a gradient was written to, as above.
             seen = gradient._version  # noqa: SLF001 - as above
-            found = gradient if self.keeps else self._norm(gradient)
+            found = gradient if self.plain else self._norm(gradient)
             if found is None:
                 return False
             self.rows.append((self.value, self.batch, self.written, found, seen, self.values))
@@ -240,9 +265,42 @@ class Quiet:
             self.listener.broke(error)
         return True
 
-    @staticmethod
-    def _norm(gradient: Tensor) -> float | None:
+    def _read(self, root: Tensor) -> float | None:
+        """Return a loss, None where one is not like those before."""
+        if not root.is_cpu:
+            return None
+        value, recent = root.item(), self.recent
+        if recent.left and recent.low <= value <= recent.high:
+            recent.left -= 1
+        elif not math.isfinite(value) or recent.stands_out(value):
+            return None
+        recent.values.append(value)
+        return value
+
+    def _sent(self, root: Tensor) -> Late | None:
+        """Send for a loss on a device."""
+        if not root.is_cuda or in_capture():
+            return None
+        late = self.hindsight.peek.hold(root)
+        late.step = self.step
+        return late
+
+    def _noted(self, gradient: Tensor) -> Tensor | None:
+        """Note the gradients of a step on a device and return that of the probe, or its norm; None where none may be."""
+        step = self.step
+        if not step % LOOKED_EVERY and self.hindsight.look():
+            self.alarm = True
+            return None
+        trail = self.hindsight.trail
+        if not trail.note(step):
+            return None
+        self.step = step + 1
+        return gradient if self.keeps else trail.norm(noted=True)
+
+    def _norm(self, gradient: Tensor) -> Tensor | float | None:
         """Return the norm of a gradient, None where it is not finite or no ordinary one."""
+        if self.far:
+            return self._noted(gradient)
         if gradient.dtype is not torch.float32 or gradient.layout is not torch.strided:
             return None
         norm: float = torch.linalg.vector_norm(gradient).item()

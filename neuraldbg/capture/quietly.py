@@ -43,7 +43,6 @@ class Quietly(Shortcut):
             or probe is None
             or quiet.module is None
             or entry.restless
-            or self.far
             or not self._told_late
             or self._meter.rewritten
             or self.amp.scale is not None
@@ -51,13 +50,19 @@ class Quietly(Shortcut):
         ):
             return
         self._tried, self._planned = self.steps, self.steps + left
-        quiet.begin(left, entry, probe, self._clear, keeps=keeps)
+        first = self.steps if self.far else None
+        quiet.begin(left, entry, probe, self._clear, keeps=keeps, far=first)
 
     def go_on(self) -> None:
         """As many steps were noted as may be: see to them, and note the next ones."""
         entry = self._usual_entry
-        if self.rows.many or not self._inputs.space or (self._kept.room and not self._kept.space):
+        full = not self._inputs.space or (self._kept.room and not self._kept.space)
+        if self.rows.many or (full and not self.far):
             self._flush()
+        elif full:
+            # Where they live, and nobody waits for that.
+            self._inputs.settle()
+            self._kept.settle()
         if entry is not None:
             self._be_quiet(entry)
 
@@ -84,6 +89,8 @@ class Quietly(Shortcut):
         tick.grad_index = self._index
         if isinstance(gradient, float):
             tick.grad = (gradient,)
+        elif self.far and not self.quiet.keeps:
+            tick.grad = gradient
         else:
             self._kept.hold(tick, gradient, seen)
         self.rows.waiting.append(tick)
@@ -100,6 +107,9 @@ class Quietly(Shortcut):
             self.catch_up()
             if self.steps < min(self._planned, self._tried + PATIENCE):
                 self._not_before = self.steps + PATIENCE
+            if quiet.alarm:
+                quiet.alarm = False
+                self._rhythm.arm(self.steps)
             if quiet.copies and quiet.noted is not None:
                 self._inputs.see_again(self._tick, quiet.noted[0][0])
                 quiet.noted = None

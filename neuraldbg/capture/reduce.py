@@ -25,6 +25,7 @@ __all__ = [
     "float_tensors",
     "function_modes",
     "in_backward",
+    "in_capture",
     "in_full_precision",
     "is_batched",
     "is_dense",
@@ -50,6 +51,9 @@ is_batched = torch._C._functorch.is_legacy_batchedtensor  # noqa: SLF001 - there
 dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001 - there is no public name
 # The same for functions: ours in traced steps, or the user's.
 function_modes = torch._C._len_torch_function_stack  # noqa: SLF001 - as above
+# Whether a CUDA graph is captured: asked at every hook, where the public function is one more call, and raises if
+# PyTorch was built without CUDA.
+in_capture = getattr(torch._C, "_cuda_isCurrentStreamCapturing", bool)  # noqa: SLF001 - as above
 # Asks for a mode that PyTorch itself knows, and the one in which tensors hold no numbers.
 _mode_of_torch = torch._C._get_dispatch_mode  # noqa: SLF001 - as above
 FAKE = torch._C._TorchDispatchModeKey.FAKE  # type: ignore[attr-defined] # noqa: SLF001 - as above

@@ -9,11 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from neuraldbg.capture.engine import Listener
-from neuraldbg.capture.hindsight import Hindsight
+from neuraldbg.capture.hindsight import LOOKED_EVERY, PROBE_AFTER, Hindsight
 from neuraldbg.capture.landing import land
 from neuraldbg.capture.peek import Late
 from neuraldbg.capture.schedule import Schedule
 from neuraldbg.capture.session import Session
+from neuraldbg.capture.shards import rank_and_count
+from neuraldbg.capture.tick import Tick
 
 __all__ = ["Remote"]
 
@@ -30,6 +32,8 @@ class Remote(Session):
     ) -> None:
         super().__init__(model, schedule, guard, listener)
         self._hindsight = Hindsight(self._incidents)
+        _, count = rank_and_count()
+        self._hindsight.peek.holds = count == 1
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
@@ -67,6 +71,42 @@ class Remote(Session):
             if self._tick.run.get("input_nonfinite"):
                 self._incidents.bad_input(self.steps)
         super()._judge(value, root)
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._hindsight.trail.clear()
+        super().release()
+
+    def _follow(self, probe: int, *, left_alone: bool) -> None:
+        """See to it that of every layer one gradient is looked at: what is not finite shows in one of them.
+
+        Parameters
+        ----------
+        probe
+            Index of the parameter whose norm is wanted, -1 for none.
+        left_alone
+            Whether the optimizer was seen to leave gradients as they are.
+        """
+        index = self._grads.sentinels(probe) if probe >= 0 else ()
+        tensors = [self._blueprint.tensors[i] for i in index]
+        left_alone = left_alone and not self._meter.rewritten
+        self._hindsight.trail.follow(index, tensors, probe, left_alone=left_alone)
+
+    def _note_there(self, tick: Tick) -> bool:
+        """Note the gradients of a step, and look at the losses that have arrived; return whether they could be noted.
+
+        Where gradients are clipped they were noted before that.
+        """
+        if self.steps % LOOKED_EVERY == 0:
+            self._arm_if(self._hindsight.look())
+        return self._meter.rewritten or self._hindsight.trail.note(tick.step)
+
+    def _ask_whether_left(self, tick: Tick) -> bool:
+        """Return whether the optimizer left the probe's gradient as it was, as far as that has landed; ask of this step."""
+        probe, _ = self._grads.probed(self._watch.place)
+        for norm in self._grads.of([probe])[1]:
+            tick.run[PROBE_AFTER] = norm
+        return self._hindsight.leaves_gradients
 
     def _close(self) -> None:
         if self.far:

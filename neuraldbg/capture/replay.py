@@ -218,9 +218,10 @@ class Replay:
         watch.place = {layer: i for i, layer in enumerate(order)}
 
 
-def _keep(gradients: dict[int, Tensor], place: int, gradient: Tensor) -> None:
-    # A copy: the engine may go on to add to the tensor that it hands over.
-    gradients.setdefault(place, gradient.detach().clone())
+def _keep(gradients: dict[int, Tensor], place: int, gradient: Tensor | None) -> None:
+    # A copy: the engine may go on to add to the tensor that it hands over. What nobody used has none.
+    if gradient is not None:
+        gradients.setdefault(place, gradient.detach().clone())
 
 
 def _forget(layer_of: dict[int, int], keys: list[int]) -> None:

@@ -18,6 +18,8 @@ __all__ = ["Shelf", "can_be_kept"]
 
 # Entries that are kept at a time, and steps: more memory than that would be new to the caches in every step.
 ENTRIES, STEPS = 2**18, 128
+# On a device nothing has to be fetched from memory for it, and an operation takes longer: so many times more.
+FAR = 8
 
 
 class Shelf:
@@ -46,9 +48,9 @@ class Shelf:
         self.writes: list[int] = []
         self.most = 0
 
-    def make_room(self, entries: int) -> None:
-        """Say how many entries a tensor has at most."""
-        self.most = min(STEPS, ENTRIES // max(1, entries))
+    def make_room(self, entries: int, *, far: bool) -> None:
+        """Say how many entries a tensor has at most, and whether they lie on a device."""
+        self.most = min(STEPS, ENTRIES * (FAR if far else 1) // max(1, entries))
 
     def put(self, tick: Tick, tensor: Tensor, written: int) -> None:
         """Keep a tensor that had been written to so often."""
@@ -89,7 +91,8 @@ class Shelf:
 
 def can_be_kept(tensor: Tensor) -> bool:
     """Return whether the memory of a tensor is its own: arrays of NumPy and other processes write unseen."""
-    if type(tensor) is not Tensor or tensor.requires_grad or tensor.is_cuda:
+    if type(tensor) is not Tensor or tensor.requires_grad:
         return False
-    own = tensor.layout is torch.strided and not tensor.is_shared()
+    # On a device all memory says that it is shared.
+    own = tensor.layout is torch.strided and (tensor.is_cuda or not tensor.is_shared())
     return own and tensor.untyped_storage().resizable()

@@ -28,9 +28,6 @@ from neuraldbg.capture.tick import Tick
 
 __all__ = ["Shortcut"]
 
-# Losses that have arrived from a device are looked at once in so many steps.
-LOOKED_EVERY = 4
-
 
 class Shortcut(Remote):
     """A session that goes the short way through steps that are not sampled and like those before.
@@ -46,8 +43,6 @@ class Shortcut(Remote):
     _signs: Sequence[Tensor] = ()
     _probe: Tensor | None = None
     _index = (-1,)
-    # On a device, parameters whose gradients are looked at: what is not finite shows in one of them.
-    _sentinels: Sequence[int] = ()
     # Whether the last backward pass began the short way and its end was not seen to yet; what it began from.
     _began = False
     _root: Tensor | None = None
@@ -61,7 +56,9 @@ class Shortcut(Remote):
     ) -> None:
         super().__init__(model, schedule, guard, listener)
         self._kept = KeptGradients(self._grads, self._incidents, self._watch)
-        self.quiet = Quiet(listener, self._book, self._inputs, self._incidents.recent)
+        self.quiet = Quiet(
+            listener, self._book, self._inputs, self._incidents.recent, self._hindsight
+        )
 
     def release(self) -> None:
         """Let go of the model."""
@@ -74,6 +71,8 @@ class Shortcut(Remote):
     def _switch(self) -> None:
         self._arm_if(self._kept.settle())
         super()._switch()
+        if self.far:
+            self._leaves_gradients = self._hindsight.leaves_gradients
         entry = None if self._tick.sampled else self._book.only()
         optimizer = None if entry is None else entry.ref()
         if entry is None or optimizer is None or has_inner_steps(optimizer):
@@ -82,8 +81,9 @@ class Shortcut(Remote):
         self._signs = self._grads.signs()
         index, self._probe = self._grads.probed(self._watch.place)
         self._index = (index,)
-        self._sentinels = self._grads.sentinels(index) if self.far and index >= 0 else ()
-        self._kept.watch(index if self._leaves_gradients else -1)
+        self._kept.watch(index if self._leaves_gradients else -1, far=self.far)
+        if self.far:
+            self._follow(index, left_alone=self._leaves_gradients and self._kept.left_alone)
         asked = [p for own in entry.by_group for p in [p for p in own if p.requires_grad][:PROBES]]
         # The probe is among those that have no gradient before a pass: one after it says that it came here.
         clear = {id(p): p for p in (self._probe, *self._signs, *asked) if p is not None}
@@ -101,7 +101,7 @@ class Shortcut(Remote):
 
     def note_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """An entry module is called; return whether its batch can be looked at later, and is remembered."""
-        if self._usual_entry is None or self.far:
+        if self._usual_entry is None:
             return False
         if not self._inputs.keeps:
             if not self._tick.inputs_seen:
@@ -263,7 +263,7 @@ class Shortcut(Remote):
         self._seen_backward = True
         if loss is not None:
             tick.take(loss)
-        if self._meter.rewritten:
+        if self._meter.rewritten and not (self.far and self._hindsight.trail.note(tick.step)):
             self._arm_if(self._step.backward_ended(tick, None))
 
     def optimizer_begins(self, optimizer: torch.optim.Optimizer) -> None:
@@ -291,18 +291,19 @@ class Shortcut(Remote):
         if type(gradient) is not Tensor or gradient.requires_grad:
             return False
         tick = self._tick
+        if self.far and not self._note_there(tick):
+            return False
         if self._kept.room:
             tick.grad_index = self._index
             if self._kept.put(tick, gradient):
                 with UNTRACED():
                     self._arm_if(self._kept.settle())
+        elif self.far:
+            noted = not self._meter.rewritten
+            tick.grad_index, tick.grad = self._index, self._hindsight.trail.norm(noted=noted)
+            return tick.grad is not None
         elif gradient.dtype is not torch.float32 or gradient.layout is not torch.strided:
             return False
-        elif self.far:
-            found = self._grads.stacked(self._sentinels)
-            if found is None:
-                return False
-            tick.probe, tick.grad_index, tick.grad = self._index[0], self._sentinels, found
         else:
             norm = torch.linalg.vector_norm(gradient).item()
             if not math.isfinite(norm):
@@ -315,6 +316,8 @@ class Shortcut(Remote):
         tick = self._tick
         if self._step.evaluations or tick.scaled or tick.grad is None:
             return False
+        if self.far:
+            return self._ask_whether_left(tick)
         return self._grads.is_left(self._watch.place, tick.grad_index, tick.grad)
 
     def step_short(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -347,7 +350,7 @@ class Shortcut(Remote):
         if self._told_late:
             self.optimizer_begins(optimizer)
         elif self._tick.sampled and self._step.entry is not None:
-            self._leaves_gradients = not self.far and self._is_probe_left()
+            self._leaves_gradients = self._is_probe_left()
         entry = self._usual_entry
         if (
             entry is None
@@ -360,8 +363,6 @@ class Shortcut(Remote):
             super().optimizer_ends(optimizer)
             return
         self._step.entry = None
-        if self.far and self.steps % LOOKED_EVERY == 0:
-            self._arm_if(self._hindsight.look())
         self._close_as_usual(entry, optimizer)
 
     def _close_as_usual(self, entry: Entry, optimizer: torch.optim.Optimizer) -> None:

@@ -7,6 +7,7 @@ none: a few examples go through the recurrence once more, outside of the loop, f
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -79,8 +80,9 @@ class ThroughTime:
             if isinstance(tensor, Tensor) and tensor.requires_grad:
                 tensor.register_hook(partial(self._on_gradient, call, place, axis))
 
-    def _on_gradient(self, call: _Call, place: int, axis: int, gradient: Tensor) -> None:
-        if not (is_transformed() or is_batched(gradient)):
+    def _on_gradient(self, call: _Call, place: int, axis: int, gradient: Tensor | None) -> None:
+        # Of several outputs of one operation those that nobody used have none.
+        if not (gradient is None or is_transformed() or is_batched(gradient)):
             self._guard(self._came_back, call, place, axis, gradient)
 
     @staticmethod
@@ -131,7 +133,10 @@ def _again(module: nn.RNNBase, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Te
     run = getattr(torch, module.mode.lower())
     hidden = state or _zeros(module, x)
     how = (module.bias, module.num_layers, 0.0, True, module.bidirectional, module.batch_first)
-    found = run(x, hidden if isinstance(module, nn.LSTM) else hidden[0], weights, *how)
+    # Weights that were converted are not in one piece, of which that of a device would warn.
+    whole = all(weight.dtype is torch.float32 for layer in module.all_weights for weight in layer)
+    with nullcontext() if whole else torch.backends.cudnn.flags(enabled=False):
+        found = run(x, hidden if isinstance(module, nn.LSTM) else hidden[0], weights, *how)
     return found[0], found[1]
 
 

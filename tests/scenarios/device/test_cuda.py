@@ -10,6 +10,9 @@ from torch import nn
 
 from neuraldbg import NeuralDbg
 from neuraldbg.capture import Schedule
+from neuraldbg.capture.hindsight import LOOKED_EVERY
+from neuraldbg.capture.peek import HELD
+from neuraldbg.capture.quiet import Quiet
 from tests.scenarios.loops import programs
 from tests.scenarios.loops.programs import LOOPS, Net, adam, losing
 from tests.scenarios.loops.test_shortcut import CHANGES, RHYTHM, changing
@@ -88,7 +91,7 @@ def test_mixed_precision_is_seen_as_it_is(kind):
     assert not [x for x in found.occurrences if x.kind.startswith("nonfinite")]
 
 
-class Quiet:
+class Silence:
     """Makes every wait for the device an error, but in the steps that are looked at closely."""
 
     def __init__(self, sampled):
@@ -126,13 +129,121 @@ def test_nothing_waits_for_the_device_between_two_looks(clipped, set_to_none):
 
     sampled = recorded(loop, RHYTHM).sampled
     try:
-        found = recorded(lambda watch: loop(watch, Quiet(sampled)), RHYTHM)
+        found = recorded(lambda watch: loop(watch, Silence(sampled)), RHYTHM)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert found.facts["disarmed"] == ""
     assert list(found.sampled) == list(sampled)
     assert found.step["loss"].observed.all()
     assert set(found.step["residual"].values[1:].tolist()) == {0.0}
+
+
+def test_a_step_that_is_looked_at_waits_once():
+    x, y = far(64)
+
+    def loop(watch):
+        model, waits = Net(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        with watch(model):
+            for _ in range(48):
+                optimizer.zero_grad()
+                torch.cuda.set_sync_debug_mode("warn")
+                with warnings.catch_warnings(record=True) as told:
+                    warnings.simplefilter("always")
+                    F.cross_entropy(model(x), y).backward()
+                    optimizer.step()
+                torch.cuda.set_sync_debug_mode("default")
+                waits.append(sum("synchronizing" in str(one.message) for one in told))
+        loop.waits = waits
+        return model, []
+
+    try:
+        found = recorded(loop, RHYTHM)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    looked = [loop.waits[step] for step in found.sampled]
+    assert found.facts["disarmed"] == ""
+    assert sum(loop.waits) == sum(looked) > 0
+    assert max(looked) <= 1
+
+
+@pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("read", ["outputs", "state", "both"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recurrences_of_the_device_train_as_without_us(make, read, dtype):
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = make(5, 8, batch_first=True, dtype=dtype), nn.Linear(8, 1)
+
+        def forward(self, x):
+            out, state = self.rnn(x)
+            last = (state[0] if isinstance(state, tuple) else state)[-1]
+            taken = {"outputs": out[:, -1], "state": last, "both": out[:, -1] + last}
+            return self.head(taken[read].float())
+
+    def loop(watch):
+        model, losses = Reader(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        with watch(model):
+            for _ in range(24):
+                optimizer.zero_grad()
+                loss = model(torch.randn(16, 12, 5, dtype=dtype)).square().mean()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+        return model, losses
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        plain, watched, found = twins(loop, RHYTHM)
+    assert_same(plain, watched)
+    assert found.facts["disarmed"] == ""
+    assert not [one for one in told if "contiguous" in str(one.message)]
+    assert found.layer["time_grad_fall_in"].observed.any()
+
+
+@pytest.mark.parametrize("rows", [32, 1024, 2048, 32768])
+def test_most_steps_in_between_are_only_noted_and_the_same(monkeypatch, rows):
+    noted, inner = [], Quiet.steps
+    monkeypatch.setattr(
+        Quiet, "steps", lambda quiet, optimizer: noted.append(inner(quiet, optimizer)) or noted[-1]
+    )
+
+    def loop(watch):
+        model, losses = Net(dropout=0.0), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with watch(model):
+            for x, y in programs.batches(96, rows):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+        return model, losses
+
+    plain, watched, found = twins(loop, RHYTHM)
+    assert_same(plain, watched)
+    assert sum(noted) >= 0.7 * (len(found.steps) - len(found.sampled))
+    assert found.step["loss"].values == pytest.approx(plain.losses, rel=1e-6)
+    for name in ("input_mean", "input_std", "input_absmax"):
+        assert found.step[name].observed.all()
+    assert found.grad["grad_norm"].observed.any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("where", "at", "how", "kind", "layer"),
+    [
+        pytest.param("gradient", 27, {"clipped": True}, "nonfinite_gradient", "fc2", id="clipped"),
+        pytest.param("input", 27, {"rows": 2048}, "nonfinite_input", "", id="a large batch"),
+        pytest.param("input", 27, {"rows": 32768}, "nonfinite_input", "", id="a larger one"),
+    ],
+)
+def test_what_is_not_finite_is_placed_in_loops_that_take_other_ways(where, at, how, kind, layer):
+    found = recorded(losing(where, at=at, **how), RHYTHM)
+    first = found.occurrences[0]
+    assert (first.kind, first.step) == (kind, at)
+    assert (found.topology.layers[first.layer].name if first.layer >= 0 else "") == layer
 
 
 @pytest.mark.parametrize(
@@ -156,10 +267,10 @@ def test_the_first_nan_is_found_and_placed(where, at, kind, layer):
 
 def test_a_loss_that_jumps_is_looked_at_closely_soon_after():
     found = recorded(changing(scale=lambda z: 100.0 * z), Schedule(dense=10, every=64, sparsest=64))
-    # Steps 10 to 24 lie between two looks; the jump is at 25.
+    # Steps 10 to 24 lie between two looks; the jump is at 25. Losses are sent for together and then looked at.
     after = [step for step in found.sampled if step >= 25]
     assert after
-    assert after[0] <= 30
+    assert after[0] <= 25 + HELD + LOOKED_EVERY + 2
 
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])

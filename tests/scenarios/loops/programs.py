@@ -34,9 +34,10 @@ class Net(nn.Module):
 
 
 def batches(steps: int = STEPS, rows: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
-    x, y = digits_like(256)
+    many = 256 if rows <= 256 else 4 * rows
+    x, y = digits_like(many)
     for step in range(steps):
-        start = step * rows % 256
+        start = step * rows % many
         yield x[start : start + rows], y[start : start + rows]
 
 
@@ -477,7 +478,7 @@ class Sick:
         return out + torch.sqrt(0.0 * out.detach() + 0.0 * out) if self.armed else None
 
 
-def losing(where, *, at):
+def losing(where, *, at, clipped=False, rows=32):
     """Return a loop that never reads a number, in which something is not finite from a step on."""
 
     def loop(watch):
@@ -485,7 +486,7 @@ def losing(where, *, at):
         model.fc2.register_forward_hook(sick)
         optimizer = adam(model, fault=False)
         with watch(model):
-            for step, (x, y) in enumerate(batches()):
+            for step, (x, y) in enumerate(batches(rows=rows)):
                 bad = step >= at
                 optimizer.zero_grad()
                 sick.armed = bad and where == "gradient"
@@ -493,6 +494,8 @@ def losing(where, *, at):
                 factor = 0.0 if bad and where == "forward" else 1.0
                 loss = F.cross_entropy(out, y) + torch.log(factor * out[0].square().sum())
                 loss.backward()
+                if clipped:
+                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
         return model, []
 

@@ -27,7 +27,9 @@ class Long(Remote):
 
     def __init__(self, *args):
         super().__init__(*args)
-        self.quiet = Quiet(self._listener, self._book, self._inputs, self._incidents.recent)
+        self.quiet = Quiet(
+            self._listener, self._book, self._inputs, self._incidents.recent, self._hindsight
+        )
 
     def forward_short(self, *_):
         return False

@@ -7,7 +7,7 @@ import pkgutil
 import sys
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,6 +261,29 @@ def quiet_and_large_program(watch):
     return quiet_program(watch, 2048)
 
 
+def far_program(watch, width=16):
+    """The same where numbers live on a device."""
+    with pytest.MonkeyPatch.context() as patch:
+        return quiet_program(lambda model: _on_device(watch(model), patch), width)
+
+
+@contextmanager
+def _on_device(watched, patch):
+    with watched:
+        Device(patch, latency=0)
+        yield
+
+
+def far_and_kept_program(watch):
+    """That with batches that are kept, and too large to be looked at whole."""
+    return far_program(watch, 2048)
+
+
+def far_and_large_program(watch):
+    """That with batches and a probe that are too large to be kept."""
+    return far_program(watch, 20_000)
+
+
 class Length(nn.Module):
     """A root that stands in a module of its own."""
 
@@ -469,13 +492,25 @@ PROGRAMS = (
     rooted_program,
     fed_program,
     device_program,
+    far_program,
+    far_and_kept_program,
+    far_and_large_program,
     strange_program,
 )
 # Sampled and unsampled steps, traced and untraced ones.
 RHYTHM = Schedule(dense=2, every=2, sparsest=2, traced_every=2, armed=0)
 # With many steps in between that are not sampled.
 SPARSE = Schedule(dense=2, every=36, sparsest=36, armed=0)
-RHYTHMS = {quiet_program: SPARSE, quiet_and_large_program: SPARSE}
+RHYTHMS = dict.fromkeys(
+    (
+        quiet_program,
+        quiet_and_large_program,
+        far_program,
+        far_and_kept_program,
+        far_and_large_program,
+    ),
+    SPARSE,
+)
 
 
 def _is_function(value):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -210,19 +211,7 @@ def test_most_steps_in_between_are_only_noted_and_the_same(monkeypatch, rows):
         Quiet, "steps", lambda quiet, optimizer: noted.append(inner(quiet, optimizer)) or noted[-1]
     )
 
-    def loop(watch):
-        model, losses = Net(dropout=0.0), []
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        with watch(model):
-            for x, y in programs.batches(96, rows):
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), y)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-        return model, losses
-
-    plain, watched, found = twins(loop, RHYTHM)
+    plain, watched, found = twins(partial(programs.plain, rows=rows, steps=96), RHYTHM)
     assert_same(plain, watched)
     assert sum(noted) >= 0.7 * (len(found.steps) - len(found.sampled))
     assert found.step["loss"].values == pytest.approx(plain.losses, rel=1e-6)

@@ -48,11 +48,22 @@ def adam(model: nn.Module, *, fault: bool) -> torch.optim.Optimizer:
 Loop = Callable[..., tuple[nn.Module, list[float]]]
 
 
-def plain(watch, *, fault=False, model=None, after_backward=lambda model: None, steps=STEPS):
+def plain(
+    watch,
+    *,
+    fault=False,
+    model=None,
+    optimizer=adam,
+    rows=32,
+    before=lambda _step, x, y: (x, y),
+    after_backward=lambda model: None,
+    steps=STEPS,
+):
     model = model or Net()
-    optimizer, losses = adam(model, fault=fault), []
+    optimizer, losses = optimizer(model, fault=fault), []
     with watch(model):
-        for x, y in batches(steps):
+        for step, batch in enumerate(batches(steps, rows)):
+            x, y = before(step, *batch)
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x), y)
             loss.backward()
@@ -318,16 +329,10 @@ class Lion(torch.optim.Optimizer):
 
 
 def custom_optimizer(watch, *, fault=False):
-    model = Net()
-    optimizer, losses = Lion(model.parameters(), lr=5.0 if fault else 3e-3), []
-    with watch(model):
-        for x, y in batches():
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return model, losses
+    def lion(model, *, fault):
+        return Lion(model.parameters(), lr=5.0 if fault else 3e-3)
+
+    return plain(watch, fault=fault, optimizer=lion)
 
 
 def duck_typed_optimizer(watch, *, fault=False):

@@ -1,5 +1,7 @@
 """Numbers that live on a device: the same is recorded, and nothing waits but one look at a sampled step."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from neuraldbg.capture.hindsight import LOOKED_EVERY
 from neuraldbg.capture.peek import HELD
 from neuraldbg.capture.quiet import Quiet
 from tests.pretend import Device
-from tests.scenarios.loops.programs import LOOPS, Net, Sick, adam, batches, losing
+from tests.scenarios.loops.programs import LOOPS, Net, Sick, adam, batches, losing, plain
 from tests.scenarios.loops.test_shortcut import (
     CHANGES,
     OTHERWISE,
@@ -135,24 +137,21 @@ def test_what_is_not_finite_is_placed_in_loops_that_take_other_ways(
 )
 def test_where_gradients_come_in_the_same_memory_no_wrong_layer_is_told(monkeypatch, at, told):
     def loop(watch):
-        model, sick, losses = Net(dropout=0.0), Sick(), []
+        model, sick = Net(dropout=0.0), Sick()
         model.fc2.register_forward_hook(sick)
-        optimizer = adam(model, fault=False)
         buckets = {p: torch.zeros_like(p) for p in model.parameters()}
 
         def put(parameter):
             # As several processes share gradients, inside the backward pass.
             parameter.grad = buckets[parameter].copy_(parameter.grad)
 
+        def spoil(step, x, y):
+            sick.armed = step >= at
+            return x, y
+
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(put)
-        with watch(model):
-            for step, (x, y) in enumerate(batches()):
-                optimizer.zero_grad()
-                sick.armed = step >= at
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-        return model, losses
+        return plain(watch, model=model, before=spoil)
 
     _, far = on_device(monkeypatch, loop)
     first = far.occurrences[0]
@@ -160,32 +159,18 @@ def test_where_gradients_come_in_the_same_memory_no_wrong_layer_is_told(monkeypa
     assert (first.kind, first.step, layer) == told
 
 
-def one_entry(rows):
-    """Return a loop whose batches have an infinite entry from a step on, at a place that no sample meets."""
-
-    def bad(x, y):
-        x = x[:1].repeat(rows, 1)
+def with_one_bad_entry(step, x, y):
+    """Return a batch that from a step on has an infinite entry, at a place that no sample meets."""
+    x = x.clone()
+    if step >= 37:
         x[1, 0] = torch.inf
-        return x, y[:1].repeat(rows)
-
-    def loop(watch):
-        model = Net(dropout=0.0)
-        optimizer = adam(model, fault=False)
-        with watch(model):
-            for step, (x, y) in enumerate(batches(rows=rows)):
-                optimizer.zero_grad()
-                found, target = bad(x, y) if step >= 37 else (x.clone(), y)
-                F.cross_entropy(model(found), target).backward()
-                optimizer.step()
-        return model, []
-
-    return loop
+    return x, y
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("rows", [2048, 32768], ids=["kept", "copied"])
 def test_every_entry_of_a_large_batch_is_looked_at(monkeypatch, rows):
-    _, far = on_device(monkeypatch, one_entry(rows))
+    _, far = on_device(monkeypatch, partial(plain, rows=rows, before=with_one_bad_entry))
     assert (far.occurrences[0].kind, far.occurrences[0].step) == ("nonfinite_input", 37)
 
 
@@ -213,18 +198,10 @@ class Rewrites(torch.optim.Optimizer):
 
 
 def test_gradients_are_measured_before_an_optimizer_that_rewrites_them(monkeypatch):
-    def loop(watch):
-        model, losses = Net(dropout=0.0), []
-        optimizer = Rewrites(model.parameters(), lr=0.01)
-        with watch(model):
-            for x, y in batches():
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), y)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-        return model, losses
+    def rewrites(model, **_):
+        return Rewrites(model.parameters(), lr=0.01)
 
+    loop = partial(plain, optimizer=rewrites)
     _, far = on_device(monkeypatch, loop)
     monkeypatch.setattr(attach, "Quietly", Long)
     near = recorded(loop, RHYTHM)
@@ -237,21 +214,13 @@ def test_gradients_are_measured_before_an_optimizer_that_rewrites_them(monkeypat
 def test_steps_that_are_captured_between_others_leave_no_trace(monkeypatch, rows):
     captured = range(20, 26)
 
-    def loop(watch):
-        model, losses = Net(dropout=0.0), []
-        optimizer = adam(model, fault=False)
-        with watch(model):
-            for step, (x, y) in enumerate(batches(rows=rows)):
-                now = step in captured
-                for module in (guard, quiet):
-                    monkeypatch.setattr(module, "in_capture", lambda now=now: now)
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(torch.full_like(x, 1e6) if now else x), y)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-        return model, losses
+    def capture(step, x, y):
+        now = step in captured
+        for module in (guard, quiet):
+            monkeypatch.setattr(module, "in_capture", lambda: now)
+        return torch.full_like(x, 1e6) if now else x, y
 
+    loop = partial(plain, rows=rows, before=capture)
     _, found = on_device(monkeypatch, loop)
     assert len(found.steps) == 48 - len(captured)
     assert found.step["input_absmax"].values.max() < 1e3
@@ -266,19 +235,7 @@ def test_most_steps_in_between_are_only_noted(monkeypatch, rows):
         Quiet, "steps", lambda quiet, optimizer: noted.append(inner(quiet, optimizer)) or noted[-1]
     )
 
-    def loop(watch):
-        model, losses = Net(dropout=0.0), []
-        optimizer = adam(model, fault=False)
-        with watch(model):
-            for x, y in batches(rows=rows):
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), y)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-        return model, losses
-
-    _, found = on_device(monkeypatch, loop)
+    _, found = on_device(monkeypatch, partial(plain, rows=rows))
     between = len(found.steps) - len(found.sampled)
     assert sum(noted) >= 0.7 * between
     assert found.step["loss"].observed.all()

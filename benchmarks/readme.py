@@ -48,8 +48,8 @@ FIGURES = {
 }
 BUILT_ON = (
     "The demo cases were looked at while the engine was built: their row says that it works, not how well it does "
-    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers, voyagers, explorers, settlers, pilgrims, nomads, wanderers, roamers, rovers, drifters, rangers, keepers and seekers are seventeen rounds of programs by authors who did "
-    "not know the engine; what they showed was mended after the first sight, and only that row is unseen. Seekers are the last: "
+    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers, voyagers, explorers, settlers, pilgrims, nomads, wanderers, roamers, rovers, drifters, rangers, keepers, seekers and questers are eighteen rounds of programs by authors who did "
+    "not know the engine; what they showed was mended after the first sight, and only that row is unseen. Questers are the last: "
     "what was said of them at first sight is in nothing that was learned or calibrated."
 )
 COUNTS = ("faulty", "healthy")

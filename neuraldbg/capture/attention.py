@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.reduce import Numbers
 
-__all__ = ["is_attention", "module_attention", "row_numbers", "scaled_dot_product"]
+__all__ = ["is_attention", "is_of_one", "module_attention", "row_numbers", "scaled_dot_product"]
 
 SAMPLES = 2
 POSITIONS = 32
@@ -23,6 +23,16 @@ def is_attention(args: Sequence[Any], kw: Mapping[str, Any], out: Any) -> bool:
         return False
     axis = kw.get("dim", args[1] if len(args) > 1 else None)
     return axis in (-1, out.dim() - 1)
+
+
+def is_of_one(
+    nonlinearity: str | None, args: Sequence[Any], kw: Mapping[str, Any], out: Any
+) -> bool:
+    """Return whether a call of a softmax goes over an axis of one entry: it gives one, and no gradient, whatever it is given."""
+    if nonlinearity not in {"softmax", "log_softmax"} or not isinstance(out, Tensor):
+        return False
+    axis = kw.get("dim", args[1] if len(args) > 1 else None)
+    return isinstance(axis, int) and -out.dim() <= axis < out.dim() and out.shape[axis] == 1
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from neuraldbg.capture.attention import is_attention, row_numbers, scaled_dot_product
+from neuraldbg.capture.attention import is_attention, is_of_one, row_numbers, scaled_dot_product
 from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.halves import HALF
 from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
@@ -312,13 +312,13 @@ class Tracer(TorchFunctionMode):
             self._loss(name, args, kw, last, out)
         elif name == "scaled_dot_product_attention":
             self._fused_attention(args, kw)
+        elif name == "detach" or is_of_one(nonlinearity, args, kw, out):
+            self._cut(args[0], layers)
         elif nonlinearity == "softmax" and found[0].logits and is_attention(args, kw, out):
             listener.on_attention(last, row_numbers(args[0][:2, ..., -32:, :]))
         elif nonlinearity is not None and isinstance(args[0], Tensor):
             direct = found[0].direct and len(found[0].layers) == 1
             listener.on_activation(last, nonlinearity, args[0], direct=direct)
-        elif name == "detach":
-            self._cut(args[0], layers)
         elif name in SINGULAR_AT_ZERO:
             self._singular(name, args[0], last)
         elif not listener.inside:

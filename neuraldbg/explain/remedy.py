@@ -46,7 +46,7 @@ NOT_UPDATED = {
     "parameters_unregistered": "keep layers in nn.ModuleList or nn.ModuleDict (not a plain list or dict), so that "
     "model.parameters() and the optimizer get them; freeze what is meant to stay with requires_grad_(False)",
     "parameters_orphaned": "pass the parameters of {layers} to the optimizer (build it after the model is final)",
-    "gradient_cut": "look for detach(), .data, no_grad(), numpy() or item() between {layers} and the loss",
+    "gradient_cut": "look for detach(), .data, no_grad(), numpy() or item() between {layers} and the loss, or a softmax over an axis of one entry",
     "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after {layers}",
     "parameters_frozen": "set requires_grad=True on {layers}, unless that is frozen on purpose",
     "parameters_unmoved": "check the learning rate of the parameter group of {layers}",

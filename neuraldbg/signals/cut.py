@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording
 from neuraldbg.signals.structure import beyond
-from neuraldbg.signals.view import ParamReader, feeders_of
+from neuraldbg.signals.view import Links, ParamReader, feeders_of
 
 __all__ = ["cut_off", "is_apart"]
 
@@ -18,7 +18,7 @@ Flags = NDArray[np.bool_]
 SURE = 4.0
 
 
-def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
+def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) -> Flags:
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
     What their layer gave was taken out of the graph and came to layers that learn, or nothing that their optimizer steps
@@ -30,21 +30,40 @@ def cut_off(recording: Recording, missing: Flags, learns: Flags) -> Flags:
     recording
         The run.
     missing
-        Shape ``(P,)``; which parameters should be trained and never have a gradient, be it zero.
+        Shape ``(P,)``; which parameters should be trained and never have a gradient but zero.
+    zero
+        Shape ``(P,)``; which have at least that: by another way, as of a term whose weight is zero, or by one on which it
+        is lost, as a softmax over one entry.
     learns
         Shape ``(P,)``; which have one.
     """
     params, topology = recording.topology.params, recording.topology
     severed = {i for i, x in enumerate(topology.layers) if x.config.get("severed")}
-    feeders = feeders_of(topology)
-    ends = severed & beyond(feeders, {params[i].layer for i in np.flatnonzero(learns)})
-    behind = ends | beyond(feeders, ends)
-    owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (missing, learns)]
+    feeders, learning = feeders_of(topology), {params[i].layer for i in np.flatnonzero(learns)}
+    ends = severed & beyond(feeders, learning)
+    # Zeros come from a layer that learns nothing as well, as of one whose weights are zero: the next one has to learn.
+    bare = {*range(len(topology.layers))} - {p.layer for p in params}
+    last = severed & _before(feeders, learning, bare)
+    behind, lost = (found | beyond(feeders, found) for found in (ends, last))
+    never = missing & ~zero
+    owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (never, learns)]
     idle = _idle(recording.optimizers, *owned)
     apart = {i for i, x in enumerate(topology.layers) if is_apart(x)}
     drawn = apart if _as_drawn(recording, apart) else set[int]()
-    found = [p.layer in behind | drawn or p.group in idle for p in params]
-    return np.asarray(missing & np.array(found, bool), dtype=bool)
+    nothing = [p.layer in behind | drawn or p.group in idle for p in params]
+    zeros = [p.layer in lost for p in params]
+    found = (never & np.array(nothing, bool)) | (missing & zero & np.array(zeros, bool))
+    return np.asarray(found, dtype=bool)
+
+
+def _before(feeders: Links, layers: set[int], bare: set[int]) -> set[int]:
+    """Return what feeds some layers, directly or through others that have no weights of their own."""
+    found, ahead = set[int](), [*layers]
+    while ahead:
+        new = feeders.get(ahead.pop(), set()) - found
+        found |= new
+        ahead += new & bare
+    return found
 
 
 def is_apart(layer: LayerInfo) -> bool:

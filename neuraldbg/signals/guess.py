@@ -9,7 +9,7 @@ import numpy as np
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.signals.view import run_series
 
-__all__ = ["guessing_loss", "label_entropy", "start_over_silence", "unexplained"]
+__all__ = ["chance", "guessing_loss", "label_entropy", "start_over_silence", "unexplained"]
 
 # The loss is that of the function itself, not a multiple of it or one term of several, if it is as near.
 SAME = 0.02
@@ -41,6 +41,17 @@ def guessing_loss(recording: Recording) -> float | None:
         share = _mean(tuple(calls), "target_mean")
         return None if share is None else _positive(_entropy(share))
     return None
+
+
+def chance(recording: Recording) -> float | None:
+    """Return the loss of a guess among the classes of a classification, None where its loss is not just the cross entropy.
+
+    A network may be far more wrong than that at its start, and what is left of that is no sign that it has learned.
+    """
+    calls = _paired(recording)
+    counts = [c.facts.get("classes") for c in calls]
+    known = [n for n in counts if isinstance(n, int) and n > 1]
+    return math.log(max(known)) if known and _alone(recording, calls) == "cross_entropy" else None
 
 
 def start_over_silence(recording: Recording) -> float | None:

@@ -12,13 +12,14 @@ from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import REGRESSION
 from neuraldbg.signals.guess import (
+    chance,
     guessing_loss,
     label_entropy,
     start_over_silence,
     unexplained,
 )
 from neuraldbg.signals.robust import robust_z, trailing_median
-from neuraldbg.signals.scale import loss_series
+from neuraldbg.signals.terms import other_terms
 from neuraldbg.signals.view import run_series, scalar_series
 
 __all__ = ["gradual_fall", "has_level", "initial_loss", "loss_signals"]
@@ -38,8 +39,6 @@ AS_GUESSED, KNOWN = (0.93, 1.1), 0.8
 # Steps for which a loss that is lifted stays where it was lifted to, within this share of the rise; how many spreads
 # that is at least; what of it is left at most once it is learned, and how many steps it is in between on the way.
 LIFT, FLAT, LIFTED, LEARNED, ON_THE_WAY = 8, 0.35, 2.0, 0.25, 8
-# Calls of loss functions that can be compared with the loss; how far a multiple of them may be off.
-FEWEST_CALLS, SAME_SHAPE = 4, 0.02
 # Changes of its sign, in all and as a share of the steps, by which a loss has no level.
 FEWEST_TURNS, SHARE_OF_TURNS = 8, 0.05
 # The logarithm of the number of classes, which is the loss of a guess, has grown by half of one or more.
@@ -73,10 +72,10 @@ def loss_signals(recording: Recording, *, adversarial: bool) -> dict[str, Series
     out = {"loss_nonfinite": _series(steps, (~np.isfinite(values)).astype(float))}
     hovers = _hovers(values) and all(c.function in _NEVER_NEGATIVE for c in recording.losses)
     if not adversarial and not hovers and has_level(recording):
-        out |= _curve(steps, values, guessing_loss(recording))
+        out |= _curve(steps, values, guessing_loss(recording) or chance(recording))
         out |= _step_up(steps, values, _guess(recording))
         out |= _against_guess(recording, values)
-        out |= _other_terms(recording)
+        out |= other_terms(recording)
     elif values.size >= SHORTEST_CURVE:
         out |= _below_guessing(recording, values)
     return out
@@ -359,42 +358,6 @@ def _guess(recording: Recording) -> float | None:
     """Return the loss of the best answer that ignores its input, None if that is not known."""
     entropy = label_entropy(recording.losses) if _classes(recording) else None
     return entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
-
-
-def _other_terms(recording: Recording) -> dict[str, Series]:
-    """Return the share of the loss that does not come from the functions that compare outputs with targets.
-
-    A loss that is a multiple of theirs is only scaled: nothing else is in it. Stages of a run may call others, each
-    with a weight of its own; the stage with the least of other terms counts.
-    """
-    calls: dict[int, float] = {}
-    names: dict[int, str] = {}
-    for call in recording.losses:
-        value = call.facts.get("value")
-        if isinstance(value, (int, float)):
-            calls[call.step] = calls.get(call.step, 0.0) + float(value)
-            names[call.step] = f"{names.get(call.step, '')} {call.function}"
-    loss = loss_series(recording)
-    usable = loss.observed & np.isfinite(loss.values) & np.isin(loss.steps, list(calls))
-    steps, total = loss.steps[usable], loss.values[usable]
-    part = np.array([calls[int(step)] for step in steps])
-    stage = np.array([names[int(step)] for step in steps])
-    shares = [
-        _other_share(total[stage == name], part[stage == name]) for name in set(stage.tolist())
-    ]
-    known = [share for share in shares if share is not None]
-    return {"loss_other_share": scalar_series(int(steps[0]), min(known))} if known else {}
-
-
-def _other_share(total: Array, part: Array) -> float | None:
-    """Return what share of a loss is not a multiple of a part of it, None where too few values say so."""
-    both = (total > 0) & (part > 0)
-    total, part = total[both], part[both]
-    if total.size < FEWEST_CALLS:
-        return None
-    multiple = float(total @ part / (part @ part))
-    scaled = float(np.linalg.norm(total - multiple * part) / np.linalg.norm(total)) < SAME_SHAPE
-    return 0.0 if scaled else max(float(np.median(1.0 - part / total)), 0.0)
 
 
 _CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})

@@ -112,14 +112,14 @@ def _without_gradient(recording: Recording, p: _Flags, start: int) -> dict[str, 
     """Return which layers never have a gradient, and from which of them something keeps it.
 
     Where no gradient of anything was seen, the gradients were not watched; they are not missing. Of a gradient of
-    zero it is not known whether it came.
+    zero it is not known whether it came, unless something is seen that keeps it.
     """
     silent = p.trainable & ~p.orphan & ~p.used & ~p.written & (recording.steps.size >= 4)
-    cut = cut_off(recording, silent & ~p.noticed & ~p.double, p.used)
+    cut = cut_off(recording, silent & ~p.double, p.noticed, p.used)
     judged = p.matrix & p.ran & p.noticed.any()
     return {
         "no_gradient": _fact(start, silent, judged, p.owner),
-        "cut_off": _fact(start, cut, judged & (p.used | ~p.noticed), p.owner),
+        "cut_off": _fact(start, cut, judged & (p.used | ~p.noticed | cut), p.owner),
     }
 
 

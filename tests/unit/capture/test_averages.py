@@ -133,7 +133,8 @@ def test_copies_of_a_network_that_learns_are_no_fault() -> None:
 
 def test_an_average_that_is_rounded_away_is_told_with_its_layers() -> None:
     torch.manual_seed(0)
-    dbg = trained(Pair(torch.bfloat16), averaged(0.999), steps=60, rate=0.1)
+    # In half as many steps the loss has hardly begun to fall, and the student's own steps might be lost as well.
+    dbg = trained(Pair(torch.bfloat16), averaged(0.999), steps=120, rate=0.1)
     first = dbg.get_causal_hypotheses()[0]
     assert first.mechanism == "low_precision_update_absorption"
     assert {first.layer, *first.others} == {"teacher.0", "teacher.2"}

@@ -25,6 +25,7 @@ ROUNDS = (
     "rangers",
     "keepers",
     "seekers",
+    "questers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -46,6 +47,7 @@ COUNTS = (
     (40, 8),
     (41, 7),
     (43, 10),
+    (54, 12),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -233,6 +233,70 @@ def test_a_cut_is_seen_wherever_it_is_made(model, layers) -> None:
     assert cut(model(), lambda m, x, y: F.cross_entropy(m(x), y)) == layers
 
 
+class Pool(nn.Module):
+    """Weighs words by what a scorer says of them, and asks for the class of the sum."""
+
+    def __init__(self, weigh) -> None:
+        super().__init__()
+        self.score, self.head, self.weigh = nn.Linear(6, 1), nn.Linear(6, 2), weigh
+
+    def forward(self, x):
+        words = x[:, None] * torch.linspace(0.5, 1.5, 5)[:, None]
+        return self.head((self.weigh(self.score(words)) * words).sum(1))
+
+
+@pytest.mark.parametrize(
+    ("weigh", "layers"),
+    [
+        (lambda scores: F.softmax(scores, -1), {"score"}),
+        (lambda scores: scores.softmax(dim=2), {"score"}),
+        (nn.Softmax(dim=-1), {"score"}),
+        (lambda scores: F.softmax(scores, 1), set()),
+        (nn.Softmax(dim=1), set()),
+    ],
+    ids=["over one entry", "as a method", "as a module", "over the words", "a module over them"],
+)
+def test_a_softmax_over_one_entry_cuts_off_what_it_is_given(weigh, layers) -> None:
+    torch.manual_seed(0)
+    assert cut(Pool(weigh), lambda m, x, y: F.cross_entropy(m(x), y)) == layers
+
+
+class WithSide(nn.Module):
+    """A body whose detached features a head learns from, and a side branch on the body itself."""
+
+    def __init__(self, *, silent: bool) -> None:
+        super().__init__()
+        self.body, self.next, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+        self.side = nn.Linear(8, 1)
+        if silent:
+            nn.init.zeros_(self.next.weight)
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, x, *, detached: bool):
+        hidden = self.body(x).relu()
+        given = hidden.detach() if detached else hidden
+        return self.head(self.next(given).relu()), self.side(hidden)
+
+
+@pytest.mark.parametrize(
+    ("weight", "layers"), [(0.0, {"body"}), (0.1, set())], ids=["of no weight", "of some"]
+)
+def test_a_term_without_weight_does_not_keep_a_layer_from_being_cut_off(weight, layers) -> None:
+    def loss(m, x, y):
+        out, side = m(x, detached=True)
+        return F.cross_entropy(out, y) + weight * side.square().mean()
+
+    assert cut(WithSide(silent=False), loss) == layers
+
+
+def test_zeros_of_layers_that_learn_nothing_are_no_cut() -> None:
+    def loss(m, x, y):
+        m(x, detached=True)
+        return F.cross_entropy(m(x, detached=False)[0], y)
+
+    assert not cut(WithSide(silent=True), loss)
+
+
 def test_a_part_that_only_runs_without_gradients_is_told_to_have_none() -> None:
     model = Two(without_gradient)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)

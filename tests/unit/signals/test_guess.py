@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from neuraldbg import NeuralDbg
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.signals import derive
-from neuraldbg.signals.guess import guessing_loss, unexplained
+from neuraldbg.signals.guess import chance, guessing_loss, unexplained
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -143,3 +144,40 @@ def risk(growing: bool) -> dict[str, object]:
 @pytest.mark.parametrize("growing", [True, False], ids=["batches that grow", "batches that stay"])
 def test_a_loss_over_batches_that_grow_has_no_level(growing: bool) -> None:
     assert ("loss_remaining" in risk(growing)) != growing
+
+
+def classified(loss: Callable[[Tensor, Tensor], Tensor], *, scale: float) -> Recording:
+    """Return the recording of a classifier that is asked for labels at random; ``scale`` of its first answers."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 5)
+    nn.init.normal_(model.weight, std=scale)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3.0 if scale > 1.0 else 1e-2)
+    with NeuralDbg(model) as dbg:
+        for _ in range(160):
+            x, y = torch.randn(64, 4), torch.randint(0, 5, (64,))
+            optimizer.zero_grad()
+            loss(model(x), y).backward()
+            optimizer.step()
+    return dbg.recording
+
+
+@pytest.mark.parametrize(
+    ("loss", "known"),
+    [
+        (F.cross_entropy, True),
+        (lambda a, b: 10.0 * F.cross_entropy(a, b), False),
+        (lambda a, b: F.cross_entropy(a, b) + a.square().mean(), False),
+    ],
+    ids=["alone", "scaled", "with another term"],
+)
+def test_a_guess_among_classes_is_known_where_the_loss_is_nothing_else(loss, known) -> None:
+    found = chance(classified(loss, scale=0.1))
+    assert (found == pytest.approx(math.log(5))) is known
+
+
+def test_who_ends_at_a_guess_has_not_learned_however_wrong_the_start_was() -> None:
+    signals = derive(classified(F.cross_entropy, scale=100.0))
+    first = signals.series["loss_over_chance"].values[0]
+    assert first > 20.0
+    # Of what it was at the start a hundredth may be left; of a guess nearly all is.
+    assert signals.series["loss_remaining"].values[0] > 0.9

@@ -190,6 +190,13 @@ class TestOtherTerms:
         found = derived([2.0] * 20, losses=tuple(call(step=i) for i in range(20)))
         assert "loss_other_share" not in found
 
+    def test_beside_one_that_is_worked_on_entry_by_entry_nothing_is_known_of_the_rest(self) -> None:
+        parts = tuple(call(step=i, value=v) for i, v in enumerate(self.FALLING))
+        whole = [v + 9.0 for v in self.FALLING]
+        assert "loss_other_share" in derived(whole, losses=parts)
+        both = (*parts, *(call("difference", step=i) for i in range(len(self.FALLING))))
+        assert "loss_other_share" not in derived(whole, losses=both)
+
     def test_a_loss_at_zero_or_below_says_nothing(self) -> None:
         assert self.share([-v for v in self.FALLING], self.FALLING) is None
 

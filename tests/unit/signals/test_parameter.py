@@ -396,6 +396,7 @@ class TestStillness:
         unchanged=1.0,
         steps=8,
         order=0,
+        severed=True,
     ):
         param = ParamInfo(
             name="a.weight",
@@ -406,7 +407,7 @@ class TestStillness:
             dtype=dtype,
         )
         other = ParamInfo(name="b.weight", layer=1, shape=(2, 2), group=0)
-        first = replace(TWO.layers[0], order=order, config={"severed": True})
+        first = replace(TWO.layers[0], order=order, config={"severed": severed})
         topology = replace(TWO, params=(param, other), layers=(first, *TWO.layers[1:]))
         run = builders.recording(
             topology,
@@ -445,9 +446,14 @@ class TestStillness:
         assert self.still(gradient=None)["no_gradient"] == 1.0
         assert self.still(gradient=0.5)["no_gradient"] == 0.0
 
-    def test_of_a_gradient_of_zero_it_is_not_known_whether_it_came(self) -> None:
-        assert self.still(gradient=None)["cut_off"] == 1.0
-        assert "cut_off" not in self.still(gradient=0.0)
+    @pytest.mark.parametrize("gradient", [None, 0.0])
+    def test_what_was_taken_out_of_the_graph_before_a_layer_that_learns_is_cut_off(
+        self, gradient
+    ) -> None:
+        assert self.still(gradient=gradient)["cut_off"] == 1.0
+
+    def test_of_a_gradient_of_zero_it_is_not_known_otherwise_whether_it_came(self) -> None:
+        assert "cut_off" not in self.still(gradient=0.0, severed=False)
 
     def test_a_part_that_never_ran_lacks_no_gradient(self) -> None:
         assert self.still(gradient=0.0, order=-1).get("no_gradient") is None

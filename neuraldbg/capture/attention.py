@@ -21,8 +21,7 @@ def is_attention(args: Sequence[Any], kw: Mapping[str, Any], out: Any) -> bool:
     """Return whether a call of a softmax, with these arguments and this result, may be that of attention."""
     if not (isinstance(out, Tensor) and isinstance(args[0], Tensor)) or out.dim() < 3:
         return False
-    axis = kw.get("dim", args[1] if len(args) > 1 else None)
-    return axis in (-1, out.dim() - 1)
+    return _axis(args, kw) in (-1, out.dim() - 1)
 
 
 def is_of_one(
@@ -31,8 +30,13 @@ def is_of_one(
     """Return whether a call of a softmax goes over an axis of one entry: it gives one, and no gradient, whatever it is given."""
     if nonlinearity not in {"softmax", "log_softmax"} or not isinstance(out, Tensor):
         return False
-    axis = kw.get("dim", args[1] if len(args) > 1 else None)
+    axis = _axis(args, kw)
     return isinstance(axis, int) and -out.dim() <= axis < out.dim() and out.shape[axis] == 1
+
+
+def _axis(args: Sequence[Any], kw: Mapping[str, Any]) -> Any:
+    """Return over which axis a softmax was asked for."""
+    return kw.get("dim", args[1] if len(args) > 1 else None)
 
 
 @torch.no_grad()

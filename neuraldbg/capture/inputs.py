@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from neuraldbg.capture.bank import flat_view
+from neuraldbg.capture.intact import can_be_kept
 from neuraldbg.capture.params import WIDE
 from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.shards import local
-from neuraldbg.capture.shelf import Shelf, can_be_kept
+from neuraldbg.capture.shelf import Shelf
 from neuraldbg.capture.tick import Tick
 
 __all__ = ["InputLog"]

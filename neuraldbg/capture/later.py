@@ -85,7 +85,6 @@ class KeptGradients:
         ticks, kept, all_are = self._shelf.take()
         self.left_alone = self.left_alone and all_are
         self.room = self.left_alone and self._is_small
-        bad = False
         if not kept:
             return False
         with torch.no_grad():
@@ -93,6 +92,7 @@ class KeptGradients:
         if found.is_cuda:
             self._leave_there(ticks, found)
             return False
+        bad = False
         for tick, norm in zip(ticks, found.tolist(), strict=True):
             if tick.grad is not None:
                 # The closure of that step left others.

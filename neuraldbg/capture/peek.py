@@ -7,6 +7,8 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.intact import are_intact
+
 __all__ = ["Late", "Peek"]
 
 # Places made at a time for numbers that are on their way.
@@ -95,9 +97,7 @@ class Peek:
     def _stacked(numbers: list[Tensor], writes: list[int]) -> Tensor | None:
         """Return numbers as one tensor, None where one has been overwritten or is to be."""
         try:
-            if [number._version for number in numbers] != writes:  # noqa: SLF001 - as above
-                return None
-            if len({number.data_ptr() for number in numbers}) < len(numbers):
+            if not all(are_intact(numbers, writes, again=False)):
                 return None
             return torch.stack([n.reshape(()) if n.dim() else n for n in numbers])
         except RuntimeError:

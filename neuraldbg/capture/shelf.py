@@ -6,15 +6,12 @@ longer than to run it. In a row the same calls cost a tenth of that.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
+from neuraldbg.capture.intact import are_intact
 from neuraldbg.capture.tick import Tick
 
-__all__ = ["Shelf", "can_be_kept"]
+__all__ = ["Shelf"]
 
 # Entries that are kept at a time, and steps: more memory than that would be new to the caches in every step.
 ENTRIES, STEPS = 2**18, 128
@@ -67,32 +64,8 @@ class Shelf:
         """Return the tensors that are as they were, with their steps, and whether all are; keep none."""
         ticks, tensors, writes = self.ticks, self.tensors, self.writes
         self.ticks, self.tensors, self.writes = [], [], []
-        intact = self._intact(tensors, writes)
+        intact = are_intact(tensors, writes, again=self._again)
         if all(intact):
             return ticks, tensors, True
         left = [i for i, holds in enumerate(intact) if holds]
         return [ticks[i] for i in left], [tensors[i] for i in left], False
-
-    def _intact(self, tensors: Sequence[Tensor], writes: Sequence[int]) -> list[bool]:
-        """Return which tensors nobody has written to, gave away, or filled anew by way of another tensor."""
-        places = [x.data_ptr() if x.layout is torch.strided else 0 for x in tensors]
-        now = [x._version for x in tensors]  # noqa: SLF001 - the public way to see a write
-        if now == writes and len(set(places)) == len(places) and 0 not in places:
-            return [True] * len(places)
-        # Views of one tensor count its writes together.
-        owners = [id(x if x._base is None else x._base) for x in tensors]  # noqa: SLF001 - the public way to ask
-        pairs = [*zip(places, owners, strict=True)]
-        shared = Counter(place for place, _ in (set(pairs) if self._again else pairs))
-        return [
-            version == count and place != 0 and shared[place] == 1
-            for version, count, place in zip(now, writes, places, strict=True)
-        ]
-
-
-def can_be_kept(tensor: Tensor) -> bool:
-    """Return whether the memory of a tensor is its own: arrays of NumPy and other processes write unseen."""
-    if type(tensor) is not Tensor or tensor.requires_grad:
-        return False
-    # On a device all memory says that it is shared.
-    own = tensor.layout is torch.strided and (tensor.is_cuda or not tensor.is_shared())
-    return own and tensor.untyped_storage().resizable()

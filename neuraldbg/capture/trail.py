@@ -7,15 +7,16 @@ is what a loop of small kernels would pay most for, and nearly all of it is neve
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from operator import attrgetter
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.intact import are_intact
 from neuraldbg.capture.params import WIDE, norms
 
 __all__ = ["Trail"]
@@ -131,21 +132,14 @@ class Trail:
         Gradients that somebody has written to since, or that are in one memory with those of another step, are left out.
         """
         steps, self._steps = self._steps, deque(maxlen=self._steps.maxlen)
-        places = Counter(_place(g) for x in steps if x.writes for g in x.found)
+        kept = [(g, w) for x in steps for g, w in zip(x.found, x.writes, strict=False)]
+        left = iter(are_intact([g for g, _ in kept], [w for _, w in kept], again=False))
         out: list[tuple[int, Sequence[int], Tensor]] = []
         for x in steps:
-            whole = [
-                (i, g)
-                for i, g, count in zip(x.params, x.found, x.writes or repeat(None), strict=False)
-                if count is None or (_written(g) == count and places[_place(g)] == 1 and _place(g))
-            ]
+            # Norms are numbers of our own, to which nobody writes.
+            holds = islice(left, len(x.writes)) if x.writes else repeat(object=True)
+            whole = [(i, g) for i, g, ok in zip(x.params, x.found, holds, strict=False) if ok]
             if whole:
                 sizes = torch.stack(norms([g.detach() for _, g in whole]))
                 out.append((x.step, [i for i, _ in whole], sizes))
         return out
-
-
-def _place(gradient: Tensor) -> int:
-    """Return where a gradient lies in memory, 0 for one that is no ordinary tensor."""
-    plain = type(gradient) is Tensor and gradient.layout is torch.strided
-    return gradient.data_ptr() if plain else 0

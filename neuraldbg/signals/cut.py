@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording
 from neuraldbg.signals.structure import beyond
-from neuraldbg.signals.view import Links, ParamReader, feeders_of
+from neuraldbg.signals.view import ParamReader, feeders_of
 
 __all__ = ["cut_off", "is_apart"]
 
@@ -42,28 +42,18 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
     feeders, learning = feeders_of(topology), {params[i].layer for i in np.flatnonzero(learns)}
     ends = severed & beyond(feeders, learning)
     # Zeros come from a layer that learns nothing as well, as of one whose weights are zero: the next one has to learn.
-    bare = {*range(len(topology.layers))} - {p.layer for p in params}
-    last = severed & _before(feeders, learning, bare)
+    passed = learning | ({*range(len(topology.layers))} - {p.layer for p in params})
+    last = severed & beyond({i: feeders.get(i, set()) for i in passed}, learning)
     behind, lost = (found | beyond(feeders, found) for found in (ends, last))
     never = missing & ~zero
     owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (never, learns)]
     idle = _idle(recording.optimizers, *owned)
     apart = {i for i, x in enumerate(topology.layers) if is_apart(x)}
     drawn = apart if _as_drawn(recording, apart) else set[int]()
-    nothing = [p.layer in behind | drawn or p.group in idle for p in params]
-    zeros = [p.layer in lost for p in params]
-    found = (never & np.array(nothing, bool)) | (missing & zero & np.array(zeros, bool))
-    return np.asarray(found, dtype=bool)
-
-
-def _before(feeders: Links, layers: set[int], bare: set[int]) -> set[int]:
-    """Return what feeds some layers, directly or through others that have no weights of their own."""
-    found, ahead = set[int](), [*layers]
-    while ahead:
-        new = feeders.get(ahead.pop(), set()) - found
-        found |= new
-        ahead += new & bare
-    return found
+    kept = behind | drawn
+    nothing = np.array([p.layer in kept or p.group in idle for p in params], bool)
+    zeros = np.array([p.layer in lost for p in params], bool)
+    return np.asarray((never & nothing) | (missing & zero & zeros), dtype=bool)
 
 
 def is_apart(layer: LayerInfo) -> bool:

@@ -9,7 +9,14 @@ import numpy as np
 from neuraldbg.records.recording import LossCall, Recording
 from neuraldbg.signals.view import run_series
 
-__all__ = ["chance", "guessing_loss", "label_entropy", "start_over_silence", "unexplained"]
+__all__ = [
+    "chance",
+    "class_counts",
+    "guessing_loss",
+    "label_entropy",
+    "start_over_silence",
+    "unexplained",
+]
 
 # The loss is that of the function itself, not a multiple of it or one term of several, if it is as near.
 SAME = 0.02
@@ -19,6 +26,7 @@ SMALL, NEAR_CHANCE = 0.6, 0.15
 SPREAD = 1.5
 # Functions that are a square near zero, and what they have to be multiplied by for that.
 SQUARES = {"mse_loss": 1.0, "smooth_l1_loss": 2.0, "huber_loss": 2.0}
+_CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})
 
 
 def label_entropy(losses: tuple[LossCall, ...]) -> float | None:
@@ -48,10 +56,15 @@ def chance(recording: Recording) -> float | None:
 
     A network may be far more wrong than that at its start, and what is left of that is no sign that it has learned.
     """
-    calls = _paired(recording)
-    counts = [c.facts.get("classes") for c in calls]
-    known = [n for n in counts if isinstance(n, int) and n > 1]
-    return math.log(max(known)) if known and _alone(recording, calls) == "cross_entropy" else None
+    counts = class_counts(recording)
+    alone = _alone(recording, _paired(recording)) == "cross_entropy"
+    return math.log(max(counts)) if counts and alone else None
+
+
+def class_counts(recording: Recording) -> list[int]:
+    """Return among how many classes the calls of a categorical loss chose, in order of time."""
+    counts = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
+    return [n for n in counts if isinstance(n, int) and n > 1]
 
 
 def start_over_silence(recording: Recording) -> float | None:

@@ -13,6 +13,7 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import REGRESSION
 from neuraldbg.signals.guess import (
     chance,
+    class_counts,
     guessing_loss,
     label_entropy,
     start_over_silence,
@@ -88,7 +89,7 @@ def _below_guessing(recording: Recording, values: Array) -> dict[str, Series]:
     """
     left = unexplained(recording)
     if _has_more_classes(recording):
-        left = float(trailing_median(values, 16)[-1]) / math.log(_classes(recording)[-1])
+        left = float(trailing_median(values, 16)[-1]) / math.log(class_counts(recording)[-1])
     elif left is None:
         return {}
     return {"loss_remaining": scalar_series(0, left)} if left < SOLVED else {}
@@ -182,14 +183,8 @@ def _has_more_rows(recording: Recording) -> bool:
 
 def _has_more_classes(recording: Recording) -> bool:
     """Return whether there are ever more classes to choose from, as negatives in a queue that fills."""
-    sizes = _classes(recording)
+    sizes = class_counts(recording)
     return len(sizes) > 1 and sizes[-1] >= GROWN * sizes[0]
-
-
-def _classes(recording: Recording) -> list[int]:
-    """Return among how many classes the calls of a categorical loss chose, in order of time."""
-    counts = [c.facts.get("classes") for c in recording.losses if c.function in _CATEGORICAL]
-    return [n for n in counts if isinstance(n, int) and n > 1]
 
 
 def _series(steps: NDArray[np.int64], values: Array) -> Series:
@@ -341,7 +336,7 @@ def _progress(steps: NDArray[np.int64], values: Array, start: float) -> dict[str
 
 def _against_guess(recording: Recording, values: Array) -> dict[str, Series]:
     """Return how a loss stands to that of an answer that ignores its input."""
-    sizes = _classes(recording)
+    sizes = class_counts(recording)
     start = initial_loss(values)
     if not math.isfinite(start):
         return {}
@@ -356,8 +351,5 @@ def _against_guess(recording: Recording, values: Array) -> dict[str, Series]:
 
 def _guess(recording: Recording) -> float | None:
     """Return the loss of the best answer that ignores its input, None if that is not known."""
-    entropy = label_entropy(recording.losses) if _classes(recording) else None
+    entropy = label_entropy(recording.losses) if class_counts(recording) else None
     return entropy if entropy is not None and entropy > 0.05 else guessing_loss(recording)
-
-
-_CATEGORICAL = frozenset({"cross_entropy", "nll_loss"})

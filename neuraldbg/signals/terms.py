@@ -31,7 +31,7 @@ def other_terms(recording: Recording) -> dict[str, Series]:
         if value is None:
             # What is worked on entry by entry adds nobody knows how much.
             unknown.add(call.step)
-        if isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)):
             calls[call.step] = calls.get(call.step, 0.0) + float(value)
             names[call.step] = f"{names.get(call.step, '')} {call.function}"
     loss = loss_series(recording)

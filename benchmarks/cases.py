@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.corpus.store import CACHE, Store
 from benchmarks.learning.table import Label
 
-__all__ = ["Job", "Ran", "find_cases", "label_of", "run_all", "run_one"]
+__all__ = ["Job", "Ran", "find_cases", "label_of", "run_all", "run_one", "with_harm"]
 
 # The twin counts as clearly better when its metric beats the faulty run's by this share of the larger one.
 CLEARLY = 0.1
@@ -228,3 +228,10 @@ def hurts(faulty: dict[str, Any], twin: dict[str, Any]) -> bool:
         return b == b  # noqa: PLR0124
     gain = b - a if twin["better"] == "higher" else a - b
     return gain > CLEARLY * max(abs(a), abs(b), 1e-12)
+
+
+def with_harm(label: Label, outcome: dict[str, Any], twin: dict[str, Any] | None) -> Label:
+    """Return the label of a run that says whether its fault did harm; one without a twin is taken to have done some."""
+    if not label.mechanisms:
+        return label
+    return replace(label, hurts=twin is None or hurts(outcome, twin))

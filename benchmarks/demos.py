@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from typing import Any
 
-from benchmarks.cases import Ran, hurts, run_all
+from benchmarks.cases import Ran, run_all, with_harm
 from benchmarks.learning.judge import Verdict, figures
 from benchmarks.machine import write
 from neuraldbg.catalogue import DEFAULT
@@ -36,14 +35,11 @@ def verdicts(
     twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
     out = []
     for ran in runs:
-        label = ran.label
-        if label.mechanisms:
-            twin = twins.get((ran.job.case, ran.job.seed))
-            label = replace(label, hurts=twin is None or hurts(ran.outcome, twin))
+        twin = twins.get((ran.job.case, ran.job.seed))
         evidence = evidence_of(ran.recording)
         posterior = infer(evidence, DEFAULT)
         verdict = Verdict(
-            label=label,
+            label=with_harm(ran.label, ran.outcome, twin),
             p_healthy=posterior.p_healthy,
             surprise=posterior.surprise,
             claims=claims(posterior, evidence, DEFAULT),

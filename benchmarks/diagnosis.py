@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks import reliability as reliability_diagram
-from benchmarks.cases import Ran, hurts, run_all
+from benchmarks.cases import Ran, run_all, with_harm
+from benchmarks.first_sight import ROUNDS
 from benchmarks.learning.build import evidence_of
 from benchmarks.learning.cross import Held, claim_map, held_out, learn_all, restated
 from benchmarks.learning.fit import Options
 from benchmarks.learning.judge import Verdict, ece, figures, judge
+from benchmarks.learning.rounds import PATH as STRANGE
 from benchmarks.learning.strangers import CHECKED, read_sights, stranger_map
 from benchmarks.learning.strangers import tables as strangers
+from benchmarks.learning.table import PATH as CORPUS
 from benchmarks.learning.table import Row, digest, read_table
 from benchmarks.machine import write
 from neuraldbg.catalogue import DEFAULT, EXPERTS, learned
@@ -48,6 +51,12 @@ COLUMNS = (
 RESAMPLES = 400
 # Groups of families for the comparison of parts left out.
 GROUPS = 4
+# Groups of rounds of strangers that are held out together.
+TOGETHER = 6
+HELD_ROUND = (
+    "Three rounds at a time judged by numbers learned from the corpus and the other rounds. Detectors were "
+    "mended on all of them: what the engine says of programs that nobody looked at is in the table of first sights."
+)
 
 
 def _row(name: str, verdicts: Sequence[Verdict]) -> list[Any]:
@@ -149,16 +158,23 @@ def _hardened(row: Row) -> Any:
 
 
 def learn(*, groupings: int) -> None:
-    """Judge with architectures held out, learn on all, ship, and write the tables."""
-    rows, corpus = list(read_table()), digest()
-    held, temperature = held_out(rows, EXPERTS, corpus=corpus)
+    """Judge with architectures and with rounds of strangers held out, learn on all, ship, and write the tables."""
+    rows, strange = list(read_table()), list(read_table(STRANGE))
+    corpus = digest(CORPUS, STRANGE)
+    held, _ = held_out(rows, EXPERTS, corpus=corpus)
+    met, temperature = held_out(strange, EXPERTS, corpus=corpus, beside=rows, count=TOGETHER)
     raw = [v for h in held for v in h.raw]
     others = claim_map(raw)
     sights = read_sights()
     shipped = stranger_map(sights, usual=others.usual, without=(CHECKED,))
     verdicts = [restated(v, shipped) for v in raw]
     numbers = learn_all(
-        rows, EXPERTS, corpus=corpus, temperature=temperature, verdicts=raw, claim=shipped
+        [*rows, *strange],
+        EXPERTS,
+        corpus=corpus,
+        temperature=temperature,
+        verdicts=raw,
+        claim=shipped,
     )
     SHIPPED.write_text(learned.to_json(numbers), encoding="utf-8")
     low, high = interval(verdicts)
@@ -171,8 +187,13 @@ def learn(*, groupings: int) -> None:
         again, _ = held_out(rows, EXPERTS, corpus=corpus, seed=seed)
         anew = [restated(v, shipped) for h in again for v in h.raw]
         pooled.append(_row(f"grouped anew, seed {seed}", anew))
+    if groupings > 1:
+        more, _ = held_out(rows, EXPERTS, corpus=corpus, beside=strange)
+        pooled.append(
+            _row("strangers learned beside", [restated(v, shipped) for h in more for v in h.raw])
+        )
     body = {
-        "corpus": corpus, "runs": len(rows), "temperature": round(temperature, 3),
+        "corpus": corpus, "runs": len(rows), "strangers": len(strange), "temperature": round(temperature, 3),
         "onset_interval": {"early": numbers.onset.early, "late": numbers.onset.late, "coverage": numbers.onset.coverage},
         "figures": {k: _short(v) for k, v in figures(verdicts).items()},
         "tables": [
@@ -180,6 +201,7 @@ def learn(*, groupings: int) -> None:
             _table("By architecture family, held out", by(verdicts, lambda v: v.label.family)),
             _table("By mechanism, held out", by(
                 [v for v in verdicts if v.label.mechanisms], lambda v: v.label.mechanisms[0])),
+            _table("Strangers' programs, their round held out", _by_round(met), HELD_ROUND, readme=True),
             *strangers(sights, others), coverage(verdicts), confusion(verdicts),
         ],
     }  # fmt: skip
@@ -187,15 +209,19 @@ def learn(*, groupings: int) -> None:
     reliability_diagram.draw()
 
 
+def _by_round(met: Sequence[Held]) -> list[list[Any]]:
+    """Return one row of figures per round, in the order of time, and one of all."""
+    found = {name: [v for v in _all(met) if v.label.family == name] for name in ROUNDS}
+    rows = [_row(name, mine) for name, mine in found.items() if mine]
+    return [*rows, _row("all rounds", _all(met))]
+
+
 def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
     """Return the whole engine's verdict on one live run; pgmpy answers."""
-    label = ran.label
-    if label.mechanisms:
-        label = replace(label, hurts=twin is None or hurts(ran.outcome, twin))
     evidence = evidence_of(ran.recording)
     posterior = infer(evidence, DEFAULT)
     return Verdict(
-        label=label,
+        label=with_harm(ran.label, ran.outcome, twin),
         p_healthy=posterior.p_healthy,
         surprise=posterior.surprise,
         claims=claims(posterior, evidence, DEFAULT),

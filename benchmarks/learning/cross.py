@@ -59,16 +59,22 @@ def folds(rows: Sequence[Row], count: int, seed: int = 0) -> list[tuple[str, ...
     return [tuple(names[k::count]) for k in range(min(count, len(names)))]
 
 
-def _fit_without(job: tuple[Sequence[Row], tuple[str, ...], Catalogue, Options]) -> Numbers:
-    rows, left_out, catalogue, options = job
+def _without(rows: Sequence[Row], left_out: tuple[str, ...], beside: Sequence[Row]) -> list[Row]:
+    return [*(r for r in rows if r.label.family not in left_out), *beside]
+
+
+def _fit_without(job: tuple[Sequence[Row], Catalogue, Options]) -> Numbers:
+    rest, catalogue, options = job
     torch.set_num_threads(1)
-    return fit([r for r in rows if r.label.family not in left_out], catalogue, options)
+    return fit(rest, catalogue, options)
 
 
-def _judge_fold(job: tuple[Sequence[Row], tuple[str, ...], Catalogue, Learned, bool]) -> Held:
-    rows, left_out, catalogue, numbers, location = job
+def _judge_fold(
+    job: tuple[Sequence[Row], tuple[str, ...], Sequence[Row], Catalogue, Learned, bool],
+) -> Held:
+    rows, left_out, beside, catalogue, numbers, location = job
     if location:
-        rest = [r for r in rows if r.label.family not in left_out]
+        rest = _without(rows, left_out, beside)
         numbers = replace(numbers, location=location_weights(rest, catalogue.refined(numbers), 60))
     raw = judge([r for r in rows if r.label.family in left_out], catalogue.refined(numbers))
     return Held(families=left_out, numbers=numbers, raw=raw, verdicts=raw)
@@ -80,6 +86,7 @@ def held_out(
     *,
     corpus: str,
     options: Options | None = None,
+    beside: Sequence[Row] = (),
     location: bool = True,
     count: int = 8,
     workers: int = 2,
@@ -89,7 +96,8 @@ def held_out(
 
     Families are left out in groups, so that a family is judged by numbers learned without it and without
     several others. The temperature is the one that makes the held-out likelihood largest over all groups
-    together; the claim map of a group is fitted on the held-out verdicts of the others.
+    together; the claim map of a group is fitted on the held-out verdicts of the others. Runs in ``beside`` are
+    learned from for every group and judged in none.
     """
     chosen = options or Options()
     groups = folds(rows, count, seed)
@@ -97,7 +105,9 @@ def held_out(
         fits = _progress(
             "learning",
             len(groups),
-            pool.imap(_fit_without, [(rows, g, catalogue, chosen) for g in groups]),
+            pool.imap(
+                _fit_without, [(_without(rows, g, beside), catalogue, chosen) for g in groups]
+            ),
         )
         temperature = _temperature(
             [_scored(rows, g, catalogue, n) for g, n in zip(groups, fits, strict=True)]
@@ -105,7 +115,9 @@ def held_out(
         jobs = []
         for group, numbers in zip(groups, fits, strict=True):
             ready = learned(numbers, catalogue, corpus=corpus, temperature=temperature)
-            jobs.append((rows, group, catalogue, replace(ready, claim=ClaimMap(cap=1.0)), location))
+            jobs.append(
+                (rows, group, beside, catalogue, replace(ready, claim=ClaimMap(cap=1.0)), location)
+            )
         raw = _progress("judging", len(groups), pool.imap(_judge_fold, jobs))
         mapped = [(held, raw, rows, catalogue) for held in raw]
         return _progress("stating", len(groups), pool.imap(_with_map, mapped)), temperature
@@ -244,8 +256,12 @@ def onset_error(verdicts: Sequence[Verdict]) -> OnsetError:
 def location_weights(
     rows: Sequence[Row], catalogue: Catalogue, evaluations: int
 ) -> LocationWeights:
-    """Return the location numbers that make the true places likeliest, given the true mechanism."""
-    placed = [r for r in rows if _has_place(r, catalogue)]
+    """Return the location numbers that make the true places likeliest, given the true mechanism.
+
+    Strangers name a layer where they are sure of it: that they name none does not say that a fault has none, and only
+    runs of the corpus are learned from.
+    """
+    placed = [r for r in rows if r.label.source == "corpus" and _has_place(r, catalogue)]
     whole = _whole(placed)
     # Where many layers are right at once there is no one origin to learn from.
     chosen = [r for r in placed if r.label.layers is None or len(r.label.layers) <= MOST_ORIGINS]

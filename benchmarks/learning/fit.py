@@ -34,6 +34,8 @@ UNKNOWN = "unknown_cause"
 # No link or leak leaves this interval: certainty cannot be argued with.
 LOW, HIGH = 1e-3, 0.995
 IMPOSSIBLE = -1e9
+# So often counts a run of the source of which there are fewer, at most.
+MOST_FOLD = 3.0
 # Variants this close in likelihood (nats) are both taken for the labelled one.
 NEARLY = 1.0
 
@@ -212,7 +214,16 @@ def _importance(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
     typical = float(np.median(listed)) if listed else 1.0
     weight = np.array([1.0 if m in {"", UNKNOWN} else (typical / counts[m]) ** 0.5 for m in first])
     harmless = np.array([0.5 if row.label.hurts is False else 1.0 for row in rows])
-    return (weight * harmless).astype(np.float32)
+    return _alike([row.label.source for row in rows], weight * harmless).astype(np.float32)
+
+
+def _alike(sources: Sequence[str], weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return weights by which what strangers wrote counts as much in all as the corpus, that of no run more than thrice."""
+    names = np.array(sources)
+    total = {name: float(weight[names == name].sum()) for name in dict.fromkeys(sources)}
+    most = max(total.values(), default=0.0)
+    factor = {name: min(most / max(mine, 1e-9), MOST_FOLD) for name, mine in total.items()}
+    return weight * np.array([factor[name] for name in sources])
 
 
 def _first_weights(catalogue: Catalogue, options: Options) -> Tensor:

@@ -37,6 +37,8 @@ class Label:
         First and last step at which it may be said to begin; None if unknown.
     hurts
         Whether the run is clearly worse than its paired twin; None for healthy runs.
+    source
+        Who wrote the program: we for the corpus, or strangers.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Label:
     layers: tuple[str, ...] | None = None
     onset: tuple[int, int] | None = None
     hurts: bool | None = None
+    source: str = "corpus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +75,16 @@ def read_table(path: Path = PATH) -> Iterator[Row]:
         yield _unpack(json.loads(line))
 
 
-def digest(path: Path = PATH) -> str:
-    """Return a hash of a table's content."""
-    return sha256(gzip.decompress(path.read_bytes())).hexdigest()[:16]
+def digest(*paths: Path) -> str:
+    """Return a hash of the content of tables; of that of the corpus if none is named."""
+    content = b"".join(gzip.decompress(path.read_bytes()) for path in paths or (PATH,))
+    return sha256(content).hexdigest()[:16]
 
 
 def _pack(row: Row) -> dict[str, Any]:
     label, evidence = row.label, row.evidence
     layer = {name: i for i, name in enumerate(evidence.layers)}
+    sites = [[what, layer.get(at, at), site] for (what, at), site in evidence.sites.items()]
     return {
         "label": {key: getattr(label, key) for key in Label.__dataclass_fields__},
         "steps": row.steps,
@@ -87,6 +92,7 @@ def _pack(row: Row) -> dict[str, Any]:
         "edges": [[layer.get(a, a), layer.get(b, b)] for a, b in evidence.edges],
         "context": sorted(evidence.context),
         "judged": {e: _short(names, evidence.layers) for e, names in evidence.judged.items()},
+        "sites": sites,
         "findings": {
             name: [int(f.present), round(f.weight, 3), f.onset, [_at(x, layer) for x in f.at]]
             if f.present
@@ -128,5 +134,9 @@ def _unpack(body: dict[str, Any]) -> Row:
         layers=layers,
         edges=tuple((name(a), name(b)) for a, b in body["edges"]),
         judged={e: tuple(map(name, names)) for e, names in body["judged"].items()},
+        sites={
+            (what, None if at is None else name(at)): site
+            for what, at, site in body.get("sites", ())
+        },
     )
     return Row(label=label, evidence=evidence, steps=body["steps"])

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from benchmarks import first_sight
-from benchmarks.learning.cross import claim_map, folds, restated
+from benchmarks.cases import Job, Ran
+from benchmarks.learning import rounds
+from benchmarks.learning.cross import claim_map, folds, held_out, location_weights, restated
 from benchmarks.learning.fit import Options, encode, fit, learned, scores
 from benchmarks.learning.judge import Verdict, ece
 from benchmarks.learning.strangers import CHECKED, read_sights, stranger_map, tables
@@ -21,6 +23,7 @@ from neuraldbg.inference.noisyor import build, enumerate_sets
 from neuraldbg.records.event import StepSpan
 from neuraldbg.records.evidence import Evidence, Finding, LocatedFinding
 from neuraldbg.records.learned import ClaimMap
+from tests import builders
 
 
 def row(present: dict[str, float], *, mechanisms: tuple[str, ...] = (), family: str = "a") -> Row:
@@ -53,6 +56,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
         findings={**one.evidence.findings, "layer_dead": finding},
         edges=(("x", "x"),),
         judged={"layer_dead": ("x",)},
+        sites={("dropout", "x"): "body.drop", ("overflow", None): "head"},
     )
     label = replace(one.label, layers=("x",), onset=(0, 4), also=("dead_units",))
     written = [replace(one, evidence=evidence, label=label), row({})]
@@ -145,6 +149,66 @@ def test_unlisted_causes_are_not_weighed_down_like_one_mechanism():
     ]
     weight = encode(rows, EXPERTS).importance.tolist()
     assert weight == pytest.approx([2.5**0.5, *[0.625**0.5] * 4, *[1.0] * 9])
+
+
+@pytest.mark.parametrize(
+    ("strangers", "expected"),
+    [
+        pytest.param(2, 2.0, id="the smaller source counts as much as the larger"),
+        pytest.param(1, 3.0, id="no run counts more than thrice"),
+        pytest.param(4, 1.0, id="as many of either count as they are"),
+    ],
+)
+def test_strangers_count_as_much_as_the_corpus(strangers: int, expected: float):
+    ours, one = [row({}) for _ in range(4)], row({})
+    theirs = replace(one, label=replace(one.label, source="strangers"))
+    weight = encode([*ours, *[theirs] * strangers], EXPERTS).importance.tolist()
+    assert weight == pytest.approx([1.0] * 4 + [expected] * strangers)
+
+
+def test_what_is_learned_beside_is_judged_in_no_group():
+    noisy = {"loss_stuck": 0.9, "loss_slow": 0.9}
+    rows = [row({}, family="a"), row(noisy, family="b", mechanisms=("label_noise",))]
+    one = row({"update_ratio_high": 0.9}, family="c", mechanisms=("learning_rate_too_high",))
+    beside = [replace(one, label=replace(one.label, source="strangers"))] * 2
+
+    held, _ = held_out(
+        rows, EXPERTS, corpus="", options=Options(epochs=1), beside=beside, count=2, workers=1
+    )
+
+    assert sorted(v.label.family for h in held for v in h.verdicts) == ["a", "b"]
+
+
+def test_places_are_learned_from_the_corpus_alone():
+    sharp = row({"layer_dead": 0.9}, mechanisms=("dead_units",))
+    evidence = replace(sharp.evidence, layers=("x", "y"))
+    ours = replace(sharp, evidence=evidence, label=replace(sharp.label, layers=("x",)))
+    theirs = replace(ours, label=replace(ours.label, layers=None, source="strangers"))
+
+    alone = location_weights([ours], DEFAULT, 5)
+    assert location_weights([ours, *[theirs] * 9], DEFAULT, 5) == alone
+
+
+def test_rounds_are_rows_that_know_their_round_and_who_was_harmed():
+    recording = builders.recording(step={"loss": [1.0] * 40})
+    job = Job(source="", case="x", seed=0, fixed=False)
+    label = Label(id="x", family="other", seed=0, mechanisms=("label_noise",))
+    runs = [
+        Ran(job=job, label=label, outcome={"metric": 1.0, "better": "lower"}, recording=recording),
+        Ran(
+            job=replace(job, fixed=True),
+            label=replace(label, mechanisms=()),
+            outcome={"metric": 0.99, "better": "lower"},
+            recording=recording,
+        ),
+        Ran(job=replace(job, case="y"), label=label, outcome={}, recording=None, error="lost"),
+    ]
+
+    found = [r.label for r in rounds.rows(runs, family="outsiders")]
+
+    assert [x.family for x in found] == ["outsiders", "outsiders"]
+    assert [x.source for x in found] == ["strangers", "strangers"]
+    assert [x.hurts for x in found] == [False, None]
 
 
 def test_learned_numbers_survive_json():

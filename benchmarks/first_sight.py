@@ -38,6 +38,7 @@ ROUNDS = {
     "keepers": "a706d816438f37a538fabef6ad81fdd5188f7d8f",
     "seekers": "4905c728f7a8e00301c44f49fa2316a7eccb3556",
     "questers": "5c4a566787281cf93f75902c5ea51067e922c6c3",
+    "trekkers": "faae90123f65606d62262196ff83038854f7adc9",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuraldbg.capture.bank import Rows
-from neuraldbg.capture.params import norms, similarity
+from neuraldbg.capture.drawn import similarity
+from neuraldbg.capture.params import norms
 from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import local, local_gradient
 from neuraldbg.capture.topology import Blueprint

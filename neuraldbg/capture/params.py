@@ -7,27 +7,20 @@ not grow with the number of parameters; views of parameters and optimizer state 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from neuraldbg.capture.amp import grad_scale
-from neuraldbg.capture.bank import Rows, as_real, flat_view, lay
-from neuraldbg.capture.reduce import in_full_precision, stack_together
+from neuraldbg.capture.bank import Rows, flat_view, lay
+from neuraldbg.capture.reduce import stack_together
 from neuraldbg.capture.shards import local
-from neuraldbg.records.recording import ParamInfo
 
-__all__ = ["WIDE", "Updates", "initial", "initial_gains", "lost", "norms", "similarity"]
+__all__ = ["NARROW", "WIDE", "Updates", "lost", "norms"]
 
-UNITS = 64
-# Rows of a table that its columns are compared over.
-ENTRIES = 4096
-# A matrix this many times larger than if its rows were all as the middle one was not drawn at random.
-UNEVEN = 2.0
 NARROW = frozenset({torch.float16, torch.bfloat16})
 # What float32 does not hold.
 WIDE = frozenset({torch.float64, torch.complex32, torch.complex64, torch.complex128})
@@ -243,113 +236,6 @@ def _without(places: list[int], rows: Rows) -> Rows:
     gone = set(places)
     keep = [i for i in range(len(rows.indices)) if i not in gone]
     return Rows([rows.indices[i] for i in keep], rows.names, rows.values[:, keep])
-
-
-def initial(
-    infos: Sequence[ParamInfo], tensors: Sequence[Tensor], multiplied: Collection[int]
-) -> tuple[Rows, ...]:
-    """Return the scales of all untouched weight matrices and bias vectors.
-
-    Parameters
-    ----------
-    infos, tensors
-        Everything that the model holds.
-    multiplied
-        Tables that are also the weight of a linear layer.
-    """
-    pairs = [(i, p, info) for i, (info, p) in enumerate(zip(infos, tensors, strict=True))]
-    return (
-        *initial_gains(
-            [
-                (i, p, info.fan_in or info.shape[-1])
-                for i, p, info in pairs
-                if info.kind == "matrix" or i in multiplied
-            ]
-        ),
-        *_initial_biases([(i, p) for i, p, info in pairs if info.kind == "bias"]),
-    )
-
-
-@torch.no_grad()
-def initial_gains(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
-    """Return the scale of untouched weight matrices: root mean square times the root of the fan-in.
-
-    Parameters
-    ----------
-    chosen
-        Index, parameter and fan-in of every matrix.
-    """
-    if not chosen:
-        return []
-    weights = [local(p.detach()) for _, p, _ in chosen]
-    sizes = stack_together([_usual_size(w) for w in weights])
-    factors = [
-        (fan_in / max(w.numel(), 1)) ** 0.5
-        for w, (_, _, fan_in) in zip(weights, chosen, strict=True)
-    ]
-    gains = sizes * torch.tensor(factors).to(sizes.device)
-    return [Rows([i for i, *_ in chosen], ("init_gain",), gains[None])]
-
-
-def _usual_size(weight: Tensor) -> Tensor:
-    """Return the norm of a matrix; where a few rows make most of it, what it would be if they were as the others.
-
-    Rows that were drawn alike are alike in size. Where some are far larger, the weights were learned: channels of
-    outliers, as pretrained transformers have, say nothing of how the others begin.
-    """
-    if weight.dim() < 2 or not weight.numel():
-        return norms([weight])[0]
-    wide = torch.float32 if weight.dtype in NARROW else None
-    rows = torch.linalg.vector_norm(weight.flatten(1), dim=1, dtype=wide).float()
-    whole, usual = torch.linalg.vector_norm(rows), rows.median() * len(rows) ** 0.5
-    return torch.where((usual > 0) & (whole > UNEVEN * usual), usual, whole)
-
-
-@torch.no_grad()
-def _initial_biases(chosen: Sequence[tuple[int, Tensor]]) -> list[Rows]:
-    """Return the root mean square of untouched bias vectors.
-
-    Parameters
-    ----------
-    chosen
-        Index and parameter of every bias.
-    """
-    # A lazy parameter has no numbers before the first forward pass.
-    known = [(i, local(p).detach()) for i, p in chosen if not is_lazy(p)]
-    held = [(i, p) for i, p in known if p.numel()]
-    if not held:
-        return []
-    sizes = stack_together(norms([p for _, p in held]))
-    roots = torch.tensor([p.numel() ** 0.5 for _, p in held]).to(sizes.device)
-    return [Rows([i for i, _ in held], ("init_bias",), (sizes / roots)[None])]
-
-
-def similarity(index: int, parameter: nn.Parameter, *, table: bool) -> list[Rows]:
-    """Return the mean pairwise cosine of the units of a weight and of its gradient: rows, or columns of a table."""
-    with torch.no_grad(), in_full_precision(parameter.device):
-        found = {"unit_weight_similarity": _row_cosine(_units(parameter, table=table))}
-        gradient = parameter.grad
-        if gradient is not None and not gradient.is_sparse:
-            found["unit_grad_similarity"] = _row_cosine(_units(gradient, table=table))
-    return [Rows([index], (name,), v.reshape(1, 1)) for name, v in found.items() if v is not None]
-
-
-def _units(weight: Tensor, *, table: bool) -> Tensor:
-    own = as_real(local(weight).detach())
-    return own[:ENTRIES].T if table else own
-
-
-def _row_cosine(matrix: Tensor) -> Tensor | None:
-    rows = matrix.reshape(matrix.shape[0], -1)[:UNITS].float()
-    if rows.shape[0] < 3 or rows.shape[1] < 3:
-        return None
-    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    unit = rows / length.clamp_min(1e-30)
-    alive = (length[:, 0] > 0).float()
-    count = alive.sum()
-    total = (unit @ unit.T).abs().sum() - count
-    pairs = count * (count - 1)
-    return torch.where(pairs > 2, total / pairs, torch.nan)
 
 
 def _memory(group: Mapping[str, Any]) -> tuple[str, float]:

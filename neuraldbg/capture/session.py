@@ -14,6 +14,7 @@ from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import Unseen, assembled, program_facts
 from neuraldbg.capture.averages import Averages
 from neuraldbg.capture.byhand import ByHand
+from neuraldbg.capture.drawn import initial
 from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.gradients import Gradients
@@ -23,7 +24,6 @@ from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.optim import Entry, OptimizerBook
-from neuraldbg.capture.params import initial
 from neuraldbg.capture.parts import Parts
 from neuraldbg.capture.peek import Late
 from neuraldbg.capture.reduce import in_backward, scalar

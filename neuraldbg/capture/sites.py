@@ -29,6 +29,8 @@ ALWAYS = frozenset(
     {"log", "log2", "log10", "log1p", "logit", "xlogy", "sqrt", "rsqrt", "reciprocal", "norm"}
     | {"vector_norm", "linalg_norm", "linalg_vector_norm", "cdist", "pairwise_distance"}
     | {"cosine_similarity", "normalize", "std", "acos", "asin", "acosh", "atanh", "atan2"}
+    # Of a row in which every entry is minus infinity.
+    | {"softmax", "log_softmax"}
 )
 SINGULAR = ALWAYS | QUOTIENTS | POWERS
 # Autograd nodes whose value is finite where their derivative is not.
@@ -133,6 +135,9 @@ class Sites:
         # Of one class the module that holds the layer may have called it, and the one after it: the former is told.
         found = {n: {"module": n} for n in names if not n or holds(n, near)}
         found = found or {n: {"module": n} for n in names if self._is_next(n, layer)}
+        if len(ops) > 1:
+            # Of a gradient, that of what comes after the layer is finite: nothing with parameters is in between.
+            found = found or {n: {"module": n} for n in names if self._is_behind(n, layer)}
         if len(ops) != 1 or _kind(next(iter(ops))) not in SINGULAR:
             found = found or self._before(layer, asked=bool(ops))
         # The model itself, or the loop, calls such an operation as well: it may have been that one.
@@ -156,6 +161,14 @@ class Sites:
         before = {s for s, t in self._edges if t in inside and s not in inside}
         after = {t for s, t in self._edges if s == layer}
         return layer in before and after.isdisjoint(before)
+
+    def _is_behind(self, module: str, layer: int) -> bool:
+        """Return whether a module takes what a layer gives, directly or through layers without parameters."""
+        blueprint = self._blueprint
+        inside = {i for i, x in enumerate(blueprint.layers) if holds(module, x.name)}
+        bare = {*range(len(blueprint.layers))} - {p.layer for p in blueprint.params} - inside
+        onward = {layer, *bare}
+        return layer in leading_out(onward, [e for e in self._edges if e[1] in onward | inside])
 
 
 def _stack() -> Iterator[CodeType]:

@@ -236,6 +236,12 @@ MECHANISMS = (
                 gradient_decaying=0.2,
             ),
         ),
+        table=(
+            0.3,
+            effects({"table_initial_small": 0.9}, update_tiny=0.3),
+            ("has_tables",),
+            "draw the entries of {where} with a standard deviation of 0.02 or more",
+        ),
     ),
     Mechanism(
         slug="symmetric_initialization",

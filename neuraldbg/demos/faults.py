@@ -260,7 +260,7 @@ FAULTS: tuple[Case, ...] = (
         "recommender",
         "a square root in the loss that meets zero",
         # Absolute errors pull more gently than squares: the twin needs longer to learn.
-        replace(RATE, loss=harms.root_loss, steps=500),
+        replace(RATE, loss=harms.root_loss, steps=900),
         ["numerical_singularity"],
         onset=(0, 40),
         symptom="nonfinite_values",

@@ -12,7 +12,7 @@ from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import fed_layers, regressions
 from neuraldbg.signals.guess import label_entropy
 from neuraldbg.signals.loss import initial_loss
-from neuraldbg.signals.view import chain_layers, run_series
+from neuraldbg.signals.view import chain_layers, run_series, table_params
 
 __all__ = ["context_flags", "context_numbers", "is_adversarial"]
 
@@ -62,6 +62,7 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
         # Functions of the user's own, of which nobody knows below what they give nothing.
         "has_threshold": "signal_lost" in series,
         "has_sines": "sine_wrapped" in series,
+        "has_tables": bool(table_params(topology)),
         "first_loss": "loss_over_chance" in series,
         # The gates of a recurrent cell are bounded, seen or not.
         "has_bounded": bool(activations & _BOUNDED) or "recurrent" in kinds,

@@ -21,7 +21,7 @@ from neuraldbg.signals.view import (
     table_params,
 )
 
-__all__ = ["RECOMMENDED_GAIN", "initial_signals"]
+__all__ = ["RECOMMENDED_GAIN", "initial_signals", "table_scale"]
 
 Array = NDArray[np.float64]
 # He et al. 2015, eq. 14: the variance that keeps gradients as they are is 2 over the fan-out; a sample is a little off.
@@ -44,8 +44,28 @@ RECOMMENDED_GAIN = {
 
 
 def initial_signals(recording: Recording) -> dict[str, Series]:
-    """Return the signals of weights and biases before the first step."""
-    return {**_weights(recording), **_biases(recording)}
+    """Return the signals of weights, biases and tables before the first step."""
+    return {**_weights(recording), **_biases(recording), **table_scale(recording)}
+
+
+def table_scale(recording: Recording) -> dict[str, Series]:
+    """Return one over the size of an entry of every table at the first step; 0 where a normalization follows it.
+
+    No fan-in says how large the entries of a table are to be: they are given on as they are.
+    """
+    tables = table_params(recording.topology)
+    size, seen = ParamReader(recording, tables)("weight_norm")
+    if not tables or not seen[:1].any():
+        return {}
+    params = [recording.topology.params[i] for i in tables]
+    entries = [max(p.shard if p.shard >= 0 else int(np.prod(p.shape)), 1) for p in params]
+    owner = np.array([p.layer for p in params])
+    held = seen[:1] & (size[:1] > 0) & np.isfinite(size[:1])
+    inverse = np.sqrt(entries) / np.where(held, size[:1], 1.0)
+    free = _scale_free(recording)[owner]
+    return {
+        "table_small": layer_max(recording.sampled[:1], np.where(free, 0.0, inverse), held, owner)
+    }
 
 
 def _weights(recording: Recording) -> dict[str, Series]:

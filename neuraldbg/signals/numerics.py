@@ -24,6 +24,8 @@ SINGULAR_OPS = (
     "rsqrt",
     "norm",
     "atan2",
+    # Of a row in which every entry is minus infinity.
+    "softmax",
 )
 # The largest float16 (IEEE 754).
 HALF_MAX = 65504.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +172,8 @@ def _momentum(recording: Recording) -> dict[str, Series]:
 def _decay(recording: Recording) -> dict[str, Series]:
     """Return the share of the update that is weight decay, median over the layers that the gradient reaches.
 
+    Layers that are decayed differently are judged apart, and what is decayed most is told.
+
     Decoupled from the gradient it moves a weight by ``lr * wd * |w|``, and the share is that over ``|dw|``. Of an
     optimizer that adds the decay to the gradient before it divides by its second moment, the step is as long
     whatever it is made of: there the share is ``wd * |w|`` over that and ``|g|`` (Loshchilov & Hutter 2019).
@@ -179,8 +182,10 @@ def _decay(recording: Recording) -> dict[str, Series]:
     decays, decays_seen = _group(recording, "weight_decay")
     params = recording.topology.params
     # A factorization is nothing but tables: they are its weights.
-    weights = [i for i, p in enumerate(params) if p.kind == "matrix"]
-    chosen = [i for i in weights or table_params(recording.topology) if params[i].group >= 0]
+    tables = set(table_params(recording.topology))
+    chosen = [
+        i for i, p in enumerate(params) if (p.kind == "matrix" or i in tables) and p.group >= 0
+    ]
     if rates.size == 0 or decays.size == 0 or not chosen or recording.sampled.size == 0:
         return {}
     rows = sampled_rows(recording)
@@ -194,12 +199,27 @@ def _decay(recording: Recording) -> dict[str, Series]:
         divided, into / np.where(known, size, 1.0), pull / np.where(whole > 0, whole, 1.0)
     )
     masked = np.ma.masked_array(share, ~judged)
-    found = np.ma.filled(np.ma.median(masked, axis=1), 0.0)
-    told = any_row(judged)
+    classes = _decayed_alike(decay, [i in tables for i in chosen])
+    found = np.max(
+        [np.ma.filled(np.ma.median(masked[:, mine], axis=1), 0.0) for mine in classes], axis=0
+    )
+    told = any_row(judged[:, [i for mine in classes for i in mine]])
     if any(o.type not in OF_TORCH for o in recording.optimizers):
         # What is small by the settings of an optimizer that decays in a way of its own may be large.
         told &= found >= DOMINATES
     return {"decay_share": Series(recording.sampled, found, told)}
+
+
+def _decayed_alike(decay: Array, is_table: Sequence[bool]) -> list[list[int]]:
+    """Return the places of the weights that have one weight decay, each with those of its kind.
+
+    Tables stand for a class that is nothing but tables, as in a factorization: elsewhere few of their rows are used.
+    """
+    classes: dict[float, list[int]] = {}
+    for place, value in enumerate(decay[0].tolist()):
+        classes.setdefault(value, []).append(place)
+    matrices = {v: [i for i in mine if not is_table[i]] for v, mine in classes.items()}
+    return [matrices[v] or mine for v, mine in classes.items()]
 
 
 def _dividing(recording: Recording) -> set[int]:

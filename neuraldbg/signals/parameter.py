@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.initial import initial_signals
+from neuraldbg.signals.initial import initial_signals, table_scale
 from neuraldbg.signals.loss import gradual_fall
 from neuraldbg.signals.ownership import stillness
 from neuraldbg.signals.robust import any_row
@@ -43,7 +43,12 @@ def parameter_signals(recording: Recording) -> dict[str, Series]:
     if not topology.params or recording.sampled.size == 0:
         return {}
     if not matrices:
-        found = {**stillness(recording), **_fading(recording), **_similarity(recording)}
+        found = {
+            **stillness(recording),
+            **_fading(recording),
+            **_similarity(recording),
+            **table_scale(recording),
+        }
         return {name: series for name, series in found.items() if series.observed.any()}
     get = ParamReader(recording, matrices)
     owner = np.array([topology.params[i].layer for i in matrices])
@@ -152,8 +157,10 @@ def _similarity(recording: Recording) -> dict[str, Series]:
     seen &= gradients_seen | [is_weight(topology.params[i].name.rpartition(".")[2]) for i in params]
     # Rows that get different gradients are about to part: only both together stay alike.
     alike = np.where(gradients_seen & (gradients < 0.9), 0.0, weights)
-    alike, seen = np.where(double, 1.0, alike), seen | double
     late = recording.sampled >= 4
+    copied, measured = _copied(get, late)
+    alike = np.maximum(np.where(seen, alike, 0.0), copied)
+    alike, seen = np.where(double, 1.0, alike), seen | measured | double
     steps = recording.sampled[late]
     zero = norm_seen & np.isin(params, matrix_params(topology))
     return {
@@ -161,6 +168,17 @@ def _similarity(recording: Recording) -> dict[str, Series]:
         "unit_similarity_late": layer_max(steps, alike[late], seen[late], owner),
         "weights_zero": layer_max(recording.sampled, (norm == 0.0).astype(float), zero, owner),
     }
+
+
+def _copied(get: ParamReader, late: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the share of units that have an exact copy, if that is so after several steps as well, and what is known.
+
+    Units that were copied in groups, as of a network that was made wider, point in as many directions as there are
+    groups: on average they are not alike.
+    """
+    share, seen = get("unit_twins")
+    known: Array = np.where(seen, share, 0.0)
+    return np.minimum(known, known[late].max(axis=0, initial=0.0)), seen
 
 
 def _born_zero(

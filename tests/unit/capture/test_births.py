@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
+from neuraldbg.capture.drawn import initial
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.topology import draw
-from neuraldbg.records.recording import Occurrence, Recording
+from neuraldbg.records.recording import Occurrence, ParamInfo, Recording
 from tests.loops import Batch, clusters, train
 
 
@@ -232,6 +234,34 @@ def test_initial_biases_are_measured_before_the_first_step() -> None:
     assert column.values[0, held["0.bias"]] == pytest.approx(20.0)
     assert column.values[0, held["2.bias"]] == 0.0
     assert not column.observed[0, held["0.weight"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "gate", "expected"),
+    [
+        pytest.param(lambda: nn.LSTM(8, 16), 1, 72**0.5, id="half of a gate of an LSTM"),
+        pytest.param(lambda: nn.GRU(8, 16), 2, 72**0.5, id="half of a gate of a GRU"),
+        pytest.param(lambda: nn.LSTM(8, 16, proj_size=2), 3, 72**0.5, id="of a projected one"),
+        pytest.param(lambda: nn.Linear(8, 64), 0, 18**0.5, id="an eighth of a bias without gates"),
+    ],
+)
+def test_of_a_bias_of_several_gates_the_largest_is_measured(cell, gate, expected) -> None:
+    model = cell()
+    name, bias = next((n, p) for n, p in model.named_parameters() if n.startswith("bias"))
+    with torch.no_grad():
+        bias.zero_()
+        bias[gate * 16 : gate * 16 + 8] = 12.0
+    drawn = draw(model)
+    assert initial_biases(drawn.params, drawn.tensors)[name] == pytest.approx(expected)
+    # A part of a bias, as of one that is sharded, does not end where a gate does.
+    parts = [replace(p, shard=p.shape[0]) for p in drawn.params]
+    whole = (144 * 8 / bias.numel()) ** 0.5
+    assert initial_biases(parts, drawn.tensors)[name] == pytest.approx(whole)
+
+
+def initial_biases(params: list[ParamInfo], tensors: list[Tensor]) -> dict[str, float]:
+    (rows,) = [r for r in initial(params, tensors, ()) if r.names == ("init_bias",)]
+    return {params[i].name: float(x) for i, x in zip(rows.indices, rows.values[0], strict=True)}
 
 
 class Neighbours(nn.Module):

@@ -294,14 +294,14 @@ class Length(nn.Module):
 def rooted_program(watch):
     """A root of zero in the end, whose derivative is infinite."""
     torch.manual_seed(3)
-    model = nn.Sequential(nn.Linear(4, 4), Length(), nn.Linear(1, 1))
+    model = nn.Sequential(nn.Linear(4, 4), nn.GELU(), Length(), nn.Linear(1, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     losses = []
     with watch(model):
         for step in range(12):
             optimizer.zero_grad()
             hidden = model[0](torch.randn(8, 4)) * float(step < 10)
-            loss = model[2](model[1](hidden)).mean()
+            loss = model[1:](hidden).mean()
             loss.backward()
             optimizer.step()
             losses.append(loss.item() if step <= 10 else 0.0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from neuraldbg.capture.params import initial_gains
+from neuraldbg.capture.drawn import initial_gains
 
 
 def gain(weight: torch.Tensor) -> float:

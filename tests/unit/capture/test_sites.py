@@ -89,6 +89,73 @@ def test_what_the_loop_calls_too_is_told_with_the_layer_before_it() -> None:
     assert told("pool", rooted) == ("nonfinite_gradient", None, "before")
 
 
+class Shared(nn.Module):
+    """Takes the length of what two convolutions give, behind nonlinearities without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 3, bias=False), nn.Linear(3, 3)
+        self.act, self.pool, self.head = nn.GELU(), Pool(), nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.act(self.one(x))
+        second = self.act(self.two(first))
+        return self.head(torch.cat([self.pool(first), self.pool(second)], 1))
+
+
+def test_a_module_behind_layers_without_parameters_is_told_of_a_gradient() -> None:
+    torch.manual_seed(0)
+    model = Shared()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3)
+            if step == BAD:
+                x[0] = 0.0
+            optimizer.zero_grad()
+            model(x).mean().backward()
+            optimizer.step()
+    first = next(x for x in dbg.recording.occurrences if x.kind.startswith("nonfinite"))
+    assert (first.kind, first.facts.get("module")) == ("nonfinite_gradient", "pool")
+
+
+class Weighted(nn.Module):
+    """Attention without parameters; a row in which nothing is left to look at gives no number."""
+
+    def forward(self, query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
+        scores = (query @ key.transpose(-2, -1)).masked_fill(hidden, -torch.inf)
+        return scores.softmax(-1) @ key
+
+
+class Masked(nn.Module):
+    """Projects, and lets another module attend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.attend, self.head = Weighted(), nn.Linear(3, 1)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        return self.head(self.attend(self.query(x), self.key(x), hidden))
+
+
+@pytest.mark.parametrize("bad", [True, False], ids=["a row is hidden", "no row is"])
+def test_a_row_of_attention_that_is_all_hidden_is_a_singular_point(bad: bool) -> None:
+    torch.manual_seed(0)
+    model = Masked()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            hidden = torch.zeros(2, 1, 5, dtype=torch.bool)
+            hidden[0] = bad and step == BAD
+            optimizer.zero_grad()
+            model(torch.randn(2, 5, 3), hidden).mean().backward()
+            optimizer.step()
+    assert ("singular_operation" in {event.name for event in dbg.events}) == bad
+    causes = [h for h in dbg.get_causal_hypotheses() if h.mechanism == "numerical_singularity"]
+    assert [h.layer for h in causes][:1] == (["attend"] if bad else [])
+
+
 class Scaled(nn.Module):
     """Divides by the size of its input, and holds a layer that learns by how much."""
 

@@ -26,6 +26,7 @@ ROUNDS = (
     "keepers",
     "seekers",
     "questers",
+    "trekkers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -48,6 +49,7 @@ COUNTS = (
     (41, 7),
     (43, 10),
     (54, 12),
+    (48, 10),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

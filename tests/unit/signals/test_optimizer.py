@@ -177,6 +177,40 @@ class TestDecay:
     def test_a_weight_that_does_not_move_has_no_share(self) -> None:
         assert "decay_share" not in self.share(0.5, 0.0)
 
+    @pytest.mark.parametrize(
+        ("kinds", "decays", "expected"),
+        [
+            pytest.param("mmmt", (0.1, 0.1, 0.1, 0.9), 0.9, id="tables decayed on their own"),
+            pytest.param(
+                "mttt", (0.1, 0.1, 0.1, 0.1), 0.01, id="tables beside weights decayed alike"
+            ),
+            pytest.param("mmmm", (0.1, 0.1, 0.1, 9.0), 0.9, id="a weight decayed on its own"),
+            pytest.param("tttt", (0.9, 0.9, 0.9, 0.0), 0.9, id="nothing but tables"),
+        ],
+    )
+    def test_what_is_decayed_differently_is_judged_apart(self, kinds, decays, expected) -> None:
+        drawn, kind = builders.chain("a", "b", "c", "d"), {"m": "matrix", "t": "embedding"}
+        params = tuple(
+            replace(p, kind=kind[kinds[p.layer]], group=p.layer)
+            for p in drawn.params
+            if p.name.endswith("weight")
+        )
+        run = builders.recording(
+            replace(drawn, params=params),
+            steps=2,
+            # Of tables less moves, so that decay is more of it.
+            param={
+                "update_ratio": {
+                    p.name: [0.001 if p.kind == "embedding" else 0.01] * 2 for p in params
+                }
+            },
+            optimizers=(replace(builders.sgd(), groups=(0, 1, 2, 3)),),
+        )
+        rates = builders.table({str(i): [1e-3] * 2 for i in range(4)}, [*"0123"], 2)
+        pulls = builders.table({str(i): [x] * 2 for i, x in enumerate(decays)}, [*"0123"], 2)
+        found = optimizer_signals(replace(run, group={"lr": rates, "weight_decay": pulls}))
+        assert found["decay_share"].values.tolist() == pytest.approx([expected] * 2)
+
     def test_without_decay_the_share_is_zero(self) -> None:
         assert self.share(0.0, 0.1)["decay_share"].values.tolist() == [0.0, 0.0]
 

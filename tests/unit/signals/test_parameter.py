@@ -279,6 +279,47 @@ class TestTables:
         assert "weight_growth" in self.tables(a="matrix")
 
 
+class TestTableScale:
+    def tables(self, norm: float, *, kind: str = "linear", shard: int = -1):
+        params = tuple(
+            replace(p, kind="embedding", shape=(50, 8), shard=shard) if p.name == "a.weight" else p
+            for p in TWO.params
+        )
+        layers = (TWO.layers[0], replace(TWO.layers[1], kind=kind))
+        return derived(
+            {"weight_norm": {"a.weight": [norm] * 2}},
+            topology=replace(TWO, params=params, layers=layers),
+            sampled=[0, 5],
+        )
+
+    def test_entries_of_a_table_are_measured_at_the_first_step(self) -> None:
+        # Twenty is the root of the number of entries.
+        found = self.tables(20 * 0.002)["table_small"]
+        assert found.values.tolist() == [[pytest.approx(500.0)]]
+        assert found.layers == (0,)
+
+    def test_of_a_sharded_table_the_entries_that_were_measured_count(self) -> None:
+        found = self.tables(10 * 0.002, shard=100)["table_small"]
+        assert found.values.tolist() == [[pytest.approx(500.0)]]
+
+    def test_a_table_that_is_zero_is_not_judged(self) -> None:
+        assert "table_small" not in self.tables(0.0)
+
+    def test_of_a_table_that_is_normalized_the_scale_does_not_matter(self) -> None:
+        assert self.tables(20 * 0.002, kind="norm")["table_small"].values.tolist() == [[0.0]]
+
+    def test_where_tables_are_all_there_is_their_scale_is_known_as_well(self) -> None:
+        params = tuple(
+            replace(p, kind="embedding", shape=(50, 8)) for p in TWO.params if "weight" in p.name
+        )
+        found = derived(
+            {"weight_norm": {p.name: [20 * 0.002] * 2 for p in params}},
+            topology=replace(TWO, params=params),
+            sampled=[0, 5],
+        )
+        assert found["table_small"].values.tolist() == [[pytest.approx(500.0)] * 2]
+
+
 class TestSymmetry:
     def similar(self, weights, gradients, sampled):
         return derived(
@@ -297,6 +338,32 @@ class TestSymmetry:
     def test_units_with_different_gradients_are_about_to_part(self) -> None:
         found = self.similar([1.0, 1.0], [0.2, 0.2], [0, 5])
         assert found["unit_similarity"].values[:, 0].tolist() == [0.0, 0.0]
+
+    @pytest.mark.parametrize(
+        ("twins", "start", "late"),
+        [
+            pytest.param([1.0, 1.0], 1.0, 1.0, id="copies in groups stay"),
+            pytest.param([1.0, 0.0], 0.0, 0.0, id="copies that part"),
+            pytest.param([0.0, 0.5], 0.3, 0.5, id="half of them are copies later on"),
+        ],
+    )
+    def test_units_that_are_copied_in_groups_are_alike_if_they_stay_so(
+        self, twins, start, late
+    ) -> None:
+        found = derived(
+            {
+                "unit_weight_similarity": {"a.weight": [0.3, 0.0]},
+                "unit_grad_similarity": {"a.weight": [0.95, 0.2]},
+                "unit_twins": {"a.weight": twins},
+            },
+            sampled=[0, 5],
+        )
+        assert found["unit_similarity"].values[0, 0] == pytest.approx(max(start, 0.3))
+        assert found["unit_similarity_late"].values[0, 0] == late
+
+    def test_copies_are_known_where_directions_say_nothing(self) -> None:
+        found = derived({"unit_twins": {"a.weight": [1.0, 1.0]}}, sampled=[0, 5])
+        assert found["unit_similarity_late"].values[0, 0] == 1.0
 
     def test_without_a_gradient_the_weights_decide(self) -> None:
         found = self.similar([1.0, 1.0], [None, None], [0, 5])

@@ -1,0 +1,81 @@
+"""Units of a weight that are copies of one another are found wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neuraldbg.capture.drawn import similarity
+
+
+def drawn(units: int = 96, entries: int = 5) -> Tensor:
+    return torch.randn(units, entries, generator=torch.Generator().manual_seed(0))
+
+
+def in_groups(weight: Tensor) -> Tensor:
+    return weight[torch.arange(len(weight)) % 4]
+
+
+def half_behind(weight: Tensor) -> Tensor:
+    return torch.cat([weight[: len(weight) // 2]] * 2)
+
+
+def rounded(weight: Tensor) -> Tensor:
+    return in_groups(weight) * (1 + 1e-7 * drawn(*weight.shape))
+
+
+def nearly(weight: Tensor) -> Tensor:
+    return in_groups(weight) * (1 + 0.1 * drawn(*weight.shape))
+
+
+def pruned(weight: Tensor) -> Tensor:
+    return torch.where(torch.arange(len(weight))[:, None] < 48, weight, 0.0)
+
+
+def share(weight: Tensor, *, learns: bool = True, table: bool = False) -> float | None:
+    parameter = nn.Parameter(weight.clone())
+    if learns:
+        parameter.grad = torch.randn_like(weight)
+    found = {r.names[0]: r.values for r in similarity(0, parameter, table=table)}
+    return float(found["unit_twins"]) if "unit_twins" in found else None
+
+
+@pytest.mark.parametrize(
+    ("copy", "expected"),
+    [
+        pytest.param(lambda w: w, 0.0, id="drawn one by one"),
+        pytest.param(in_groups, 1.0, id="four units, again and again"),
+        pytest.param(half_behind, 1.0, id="the second half is the first"),
+        pytest.param(rounded, 1.0, id="copies but for rounding"),
+        pytest.param(nearly, 0.0, id="copies with noise"),
+        pytest.param(pruned, 0.0, id="zeros are no copies"),
+        pytest.param(torch.ones_like, 1.0, id="one number everywhere"),
+    ],
+)
+@pytest.mark.parametrize("entries", [1, 2, 5, 300])
+def test_the_share_of_units_that_have_a_copy(
+    copy: Callable[[Tensor], Tensor], expected: float, entries: int
+) -> None:
+    assert share(copy(drawn(entries=entries))) == pytest.approx(expected)
+
+
+def test_of_a_part_that_is_copied_both_the_copies_and_what_they_copy_count() -> None:
+    weight = drawn()
+    weight[80:] = weight[:16]
+    assert share(weight) == pytest.approx(32 / 96)
+
+
+def test_the_units_of_a_table_are_its_columns() -> None:
+    assert share(in_groups(drawn()).T, table=True) == pytest.approx(1.0)
+    assert share(in_groups(drawn()), table=True) == pytest.approx(0.0)
+
+
+def test_what_does_not_learn_may_be_laid_out_in_copies() -> None:
+    assert share(in_groups(drawn()), learns=False) is None
+
+
+def test_of_three_units_nothing_is_said() -> None:
+    assert share(torch.ones(3, 4)) is None

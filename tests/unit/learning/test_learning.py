@@ -15,7 +15,7 @@ from benchmarks.learning.cross import claim_map, folds, held_out, location_weigh
 from benchmarks.learning.fit import Options, encode, fit, learned, scores
 from benchmarks.learning.judge import Verdict, ece
 from benchmarks.learning.strangers import CHECKED, read_sights, stranger_map, tables
-from benchmarks.learning.table import Label, Row, read_table, write_table
+from benchmarks.learning.table import PATH, Label, Row, digest, read_table, write_table
 from neuraldbg.catalogue import DEFAULT, EXPERTS
 from neuraldbg.catalogue.learned import from_json, shipped, to_json
 from neuraldbg.explain.claims import Claim, stated_probability
@@ -302,6 +302,13 @@ class TestStrangers:
 
     def test_every_round_has_the_commit_that_judged_it(self):
         assert {row["round"] for row in read_sights()} == set(first_sight.ROUNDS)
+
+    def test_every_round_but_the_one_that_checks_is_learned_from(self):
+        found = {row.label.family for row in read_table(rounds.PATH)}
+        assert found == set(first_sight.ROUNDS) - {CHECKED}
+
+    def test_what_is_shipped_was_learned_from_the_tables_that_are_here(self):
+        assert shipped().corpus == digest(PATH, rounds.PATH)
 
     def test_what_is_shipped_comes_from_all_rounds_but_the_one_that_checks_it(self):
         found = shipped().claim

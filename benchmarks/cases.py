@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -230,8 +230,16 @@ def hurts(faulty: dict[str, Any], twin: dict[str, Any]) -> bool:
     return gain > CLEARLY * max(abs(a), abs(b), 1e-12)
 
 
-def with_harm(label: Label, outcome: dict[str, Any], twin: dict[str, Any] | None) -> Label:
-    """Return the label of a run that says whether its fault did harm; one without a twin is taken to have done some."""
-    if not label.mechanisms:
-        return label
-    return replace(label, hurts=twin is None or hurts(outcome, twin))
+def with_harm(runs: Iterable[Ran]) -> list[Ran]:
+    """Return the runs that were recorded, with labels that say whether their fault did harm.
+
+    A fault without a twin is taken to have done some.
+    """
+    held = [ran for ran in runs if ran.recording is not None]
+    twins = {(ran.job.case, ran.job.seed): ran.outcome for ran in held if ran.job.fixed}
+    out = []
+    for ran in held:
+        twin = twins.get((ran.job.case, ran.job.seed))
+        harm = (twin is None or hurts(ran.outcome, twin)) if ran.label.mechanisms else None
+        out.append(replace(ran, label=replace(ran.label, hurts=harm)))
+    return out

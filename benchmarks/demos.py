@@ -7,45 +7,19 @@ import sys
 from typing import Any
 
 from benchmarks.cases import Ran, run_all, with_harm
+from benchmarks.diagnosis import verdict_of
 from benchmarks.learning.judge import Verdict, figures
 from benchmarks.machine import write
-from neuraldbg.catalogue import DEFAULT
-from neuraldbg.events import find_events, gather_evidence
-from neuraldbg.explain.claims import claims
-from neuraldbg.inference import infer
-from neuraldbg.records.evidence import Evidence
-from neuraldbg.signals import derive
 
 SOURCE, SEEDS = "neuraldbg.demos", (0, 1, 2)
-
-
-def evidence_of(recording: Any) -> Evidence:
-    """Return what the detectors say of a recording."""
-    signals = derive(recording)
-    return gather_evidence(signals, find_events(signals, DEFAULT), DEFAULT)
 
 
 def verdicts(
     source: str, seeds: tuple[int, ...], *, device: str = "", workers: int = 2
 ) -> list[tuple[Ran, Verdict]]:
     """Run every case and its twin and return what pgmpy's answer claims of each."""
-    runs = [
-        r for r in run_all(source, seeds, device=device, workers=workers) if r.recording is not None
-    ]
-    twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
-    out = []
-    for ran in runs:
-        twin = twins.get((ran.job.case, ran.job.seed))
-        evidence = evidence_of(ran.recording)
-        posterior = infer(evidence, DEFAULT)
-        verdict = Verdict(
-            label=with_harm(ran.label, ran.outcome, twin),
-            p_healthy=posterior.p_healthy,
-            surprise=posterior.surprise,
-            claims=claims(posterior, evidence, DEFAULT),
-        )
-        out.append((ran, verdict))
-    return out
+    runs = with_harm(run_all(source, seeds, device=device, workers=workers))
+    return [(ran, verdict_of(ran)) for ran in runs]
 
 
 def table(found: list[tuple[Ran, Verdict]], title: str) -> dict[str, Any]:

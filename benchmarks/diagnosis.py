@@ -216,12 +216,12 @@ def _by_round(met: Sequence[Held]) -> list[list[Any]]:
     return [*rows, _row("all rounds", _all(met))]
 
 
-def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
+def verdict_of(ran: Ran) -> Verdict:
     """Return the whole engine's verdict on one live run; pgmpy answers."""
     evidence = evidence_of(ran.recording)
     posterior = infer(evidence, DEFAULT)
     return Verdict(
-        label=with_harm(ran.label, ran.outcome, twin),
+        label=ran.label,
         p_healthy=posterior.p_healthy,
         surprise=posterior.surprise,
         claims=claims(posterior, evidence, DEFAULT),
@@ -230,9 +230,7 @@ def verdict_of(ran: Ran, twin: dict[str, Any] | None) -> Verdict:
 
 def run_cases(source: str, seeds: Sequence[int], *, again: bool) -> None:
     """Run cases live and write one row per case and the figures over all."""
-    runs = [r for r in run_all(source, seeds, again=again) if r.recording is not None]
-    twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
-    found = [(r, verdict_of(r, twins.get((r.job.case, r.job.seed)))) for r in runs]
+    found = [(r, verdict_of(r)) for r in with_harm(run_all(source, seeds, again=again))]
     verdicts = [v for _, v in found]
     rows = []
     for ran, v in found:

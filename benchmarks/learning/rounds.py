@@ -8,7 +8,7 @@ numbers that were learned without it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ __all__ = ["PATH", "main", "rows"]
 PATH = Path(__file__).with_name("strangers.jsonl.gz")
 
 
-def rows(runs: Sequence[Ran], *, family: str) -> Iterator[Row]:
+def rows(runs: Iterable[Ran], *, family: str) -> Iterator[Row]:
     """Yield one row per run that was recorded and took any step.
 
     Parameters
@@ -33,12 +33,8 @@ def rows(runs: Sequence[Ran], *, family: str) -> Iterator[Row]:
     family
         The name of the round: nothing of one round is judged by numbers that were learned from it.
     """
-    twins = {(r.job.case, r.job.seed): r.outcome for r in runs if r.job.fixed}
-    for ran in runs:
-        if ran.recording is None:
-            continue
-        twin = twins.get((ran.job.case, ran.job.seed))
-        label = replace(with_harm(ran.label, ran.outcome, twin), family=family, source="strangers")
+    for ran in with_harm(runs):
+        label = replace(ran.label, family=family, source="strangers")
         evidence = evidence_of(ran.recording)
         if evidence.findings:
             yield Row(label=label, evidence=evidence, steps=int(ran.recording.steps.size))
@@ -46,7 +42,7 @@ def rows(runs: Sequence[Ran], *, family: str) -> Iterator[Row]:
 
 def _all(names: Iterable[str]) -> Iterator[Row]:
     for name in names:
-        yield from rows(list(run_all(f"benchmarks/{name}", (0,), again=True)), family=name)
+        yield from rows(run_all(f"benchmarks/{name}", (0,), again=True), family=name)
 
 
 def main() -> None:

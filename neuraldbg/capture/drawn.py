@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ def initial(
     multiplied
         Tables that are also the weight of a linear layer.
     """
+    by_name = {info.name: info for info in infos}
     pairs = [(i, p, info) for i, (info, p) in enumerate(zip(infos, tensors, strict=True))]
     return (
         *initial_gains(
@@ -50,16 +51,16 @@ def initial(
             ]
         ),
         *_initial_biases(
-            [(i, p, _gates(info, infos)) for i, p, info in pairs if info.kind == "bias"]
+            [(i, p, _gates(info, by_name)) for i, p, info in pairs if info.kind == "bias"]
         ),
     )
 
 
-def _gates(bias: ParamInfo, infos: Sequence[ParamInfo]) -> int:
+def _gates(bias: ParamInfo, by_name: Mapping[str, ParamInfo]) -> int:
     """Return how many gates of a recurrent cell lie end to end in a bias; 1 where it is no such, or a part of one."""
     name = bias.name.replace("bias_ih", "weight_hh").replace("bias_hh", "weight_hh")
-    hidden = next((x for x in infos if x.name == name != bias.name), None)
-    if hidden is None or bias.shard >= 0:
+    hidden = by_name.get(name)
+    if hidden is None or hidden is bias or bias.shard >= 0:
         return 1
     gates = hidden.shape[0] // max(hidden.shape[1], 1)
     return gates if gates in GATED else PROJECTED

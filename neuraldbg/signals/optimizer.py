@@ -181,7 +181,6 @@ def _decay(recording: Recording) -> dict[str, Series]:
     rates, seen = _group(recording, "lr")
     decays, decays_seen = _group(recording, "weight_decay")
     params = recording.topology.params
-    # A factorization is nothing but tables: they are its weights.
     tables = set(table_params(recording.topology))
     chosen = [
         i for i, p in enumerate(params) if (p.kind == "matrix" or i in tables) and p.group >= 0

@@ -89,6 +89,20 @@ def test_what_the_loop_calls_too_is_told_with_the_layer_before_it() -> None:
     assert told("pool", rooted) == ("nonfinite_gradient", None, "before")
 
 
+def blank_once(model: nn.Module) -> NeuralDbg:
+    """Watch a few steps, in one of which a sample is zero."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with NeuralDbg(model) as dbg:
+        for step in range(14):
+            x = torch.randn(6, 3)
+            if step == BAD:
+                x[0] = 0.0
+            optimizer.zero_grad()
+            model(x).mean().backward()
+            optimizer.step()
+    return dbg
+
+
 class Shared(nn.Module):
     """Takes the length of what two convolutions give, behind nonlinearities without parameters."""
 
@@ -106,15 +120,7 @@ class Shared(nn.Module):
 def test_a_module_behind_layers_without_parameters_is_told_of_a_gradient() -> None:
     torch.manual_seed(0)
     model = Shared()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    with NeuralDbg(model) as dbg:
-        for step in range(14):
-            x = torch.randn(6, 3)
-            if step == BAD:
-                x[0] = 0.0
-            optimizer.zero_grad()
-            model(x).mean().backward()
-            optimizer.step()
+    dbg = blank_once(model)
     first = next(x for x in dbg.recording.occurrences if x.kind.startswith("nonfinite"))
     assert (first.kind, first.facts.get("module")) == ("nonfinite_gradient", "pool")
 
@@ -173,15 +179,7 @@ def test_a_module_that_follows_a_layer_and_holds_another_is_told() -> None:
     first, second = Scaled(), Scaled()
     # The second divides by what came from the layer, too, and from the first after it.
     model = nn.Sequential(nn.Linear(3, 3, bias=False), first, second, nn.Linear(3, 3))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    with NeuralDbg(model) as dbg:
-        for step in range(14):
-            x = torch.randn(6, 3)
-            if step == BAD:
-                x[0] = 0.0
-            optimizer.zero_grad()
-            model(x).mean().backward()
-            optimizer.step()
+    dbg = blank_once(model)
     (cause, *_) = (h for h in dbg.get_causal_hypotheses() if "singularity" in h.mechanism)
     assert cause.layer == "1"
 

@@ -63,7 +63,7 @@ def topology(
         )
         for i, layer in enumerate(blueprint.layers)
     )
-    edges = _flow(watch.edges, order)
+    edges = _flow(watch.flow.edges, order)
     fed = {b for _, b in edges}
     last = {i for i, x in enumerate(layers) if x.order == len(order) - 1}
     return Topology(
@@ -82,8 +82,8 @@ def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
 
 def _apart(watch: LayerWatch, layer: int) -> dict[str, Fact]:
     if layer not in watch.place:
-        return {"without_gradient": True} if layer in watch.apart else {}
-    return {"severed": True} if layer in watch.severed else {}
+        return {"without_gradient": True} if layer in watch.flow.apart else {}
+    return {"severed": True} if layer in watch.flow.severed else {}
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -106,7 +106,7 @@ def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[
 
 def _next_module(blueprint: Blueprint, watch: LayerWatch, layer: int) -> str | None:
     """Return the nonlinearity that is the only module reading a layer's output."""
-    readers = [blueprint.layers[b] for a, b in watch.edges if a == layer]
+    readers = [blueprint.layers[b] for a, b in watch.flow.edges if a == layer]
     names = {r.activation for r in readers}
     only = len(names) == 1 and all(r.kind == "activation" for r in readers)
     return names.pop() if only else None
@@ -167,6 +167,7 @@ def assembled(
             **facts,
             "autocast": watch.autocast,
             "float16": watch.halves.met,
+            "players": watch.flow.players(),
             "optimizers": len(book.infos()),
         },
         topology=topology(blueprint, watch, book.groups(), outputs),

@@ -27,6 +27,7 @@ from neuraldbg.capture.bank import (
     unit_sample,
 )
 from neuraldbg.capture.compiled import is_transformed
+from neuraldbg.capture.dataflow import Dataflow
 from neuraldbg.capture.fed import Feeds
 from neuraldbg.capture.halves import Halves
 from neuraldbg.capture.hooks import InertHook
@@ -45,7 +46,7 @@ from neuraldbg.capture.reduce import (
 from neuraldbg.capture.regimes import Regimes
 from neuraldbg.capture.shards import is_sharded, local
 from neuraldbg.capture.through_time import ThroughTime
-from neuraldbg.capture.topology import OUTSIDE, Blueprint, has_cycle, leading_out
+from neuraldbg.capture.topology import Blueprint
 from neuraldbg.capture.trace import Tracer
 
 __all__ = ["LayerWatch"]
@@ -77,12 +78,7 @@ class LayerWatch:
         # Whether a pass of the loop that trains is under way: what it does without gradients may be recomputed.
         self.open = False
         self.calls: dict[int, int] = {}
-        self.edges: set[tuple[int, int]] = set()
-        # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph, or
-        # went into an operation with one that has a gradient.
-        self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
-        # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
-        self._itself, self._looked, self._recurs = False, 0, False
+        self.flow = Dataflow()
         self.order: list[int] = []
         self.place: dict[int, int] = {}
         self.entry: Callable[[nn.Module, tuple[Any, ...]], None] | None = None
@@ -169,13 +165,14 @@ class LayerWatch:
         """Return the numbers of the step, slopes over time included."""
         if self._doubtful:
             self._drop_doubtful()
+        self.flow.count(self.calls)
         rows, norms = reduce_gradients(self._gradients)
         several = norms is not None and len(rows[0].indices) < len(self._gradients)
-        if norms is not None and several and self._is_recurrent():
+        if norms is not None and several and self.flow.is_recurrent():
             last = self._pass_start
             rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self._blueprint.layers, self.edges)
+        rows += self._feeds.finish(self._blueprint.layers, self.flow.edges)
         rows += self._along.finish() + self._through.finish() + self.halves.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))
@@ -188,15 +185,6 @@ class LayerWatch:
     def backward_begins(self) -> None:
         """Tell apart the passes of one step: only within one, calls of a layer are steps of time."""
         self._pass_start = len(self._gradients)
-
-    def _is_recurrent(self) -> bool:
-        """Return whether calls of a layer are steps of time: views, pairs and triplets of inputs are not.
-
-        Where no dataflow was seen, as in a part that was compiled, they are taken for it.
-        """
-        if len(self.edges) != self._looked:
-            self._looked, self._recurs = len(self.edges), has_cycle(self.edges)
-        return self._itself or self._recurs or not self.edges
 
     # -- what the hooks do ----------------------------------------------------------------------
 
@@ -225,11 +213,9 @@ class LayerWatch:
     def _link(self, tracer: Tracer, layer: int, values: object) -> None:
         """Note which layers feed one: what it is called with came from them, or what it gives if its parts are looked at."""
         for tensor in float_tensors(values, math.inf):
-            sources = tracer.layers_of(tensor)
-            self.edges |= {(source, layer) for source in sources if source != layer}
-            self._itself = self._itself or layer in sources
-            if torch.is_grad_enabled() and not tensor.requires_grad:
-                self.severed |= sources
+            wanted = tensor.requires_grad
+            cut = torch.is_grad_enabled() and not wanted
+            self.flow.link(tracer.layers_of(tensor), layer, cut=cut, wanted=wanted)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         key = id(module)
@@ -267,7 +253,7 @@ class LayerWatch:
         for item in float_tensors(output, math.inf):
             tracer.mark(item, layer)
             if torch.is_grad_enabled() and not item.requires_grad:
-                self.severed.add(layer)
+                self.flow.severed.add(layer)
 
     def _step_out(self, layer: int) -> None:
         if self.tracing and layer not in self._blueprint.opened:
@@ -306,10 +292,9 @@ class LayerWatch:
         self._cells = [cell for cell in self._cells if cell[0] not in gone]
         self.regimes.drop(gone)
         if fresh := gone & self._fresh:
-            self.apart |= leading_out(fresh, [*self.edges, *((i, OUTSIDE) for i in self.met)])
+            self.flow.forget(fresh)
             self.order = [layer for layer in self.order if layer not in fresh]
             self.place = {layer: i for i, layer in enumerate(self.order)}
-            self.edges -= {edge for edge in self.edges if not fresh.isdisjoint(edge)}
 
     def _is_weighted(self, layer: int) -> bool:
         info = self._blueprint.layers[layer]

@@ -100,13 +100,13 @@ class Notes:
 
     def on_cut(self, layers: frozenset[int]) -> None:
         """Take a cut of the graph behind some layers, inside the model or in the loop."""
-        self.watch.severed |= layers
+        self.watch.flow.severed |= layers
         if self.inside:
             self._incidents.note(self.step, "detached", self.latest(layers), {})
 
     def on_meeting(self, layers: frozenset[int]) -> None:
         """Take layers whose output has no gradient and went into an operation with one that has."""
-        self.watch.met |= layers
+        self.watch.flow.met |= layers
 
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""

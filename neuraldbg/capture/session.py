@@ -82,7 +82,7 @@ class Session:
         self._tracer = Tracer(self.notes)
         self._modes = ModeStack(self._tracer)
         self._watch = self.notes.watch = LayerWatch(self._blueprint, self._tracer, guard)
-        self._incidents.sites = Sites(model, self._blueprint, self._watch.edges)
+        self._incidents.sites = Sites(model, self._blueprint, self._watch.flow.edges)
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)

@@ -26,11 +26,13 @@ _HALF = frozenset({"float16", "bfloat16"})
 
 
 def is_adversarial(recording: Recording) -> bool:
-    """Return whether several optimizers pull against one another, so that no loss has to fall.
+    """Return whether several objectives pull against one another, so that no loss has to fall.
 
-    The other one may own a model that is not watched, through which the loss of this one passes.
+    They have an optimizer each, of which one may own a model that is not watched and through which the loss of this
+    one passes; or one optimizer steps all, and a part judges what another gives and teaches it.
     """
-    return len(recording.optimizers) >= 2 or bool(recording.facts.get("rivals"))
+    facts = recording.facts
+    return len(recording.optimizers) >= 2 or bool(facts.get("rivals") or facts.get("players"))
 
 
 def computes_in_float16(recording: Recording) -> bool:

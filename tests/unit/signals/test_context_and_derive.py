@@ -133,6 +133,12 @@ def test_the_other_player_may_belong_to_a_model_that_is_not_watched() -> None:
     assert not is_adversarial(builders.recording(optimizers=(builders.sgd(),), facts={"rivals": 0}))
 
 
+@pytest.mark.parametrize(("players", "expected"), [(1, True), (0, False)])
+def test_one_optimizer_may_step_both(players: int, expected: bool) -> None:
+    run = builders.recording(optimizers=(builders.sgd(),), facts={"players": players})
+    assert is_adversarial(run) is expected
+
+
 class TestNumbers:
     def test_they_are_those_that_explanations_quote(self) -> None:
         run = builders.recording(

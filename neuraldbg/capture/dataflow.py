@@ -1,0 +1,79 @@
+"""Which layer feeds which, as it was seen: with a gradient or without, once or in every step of time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from neuraldbg.capture.topology import OUTSIDE, has_cycle, leading_out
+
+__all__ = ["Dataflow"]
+
+
+class Dataflow:
+    """Collects, over the sampled steps, from which layers every layer is fed."""
+
+    def __init__(self) -> None:
+        self.edges: set[tuple[int, int]] = set()
+        # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph, or
+        # went into an operation with one that has a gradient.
+        self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
+        # Edges that were taken with a gradient, and those that were taken without one.
+        self._with, self._without = set[tuple[int, int]](), set[tuple[int, int]]()
+        # How often a layer is called within one step, at most.
+        self._calls: dict[int, int] = {}
+        # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
+        self._itself, self._looked, self._recurs = False, 0, False
+
+    def link(self, sources: Collection[int], layer: int, *, cut: bool, wanted: bool) -> None:
+        """Note which layers feed one.
+
+        Parameters
+        ----------
+        sources
+            Layers that a tensor came from.
+        layer
+            The one that takes it.
+        cut
+            Whether a gradient was asked for, and cannot come back through that tensor.
+        wanted
+            Whether a gradient can.
+        """
+        new = {(source, layer) for source in sources if source != layer}
+        self.edges |= new
+        self._itself = self._itself or layer in sources
+        if cut:
+            self.severed |= {*sources}
+        if wanted:
+            self._with |= new
+        else:
+            self._without |= new
+
+    def count(self, calls: Mapping[int, int]) -> None:
+        """Take how often every layer was called in a step."""
+        for layer, number in calls.items():
+            self._calls[layer] = max(number, self._calls.get(layer, 0))
+
+    def forget(self, layers: set[int]) -> None:
+        """Take layers out that were never seen to train, and keep which of them feed others."""
+        self.apart |= leading_out(layers, [*self.edges, *((i, OUTSIDE) for i in self.met)])
+        self.edges -= {edge for edge in self.edges if not layers.isdisjoint(edge)}
+
+    def is_recurrent(self) -> bool:
+        """Return whether calls of a layer are steps of time: views, pairs and triplets of inputs are not.
+
+        Where no dataflow was seen, as in a part that was compiled, they are taken for it.
+        """
+        if len(self.edges) != self._looked:
+            self._looked, self._recurs = len(self.edges), has_cycle(self.edges)
+        return self._itself or self._recurs or not self.edges
+
+    def players(self) -> int:
+        """Return how many layers hand what they give to another both ways, to be taught by it and to teach it.
+
+        A generator does so under the optimizer that also steps its judge: the judge learns from an output that is
+        cut off from the graph, the generator from the same one that is not. The judge is called more often, since it
+        judges what is real as well. A state that is cut off every so many steps of time is handed on both ways, too,
+        and asks its cell as often as it is asked.
+        """
+        both = self._with & self._without
+        return len({a for a, b in both if self._calls.get(b, 0) > self._calls.get(a, 0) > 0})

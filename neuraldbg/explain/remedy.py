@@ -56,9 +56,6 @@ NOT_UPDATED = {
 }
 
 
-# A learning rate of this share of its peak is none, as its signal has it.
-HELD = 1e-6
-
 Events = Mapping[str, Sequence[SemanticEvent]]
 
 
@@ -280,7 +277,9 @@ def _schedule(signals: Signals, events: Events) -> str:
         first, change = events["lr_collapsed"][0].span.first, f"{rate.max():.2g} to {rate[-1]:.2g}"
         return f": from step {first} on the learning rate fell from {change}"
     if "lr_held_back" in events:
-        begins = int(steps[np.argmax(rate > HELD * rate.max())])
+        # What is seen is the share of the run for which it was held.
+        every = signals.recording.steps
+        begins = int(every[round((events["lr_held_back"][0].value or 0.0) * every.size)])
         return f": until step {begins} the learning rate was next to nothing"
     if "lr_still_warming" in events:
         return f": the learning rate rose from {rate[0]:.2g} to {rate[-1]:.2g} until the run ended"

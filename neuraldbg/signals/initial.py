@@ -21,7 +21,7 @@ from neuraldbg.signals.view import (
     table_params,
 )
 
-__all__ = ["RECOMMENDED_GAIN", "initial_signals", "table_scale"]
+__all__ = ["RECOMMENDED_GAIN", "initial_signals"]
 
 Array = NDArray[np.float64]
 # He et al. 2015, eq. 14: the variance that keeps gradients as they are is 2 over the fan-out; a sample is a little off.
@@ -45,10 +45,10 @@ RECOMMENDED_GAIN = {
 
 def initial_signals(recording: Recording) -> dict[str, Series]:
     """Return the signals of weights, biases and tables before the first step."""
-    return {**_weights(recording), **_biases(recording), **table_scale(recording)}
+    return {**_weights(recording), **_biases(recording), **_tables(recording)}
 
 
-def table_scale(recording: Recording) -> dict[str, Series]:
+def _tables(recording: Recording) -> dict[str, Series]:
     """Return one over the size of an entry of every table at the first step; 0 where a normalization follows it.
 
     No fan-in says how large the entries of a table are to be: they are given on as they are.
@@ -76,6 +76,8 @@ def _weights(recording: Recording) -> dict[str, Series]:
     topology, start = recording.topology, recording.sampled[:1]
     tables = table_params(topology)
     params = matrix_params(topology) + tables
+    if not params:
+        return {}
     gains, known = ParamReader(recording, params)("init_gain")
     surplus = [_surplus(topology, topology.params[i]) for i in params]
     gain, seen = gains[:1] / np.sqrt(surplus), known[:1]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.initial import initial_signals, table_scale
+from neuraldbg.signals.initial import initial_signals
 from neuraldbg.signals.loss import gradual_fall
 from neuraldbg.signals.ownership import stillness
 from neuraldbg.signals.robust import any_row
@@ -39,35 +39,34 @@ ALIKE = 8
 def parameter_signals(recording: Recording) -> dict[str, Series]:
     """Return update ratios, weight growth, initial gains, symmetry and stillness by layer."""
     topology = recording.topology
-    matrices = matrix_params(topology)
     if not topology.params or recording.sampled.size == 0:
         return {}
-    if not matrices:
-        found = {
-            **stillness(recording),
-            **_fading(recording),
-            **_similarity(recording),
-            **table_scale(recording),
-        }
-        return {name: series for name, series in found.items() if series.observed.any()}
+    matrices = matrix_params(topology)
+    out = {
+        **(_of_matrices(recording, matrices) if matrices else _fading(recording)),
+        **initial_signals(recording),
+        **_similarity(recording),
+        **stillness(recording),
+    }
+    return {name: series for name, series in out.items() if series.observed.any()}
+
+
+def _of_matrices(recording: Recording, matrices: list[int]) -> dict[str, Series]:
+    """Return how far weights move in a step, how they grow, and what an adaptive optimizer makes of their gradients."""
     get = ParamReader(recording, matrices)
-    owner = np.array([topology.params[i].layer for i in matrices])
+    owner = np.array([recording.topology.params[i].layer for i in matrices])
     moved = reached(recording, matrices)
     ratio, seen = _established_ratio(get)
     if is_quasi_newton(recording):
         # A quasi-Newton step is as long as its line search allows; the ratio has no healthy range.
         seen = np.zeros_like(seen)
-    out = {
+    return {
         "update_ratio": layer_max(recording.sampled, ratio, seen, owner),
         "update_ratio_median": _median(recording.sampled, ratio, seen),
         **_movement(recording, ratio, seen),
         **_norms(recording, get, moved),
-        **initial_signals(recording),
-        **_similarity(recording),
         **_adaptive(recording, get, owner, moved),
-        **stillness(recording),
     }
-    return {name: series for name, series in out.items() if series.observed.any()}
 
 
 def _established_ratio(get: ParamReader) -> tuple[Array, NDArray[np.bool_]]:

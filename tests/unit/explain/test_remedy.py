@@ -231,7 +231,7 @@ class TestSchedule:
         assert said == "look: from step 3 on the learning rate fell from 0.5 to 1e-05"
 
     def test_a_rate_that_was_held_at_zero_is_told_with_the_step_that_ends_it(self) -> None:
-        held = builders.event("lr_held_back", "optimizer_stability")
+        held = builders.event("lr_held_back", "optimizer_stability", value=0.75)
         said = text("look{schedule}", events=[held], source=self.run(0.0, 0.0, 0.0, 1e-3))
         assert said == "look: until step 3 the learning rate was next to nothing"
 

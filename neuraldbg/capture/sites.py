@@ -157,18 +157,20 @@ class Sites:
 
     def _is_next(self, module: str, layer: int) -> bool:
         """Return whether a module follows a layer: that feeds it, and nothing else in between does."""
-        inside = {i for i, x in enumerate(self._blueprint.layers) if holds(module, x.name)}
+        inside = self._inside(module)
         before = {s for s, t in self._edges if t in inside and s not in inside}
         after = {t for s, t in self._edges if s == layer}
         return layer in before and after.isdisjoint(before)
 
     def _is_behind(self, module: str, layer: int) -> bool:
         """Return whether a module takes what a layer gives, directly or through layers without parameters."""
-        blueprint = self._blueprint
-        inside = {i for i, x in enumerate(blueprint.layers) if holds(module, x.name)}
+        blueprint, inside = self._blueprint, self._inside(module)
         bare = {*range(len(blueprint.layers))} - {p.layer for p in blueprint.params} - inside
         onward = {layer, *bare}
         return layer in leading_out(onward, [e for e in self._edges if e[1] in onward | inside])
+
+    def _inside(self, module: str) -> set[int]:
+        return {i for i, x in enumerate(self._blueprint.layers) if holds(module, x.name)}
 
 
 def _stack() -> Iterator[CodeType]:

@@ -52,11 +52,12 @@ def topology(
         Layers whose output reached the loss.
     """
     order = {layer: place for place, layer in enumerate(watch.order)}
+    apart = watch.flow.without_gradient()
     layers = tuple(
         replace(
             layer,
             order=order.get(i, -1),
-            config={**layer.config, **_attends(watch, i), **_apart(watch, i)},
+            config={**layer.config, **_attends(watch, i), **_apart(watch, i, apart)},
             activation=layer.activation
             or watch.functional.get(i)
             or _next_module(blueprint, watch, i),
@@ -80,9 +81,9 @@ def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
     return {"attends_in": module} if module else {}
 
 
-def _apart(watch: LayerWatch, layer: int) -> dict[str, Fact]:
+def _apart(watch: LayerWatch, layer: int, apart: Collection[int]) -> dict[str, Fact]:
     if layer not in watch.place:
-        return {"without_gradient": True} if layer in watch.flow.apart else {}
+        return {"without_gradient": True} if layer in apart else {}
     return {"severed": True} if layer in watch.flow.severed else {}
 
 

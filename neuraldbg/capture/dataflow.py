@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from neuraldbg.capture.topology import OUTSIDE, has_cycle, leading_out
 
 __all__ = ["Dataflow"]
+
+# A part of the steps from which on what runs beside their passes belongs to them.
+OFTEN = 0.5
 
 
 class Dataflow:
@@ -19,8 +23,9 @@ class Dataflow:
         self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
         # Edges that were taken with a gradient, and those that were taken without one.
         self._with, self._without = set[tuple[int, int]](), set[tuple[int, int]]()
-        # How often a layer is called within one step, at most.
+        # How often a layer is called within one step, at most; in how many steps it ran beside the passes that train.
         self._calls: dict[int, int] = {}
+        self._beside, self._steps = Counter[int](), 0
         # Whether some layer is fed by what it gave before, directly or through others; how many edges said so.
         self._itself, self._looked, self._recurs = False, 0, False
 
@@ -43,15 +48,24 @@ class Dataflow:
         self._itself = self._itself or layer in sources
         if cut:
             self.severed |= {*sources}
+            self._without |= new
         if wanted:
             self._with |= new
-        else:
-            self._without |= new
 
-    def count(self, calls: Mapping[int, int]) -> None:
-        """Take how often every layer was called in a step."""
+    def count(self, calls: Mapping[int, int], aside: Collection[int]) -> None:
+        """Take how often every layer was called in a step, and which ran without gradients outside of its passes."""
+        self._steps += 1
+        self._beside.update(aside)
         for layer, number in calls.items():
             self._calls[layer] = max(number, self._calls.get(layer, 0))
+
+    def without_gradient(self) -> set[int]:
+        """Return the layers that only ran without gradients, if they feed others or ran so for most of the steps.
+
+        What a loop evaluates now and then runs in few of them.
+        """
+        often = {i for i, steps in self._beside.items() if steps > OFTEN * self._steps}
+        return self.apart | (often - self._calls.keys())
 
     def forget(self, layers: set[int]) -> None:
         """Take layers out that were never seen to train, and keep which of them feed others."""

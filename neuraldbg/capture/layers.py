@@ -143,6 +143,8 @@ class LayerWatch:
     def begin(self) -> None:
         """Forget what the step before left."""
         self.calls = {}
+        # Layers that ran without gradients and outside of the passes of the loop that trains.
+        self._aside: set[int] = set()
         self.open = False
         # Layers that ran without gradients only; those of them never seen before; those computed again since.
         self._doubtful: set[int] = set()
@@ -165,7 +167,7 @@ class LayerWatch:
         """Return the numbers of the step, slopes over time included."""
         if self._doubtful:
             self._drop_doubtful()
-        self.flow.count(self.calls)
+        self.flow.count(self.calls, self._aside)
         rows, norms = reduce_gradients(self._gradients)
         several = norms is not None and len(rows[0].indices) < len(self._gradients)
         if norms is not None and several and self.flow.is_recurrent():
@@ -219,9 +221,11 @@ class LayerWatch:
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         key = id(module)
-        layer = self._blueprint.layer_of.get(key) if self.live else None
-        if layer is not None and (self.open or torch.is_grad_enabled()):
+        layer, taught = self._blueprint.layer_of.get(key), torch.is_grad_enabled()
+        if layer is not None and self.live and (self.open or taught):
             self._guard(self._leave, layer, module, args, output)
+        elif layer is not None and not taught:
+            self._aside.add(layer)
         if key in self.entries:
             self._guard(self.ended)
 

@@ -218,8 +218,13 @@ def _kind_by_shape(module: nn.Module, name: str) -> str:
     # A user's own module: its name and the shape of its parameters say what it most likely is.
     if "Norm" in name:
         return "norm"
-    wide = any(len(_shape(p)) >= 2 for p in _own(module))
+    wide = any(_is_wide(_shape(p)) for p in _own(module))
     return "linear" if wide else "other"
+
+
+def _is_wide(shape: tuple[int, ...]) -> bool:
+    """Return whether two axes are longer than one: a factor for every head or channel, laid out to fit, is a vector."""
+    return sum(length > 1 for length in shape) >= 2
 
 
 _KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -264,18 +269,20 @@ def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) ->
         layer=layer,
         shape=shape,
         dtype=str(parameter.dtype).removeprefix("torch."),
-        kind=_param_kind(name, len(shape), module),
+        kind=_param_kind(name, shape, module),
         trainable=parameter.requires_grad,
         fan_in=fan_in(parameter, module) if shape else 0,
         shard=local(parameter).numel() if shape and is_sharded(parameter) else -1,
     )
 
 
-def _param_kind(name: str, axes: int, module: nn.Module) -> str:
+def _param_kind(name: str, shape: tuple[int, ...], module: nn.Module) -> str:
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return "embedding"
     own = name.rsplit(".", 1)[-1]
-    if axes >= 2 and own not in LENGTHS and not isinstance(module, _NORMS):
+    # A layer of PyTorch may have one input, or one unit.
+    matrix = len(shape) >= 2 and (_is_wide(shape) or "weight" in own)
+    if matrix and own not in LENGTHS and not isinstance(module, _NORMS):
         return "matrix"
     return "bias" if "bias" in own else "scale"
 

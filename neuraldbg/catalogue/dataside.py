@@ -62,6 +62,12 @@ MECHANISMS = (
                 activations_shrink_with_depth=0.1,
             ),
             requires=("float_input",),
+            sites=(
+                "input_scale_large",
+                "input_scale_small",
+                "input_offset",
+                "input_feature_spread",
+            ),
             remedy="standardise the input{input_of}: its root mean square is {input_scale:.3g}, aim for 1",
             look_alikes=("initialization_too_large", "learning_rate_too_high"),
             source="LeCun et al. 1998, Efficient BackProp",
@@ -222,10 +228,13 @@ MECHANISMS = (
         softmax=(0.3, effects({"loss_softmax_twice": 0.98})),
         nll=(0.15, effects({"loss_nll_on_raw": 0.98}, loss_diverged=0.1)),
         sigmoid=(0.15, effects({"loss_sigmoid_twice": 0.98})),
-        rectified=(0.1, effects({"loss_rectified": 0.98}, dead_units=0.1)),
+        rectified=(0.1, effects({"loss_rectified": 0.98}, dead_units=0.1, gradient_absent=0.2)),
         bounded=(0.1, effects({"loss_bounded": 0.98})),
         unsigned=(0.05, effects({"loss_unsigned": 0.98})),
-        one=(0.05, effects({"loss_of_one": 0.98}, parameters_without_gradient=0.7)),
+        one=(
+            0.05,
+            effects({"loss_of_one": 0.98}, parameters_without_gradient=0.7, gradient_absent=0.7),
+        ),
     ),
     *variants(
         _MISMATCH,

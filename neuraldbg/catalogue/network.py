@@ -32,6 +32,7 @@ MECHANISMS = (
             epsilon_dominates=0.3,
             parameters_without_gradient=0.2,
             gradient_zero=0.2,
+            gradient_absent=0.05,
             output_silent=0.2,
             second_moment_inflated=0.15,
             activations_shrink_with_depth=0.15,
@@ -92,7 +93,8 @@ MECHANISMS = (
                     "dead_units": 0.85,
                     "layer_dead": 0.6,
                     "bias_initial_large": 0.25,
-                }
+                },
+                gradient_absent=0.3,
             ),
             ("has_rectifier",),
         ),
@@ -101,6 +103,7 @@ MECHANISMS = (
             0.3,
             effects(
                 {"signal_lost": 0.97},
+                gradient_absent=0.4,
                 parameters_without_gradient=0.6,
                 loss_stuck=0.6,
                 output_constant=0.6,

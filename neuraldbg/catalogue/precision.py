@@ -136,6 +136,7 @@ MECHANISMS = (
             effects(
                 gradient_below_half=0.85,
                 gradient_zero=0.6,
+                gradient_absent=0.1,
                 gradient_vanishing=0.5,
                 parameters_unmoved=0.3,
                 loss_slow=0.7,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +77,19 @@ def gather_evidence(
         layers=_execution_order(topology, {event.layer for event in events}),
         edges=tuple((topology.layers[a].name, topology.layers[b].name) for a, b in topology.edges),
         judged=places,
-        sites=_sites(signals.recording),
+        sites={**_sites(signals.recording), **_fed(signals, by_name, catalogue)},
     )
+
+
+def _fed(
+    signals: Signals, seen: Container[str], catalogue: Catalogue
+) -> dict[tuple[str, str | None], str]:
+    """Return, by event of the data, the layer that is fed what it was seen in."""
+    return {
+        (detector.name, None): str(signals.numbers[f"{detector.reads}_at"])
+        for detector in catalogue.detectors
+        if detector.name in seen and f"{detector.reads}_at" in signals.numbers
+    }
 
 
 def _sites(recording: Recording) -> dict[tuple[str, str | None], str]:

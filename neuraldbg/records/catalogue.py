@@ -144,7 +144,8 @@ class Mechanism:
         True if it builds up over a stack of layers: the claim then names the parts of what holds most of them.
     sites
         What happens in a module that is no layer (one that calls an operation, a part of the model) where this
-        is at work: the claim then names that module. Names of kinds of occurrences, or of facts of layers.
+        is at work, or the layer that is fed the data: the claim then names that module. Names of kinds of occurrences, of
+        facts of layers, or of events of the data.
     several
         True if it may sit in several layers at once, each of which is then judged by itself.
     p_whole

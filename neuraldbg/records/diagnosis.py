@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from neuraldbg.records.event import SemanticEvent, StepSpan
-from neuraldbg.records.names import clause, in_words
+from neuraldbg.records.names import clause, in_words, quoted
 from neuraldbg.records.recording import Unobserved
 
 __all__ = [
@@ -19,6 +19,10 @@ __all__ = [
     "EventGraph",
     "Explanation",
 ]
+
+
+# Where a cause sits that no layer is to blame for.
+DATA = "the data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,10 @@ class CausalHypothesis:
     @property
     def where(self) -> str:
         """The place in words, further layers counted."""
-        return self.place if self.layer is None else in_words(self.layer, self.others)
+        if self.layer is None:
+            return self.place
+        fed = self.place == DATA and not self.others
+        return f"{DATA} fed to {quoted(self.layer)}" if fed else in_words(self.layer, self.others)
 
     def __str__(self) -> str:
         return (

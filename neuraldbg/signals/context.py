@@ -9,7 +9,7 @@ import numpy as np
 
 from neuraldbg.records.recording import Fact, LayerInfo, Recording
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.data import fed_layers, regressions
+from neuraldbg.signals.data import fed_layers, regressions, worst_fed
 from neuraldbg.signals.guess import label_entropy
 from neuraldbg.signals.loss import initial_loss
 from neuraldbg.signals.view import chain_layers, run_series, table_params
@@ -137,5 +137,6 @@ def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str
     fed = [x for x in fed_layers(recording) if x.kind != "norm"]
     if len(fed) > 1:
         numbers["input_layer"] = max(fed, key=lambda x: x.rms).layer
+    numbers |= {f"{name}_at": layer for name, layer in worst_fed(recording).items()}
     numbers["steps"] = int(recording.steps.size)
     return numbers

@@ -21,8 +21,9 @@ SURE = 4.0
 def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) -> Flags:
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
-    What their layer gave was taken out of the graph and came to layers that learn, or nothing that their optimizer steps
-    has a gradient. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
+    What their layer gave was taken out of the graph and came to layers that learn; or nothing that their optimizer steps
+    has a gradient, or nothing in a group of theirs whose layers run: who gives a part a rate of its own means to train
+    it. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
     without gradients may mean to, unless it is as it was drawn: then nobody has trained it before, either.
 
     Parameters
@@ -46,8 +47,11 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
     last = severed & beyond({i: feeders.get(i, set()) for i in passed}, learning)
     behind, lost = (found | beyond(feeders, found) for found in (ends, last))
     never = missing & ~zero
-    owned = [{params[i].group for i in np.flatnonzero(flags)} for flags in (never, learns)]
-    idle = _idle(recording.optimizers, *owned)
+    silent, learned = (
+        {params[i].group for i in np.flatnonzero(flags)} for flags in (never, learns)
+    )
+    run = {p.group for p in params if topology.layers[p.layer].order >= 0}
+    idle = _idle(recording.optimizers, silent, learned) | (silent & run) - learned
     apart = {i for i, x in enumerate(topology.layers) if is_apart(x)}
     drawn = apart if _as_drawn(recording, apart) else set[int]()
     kept = behind | drawn

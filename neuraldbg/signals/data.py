@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from neuraldbg.signals.robust import robust_z
 from neuraldbg.signals.structure import normalized_after
 from neuraldbg.signals.view import layer_series, run_series, scalar_series
 
-__all__ = ["REGRESSION", "Fed", "data_signals", "fed_layers", "regressions"]
+__all__ = ["REGRESSION", "Fed", "data_signals", "fed_layers", "regressions", "worst_fed"]
 
 Array = NDArray[np.float64]
 # Steps around a spike whose targets may be bad as well.
@@ -37,17 +37,27 @@ def _inputs(recording: Recording) -> dict[str, Series]:
     if not fed:
         return out | _called_with(recording)
     first = int(recording.sampled[0])
+    worst = _worst(recording, fed)
+    return out | {name: scalar_series(first, value) for name, (value, _) in worst.items()}
+
+
+def worst_fed(recording: Recording) -> dict[str, str]:
+    """Return, by signal of the inputs, the layer that is fed what is worst."""
+    return {name: layer for name, (_, layer) in _worst(recording, fed_layers(recording)).items()}
+
+
+def _worst(recording: Recording, fed: Sequence[Fed]) -> dict[str, tuple[float, str]]:
     multiplied = [x for x in fed if x.kind != "norm"]
     # What is normalized at once may have any scale, but no offset, and no feature that hides the others.
     free = normalized_after(recording.topology)
+    found: dict[str, tuple[float, str]] = {}
     for name, measure in _FED.items():
         fits = free if name in _SCALES else frozenset[str]()
-        values = [
-            v for x in multiplied if (v := 1.0 if x.layer in fits else measure(x)) is not None
-        ]
-        if values:
-            out[name] = scalar_series(first, max(values))
-    return out
+        values = [(1.0 if x.layer in fits else measure(x), x.layer) for x in multiplied]
+        known = [(value, layer) for value, layer in values if value is not None]
+        if known:
+            found[name] = max(known, key=lambda pair: pair[0])
+    return found
 
 
 class Fed(NamedTuple):

@@ -17,6 +17,7 @@ from neuraldbg.signals.view import (
     gradient_norms,
     layer_series,
     run_series,
+    sampled_rows,
     scalar_series,
 )
 
@@ -118,8 +119,23 @@ def _level(recording: Recording) -> dict[str, Series]:
         "gradient_burst": Series(steps, z, seen),
         "gradient_nonfinite": Series(steps, (~finite).astype(float), seen),
         "gradient_growth": _growth(steps, logs, seen),
-        "gradient_absent": scalar_series(int(steps[0]), float((total[seen] == 0).mean())),
+        "gradient_absent": _absent(recording),
     }
+
+
+def _absent(recording: Recording) -> Series:
+    """Return the share of sampled steps in which nothing has a gradient although something is left of the loss, as a scalar.
+
+    Of a margin that every pair keeps, loss and gradient are zero together.
+    """
+    rows = sampled_rows(recording)
+    norms, seen = gradient_norms(recording, rows)
+    loss = run_series(recording, "loss")
+    solved = (loss.observed & (loss.values == 0))[rows]
+    judged = any_row(seen) & ~solved
+    absent = judged & ~any_row(seen & (norms != 0))
+    share = absent.sum() / max(judged.sum(), 1)
+    return scalar_series(int(recording.steps[0]), float(share))
 
 
 def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> Series:

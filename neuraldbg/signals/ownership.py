@@ -116,11 +116,24 @@ def _without_gradient(recording: Recording, p: _Flags, start: int) -> dict[str, 
     """
     silent = p.trainable & ~p.orphan & ~p.used & ~p.written & (recording.steps.size >= 4)
     cut = cut_off(recording, silent & ~p.double, p.noticed, p.used)
-    judged = p.matrix & p.ran & p.noticed.any()
+    judged = p.ran & p.noticed.any()
+    known = p.matrix | _by_vectors(recording.topology)
     return {
-        "no_gradient": _fact(start, silent, judged, p.owner),
-        "cut_off": _fact(start, cut, judged & (p.used | ~p.noticed | cut), p.owner),
+        "no_gradient": _fact(start, silent, judged & p.matrix, p.owner),
+        "cut_off": _fact(start, cut, judged & known & (p.used | ~p.noticed | cut), p.owner),
     }
+
+
+def _by_vectors(topology: Topology) -> NDArray[np.bool_]:
+    """Return which parameters belong to a layer of the user's own that learns nothing but vectors, shape ``(P,)``.
+
+    A bank of filters is known by their frequencies and widths.
+    """
+    wide = {p.layer for p in topology.params if p.kind in {"matrix", "embedding"}}
+    return np.array(
+        [topology.layers[p.layer].kind == "other" and p.layer not in wide for p in topology.params],
+        bool,
+    )
 
 
 def _fact(

@@ -54,12 +54,17 @@ def sources(topology: Topology, kinds: Container[str] = WEIGHTED) -> Links:
 
 
 def passed_by(topology: Topology) -> frozenset[int]:
-    """Return the layers that end a branch: wherever their output goes, so does something that fed them."""
+    """Return the layers that end a branch: wherever their output goes, so does something that fed them.
+
+    It goes where weights are: what a module without them takes from a branch alone, it hands on.
+    """
     # Sets of layers as bits: a deep residual stack has as many arrows as pairs of layers.
     before = dict.fromkeys(range(len(topology.layers)), 0)
     for source, target in sorted(topology.edges, key=lambda e: topology.layers[e[0]].order):
         before[target] |= before[source] | 1 << source
-    found = sources(topology, WEIGHTED | {"embedding"})
+    kinds = WEIGHTED | {"embedding"}
+    weighted = _weighted(topology, kinds)
+    found = {i: feeders for i, feeders in sources(topology, kinds).items() if i in weighted}
     fed = {reader: sum(1 << i for i in feeders) for reader, feeders in found.items()}
     readers = links((layer, reader) for reader, feeders in found.items() for layer in feeders)
     return frozenset(

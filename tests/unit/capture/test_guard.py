@@ -54,7 +54,7 @@ BESIDE = {
     "store.Table.columns", "store.Table.steps", "store.Table.__len__", "store.Settings.columns", "store._fill",
     "optim.OptimizerBook.infos", "optim.OptimizerBook.groups",
     *(f"assemble.{name}" for name in ("topology", "_flow", "_apart", "_attends", "_next_module", "unobserved", "_names", "program_facts", "placed")),
-    "strangers.Strangers.facts", "dataflow.Dataflow.players",
+    "strangers.Strangers.facts", "dataflow.Dataflow.players", "dataflow.Dataflow.without_gradient",
     "shards.rank_and_count", "quietly.Quietly.recording", "guard.Guard.steps", "guard.Guard._detach",
 }  # fmt: skip
 # Bound before anything is broken here (what they call is broken in its turn), or of use on a device only.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from itertools import count
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
 
@@ -369,6 +370,62 @@ def test_what_an_optimizer_steps_without_any_gradient_is_cut_off(through, layers
 
     owners = [torch.optim.Adam(net.parameters(), lr=1e-3) for net in (model.maker, model.judge)]
     assert cut(model, loss, *owners) == layers
+
+
+@pytest.mark.parametrize(
+    ("every", "grouped", "layers"),
+    [
+        (1, False, {"maker.0", "maker.2"}),
+        (4, False, set()),
+        (1, True, {"maker.0", "maker.2"}),
+    ],
+    ids=["in every step", "now and then", "in a group of its own"],
+)
+def test_a_part_that_runs_without_gradients_before_every_pass_is_cut_off(
+    every: int, grouped: bool, layers: set[str]
+) -> None:
+    model, step = Players(), count()
+
+    def loss(m, x, _y):
+        made = x
+        if next(step) % every == 0:
+            with torch.no_grad():
+                made = m.maker(x[:, :4]) * 2.0
+        return (m.judge(made) - 1.0).square().mean()
+
+    nets = [{"params": net.parameters()} for net in (model.maker, model.judge)]
+    owner = torch.optim.SGD(nets if grouped else model.parameters(), lr=0.05)
+    assert cut(model, loss, owner) == layers
+
+
+class Bank(nn.Module):
+    """Filters that are known by their pitches, which have a range."""
+
+    def __init__(self, *, learned: bool) -> None:
+        super().__init__()
+        self.learned = learned
+        self.pitch = nn.Parameter(torch.linspace(0.1, 2.0, 8))
+        self.gain = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.learned):
+            pitch = self.pitch.clamp(0.0, 3.0)
+        return self.gain * torch.sin(x[:, :1] * pitch)
+
+
+@pytest.mark.parametrize(
+    ("learned", "grouped", "layers"),
+    [(False, True, {"0"}), (False, False, set()), (True, True, set())],
+    ids=["in a group of its own", "among others", "learned"],
+)
+def test_vectors_that_are_given_a_rate_of_their_own_and_no_gradient_are_cut_off(
+    learned: bool, grouped: bool, layers: set[str]
+) -> None:
+    model = nn.Sequential(Bank(learned=learned), nn.Linear(8, 2))
+    others = [model[0].gain, *model[1].parameters()]
+    groups = [{"params": [model[0].pitch], "lr": 0.1}, {"params": others}]
+    owner = torch.optim.SGD(groups if grouped else model.parameters(), lr=0.05)
+    assert cut(model, lambda m, x, y: F.cross_entropy(m(x), y), owner) == layers
 
 
 def test_an_encoder_that_is_cut_off_is_told_where_the_loss_falls_all_the_same() -> None:

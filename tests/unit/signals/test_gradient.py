@@ -105,6 +105,25 @@ class TestLevel:
         found = over_time(0.0, 0.0, 0.0, 1.0)["gradient_absent"]
         assert found.values[0] == pytest.approx(0.75)
 
+    @pytest.mark.parametrize(
+        ("losses", "share"),
+        [([1.0, 0.0, 0.0, 0.0], 0.0), ([1.0, 1.0, 1.0, 0.0], 2 / 3)],
+        ids=["nothing is left to learn", "something is"],
+    )
+    def test_where_the_loss_is_zero_no_gradient_is_missed(self, losses, share) -> None:
+        run = builders.recording(
+            builders.chain("a", "b"),
+            steps=4,
+            grad={"a.weight": [1.0, 0.0, 0.0, 0.0]},
+            step={"loss": losses},
+        )
+        found = gradient_signals(run)["gradient_absent"]
+        assert found.values[0] == pytest.approx(share)
+
+    def test_one_layer_with_a_gradient_is_enough(self) -> None:
+        found = over_time(params={"a.weight": [0.0] * 4, "b.weight": [1.0] * 4})["gradient_absent"]
+        assert found.values[0] == 0.0
+
     def test_without_gradients_nothing_is_said(self) -> None:
         assert gradient_signals(builders.recording(steps=20)) == {}
 

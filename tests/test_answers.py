@@ -22,7 +22,7 @@ from neuraldbg.records.event import EVENT_KINDS, FAILURE_KINDS
 from tests import loops
 
 README_FORM = re.compile(
-    r"^[A-Z][a-z-]+( [a-z]+)* originated in (layer '[^']*'|the [a-z -]+) at step \d+, "
+    r"^[A-Z][a-z-]+( [a-z]+)* originated in (layer '[^']*'|the data fed to layer '[^']*'|the [a-z -]+) at step \d+, "
     r"likely due to .+ \(confidence: [01]\.\d\d\)$"
 )
 

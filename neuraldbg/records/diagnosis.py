@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from neuraldbg.records.event import SemanticEvent, StepSpan
-from neuraldbg.records.names import clause, in_words, quoted
+from neuraldbg.records.names import clause, in_words
 from neuraldbg.records.recording import Unobserved
 
 __all__ = [
@@ -169,8 +169,8 @@ class CausalHypothesis:
         """The place in words, further layers counted."""
         if self.layer is None:
             return self.place
-        fed = self.place == DATA and not self.others
-        return f"{DATA} fed to {quoted(self.layer)}" if fed else in_words(self.layer, self.others)
+        place = in_words(self.layer, self.others)
+        return f"{DATA} fed to {place}" if self.place == DATA else place
 
     def __str__(self) -> str:
         return (

@@ -31,6 +31,16 @@ def evidence_of(values, *, observed=None, steps=None, layers=None, topology=None
     return gather_evidence(run, find_events(run, catalogue), catalogue)
 
 
+def test_who_is_fed_what_was_seen_in_the_data_is_kept_by_event() -> None:
+    detectors = [builders.detector("high"), builders.detector("also_high")]
+    catalogue = builders.catalogue(detectors, [])
+    for value, expected in ((2.0, {"high": "side", "also_high": "side"}), (0.5, {})):
+        run = builders.signals({"x": builders.series([value])}, None, steps=1)
+        run = replace(run, numbers={"x_at": "side"})
+        sites = gather_evidence(run, find_events(run, catalogue), catalogue).sites
+        assert sites == {(name, None): layer for name, layer in expected.items()}
+
+
 class TestWhen:
     def test_nothing_abnormal_gives_no_event(self) -> None:
         assert found([0.0, 0.5, 0.99]) == ()

@@ -27,6 +27,7 @@ ROUNDS = (
     "seekers",
     "questers",
     "trekkers",
+    "hikers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -49,6 +50,7 @@ COUNTS = (
     (41, 7),
     (43, 10),
     (54, 12),
+    (48, 10),
     (48, 10),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}

@@ -43,6 +43,11 @@ def test_a_cause_without_a_layer_names_its_place() -> None:
     assert sentence.startswith("Gradient vanishing originated in the optimizer at step 234,")
 
 
+def test_of_data_the_layer_is_named_that_is_fed_it() -> None:
+    sentence = str(hypothesis(layer="time.0", place="the data"))
+    assert "originated in the data fed to layer 'time.0' at step 234," in sentence
+
+
 def test_an_explanation_prints_its_sentence() -> None:
     told = Explanation(hypothesis=hypothesis(), sentence="So it was.", details="More.")
     assert str(told) == "So it was."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuraldbg.records.recording import LossCall, Occurrence
-from neuraldbg.signals.data import data_signals
+from neuraldbg.signals.data import data_signals, worst_fed
 from tests import builders
 
 NAN = float("nan")
@@ -85,6 +85,15 @@ class TestFed:
         found = self.found(norm, a=(90.0, 30.0))
         assert (found["input_scale"].values[0], found["input_scale_small"].values[0]) == (1.0, 1.0)
         assert found["input_offset"].values[0] == pytest.approx(3.0)
+
+    def test_who_is_fed_the_worst_is_told_of_every_signal(self) -> None:
+        layer = {"fed_mean": {"a": 0.0, "b": 3.0}, "fed_std": {"a": 9.0, "b": 0.5}}
+        run = builders.recording(APART, steps=4, sampled=[0, 1], layer=layer)
+        assert worst_fed(run) == {
+            "input_scale": "a",
+            "input_scale_small": "b",
+            "input_offset": "b",
+        }
 
     def test_layers_that_others_feed_are_left_out(self) -> None:
         found = self.found(builders.chain("a", "b"), a=(0.0, 1.0), b=(0.0, 50.0))

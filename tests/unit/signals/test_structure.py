@@ -55,7 +55,7 @@ def test_a_loop_in_the_dataflow_ends() -> None:
 
 
 def drawn(edges: Edges, kinds: str) -> Topology:
-    kind = {"l": "linear", "a": "activation", "n": "norm", "e": "embedding"}
+    kind = {"l": "linear", "a": "activation", "n": "norm", "e": "embedding", "o": "other"}
     layers = tuple(
         LayerInfo(name=f"l{i}", type="X", kind=kind[k], order=i) for i, k in enumerate(kinds)
     )
@@ -78,6 +78,12 @@ def drawn(edges: Edges, kinds: str) -> Topology:
         ),
         pytest.param(
             ((0, 1), (1, 2), (2, 3), (0, 3)), "elll", {2}, id="what it is added to is a table's"
+        ),
+        pytest.param(
+            ((0, 1), (1, 2), (2, 3), (2, 4), (3, 4), (0, 4)),
+            "lllol",
+            {2},
+            id="a module without weights hands it on",
         ),
         pytest.param((), "ll", set(), id="no dataflow was seen"),
     ],

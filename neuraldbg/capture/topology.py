@@ -208,10 +208,15 @@ def _is_opened(module: nn.Module) -> bool:
 
     One whose parts have none, as a graph convolution with its activation, does with its own what counts.
     """
-    known = any(isinstance(module, classes) for _, classes in _KINDS)
-    known = known or type_before_parametrizations(module).__module__.startswith("torch.")
+    known = _is_known(module) or type_before_parametrizations(module).__module__.startswith(
+        "torch."
+    )
     parts = (part for name, part in module.named_children() if name != RULES)
     return not known and any(True for part in parts for _ in part.parameters())
+
+
+def _is_known(module: nn.Module) -> bool:
+    return any(isinstance(module, classes) for _, classes in _KINDS)
 
 
 def _kind_by_shape(module: nn.Module, name: str) -> str:
@@ -280,8 +285,9 @@ def _param_kind(name: str, shape: tuple[int, ...], module: nn.Module) -> str:
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return "embedding"
     own = name.rsplit(".", 1)[-1]
-    # A layer of PyTorch may have one input, or one unit.
-    matrix = len(shape) >= 2 and (_is_wide(shape) or "weight" in own)
+    # A layer may have one input, or one unit.
+    slim = _is_known(module) or (len(shape) == 2 and "weight" in own)
+    matrix = len(shape) >= 2 and (_is_wide(shape) or slim)
     if matrix and own not in LENGTHS and not isinstance(module, _NORMS):
         return "matrix"
     return "bias" if "bias" in own else "scale"

@@ -11,6 +11,7 @@ __all__ = ["Dataflow"]
 
 # A part of the steps from which on what runs beside their passes belongs to them.
 OFTEN = 0.5
+NONE = frozenset[tuple[int, int]]()
 
 
 class Dataflow:
@@ -21,7 +22,7 @@ class Dataflow:
         # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph, or
         # went into an operation with one that has a gradient.
         self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
-        # Edges that were taken with a gradient, and those that were taken without one.
+        # Edges by which one layer alone feeds another: taken with a gradient, and where one was asked for and is cut off.
         self._with, self._without = set[tuple[int, int]](), set[tuple[int, int]]()
         # How often a layer is called within one step, at most; in how many steps it ran beside the passes that train.
         self._calls: dict[int, int] = {}
@@ -48,9 +49,9 @@ class Dataflow:
         self._itself = self._itself or layer in sources
         if cut:
             self.severed |= {*sources}
-            self._without |= new
-        if wanted:
-            self._with |= new
+        if len(sources) == 1:
+            self._without |= new if cut else NONE
+            self._with |= new if wanted else NONE
 
     def count(self, calls: Mapping[int, int], aside: Collection[int]) -> None:
         """Take how often every layer was called in a step, and which ran without gradients outside of its passes."""
@@ -85,9 +86,9 @@ class Dataflow:
         """Return how many layers hand what they give to another both ways, to be taught by it and to teach it.
 
         A generator does so under the optimizer that also steps its judge: the judge learns from an output that is
-        cut off from the graph, the generator from the same one that is not. The judge is called more often, since it
-        judges what is real as well. A state that is cut off every so many steps of time is handed on both ways, too,
-        and asks its cell as often as it is asked.
+        cut off from the graph, the generator from the same one that is not; nothing else is in it. The judge is called
+        more often, since it judges what is real as well. A state that is cut off every so many steps of time is handed
+        on both ways, too, and asks its cell as often as it is asked.
         """
         both = self._with & self._without
         return len({a for a, b in both if self._calls.get(b, 0) > self._calls.get(a, 0) > 0})

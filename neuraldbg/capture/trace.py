@@ -25,18 +25,13 @@ NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
 # Operations between q @ k and the softmax that keep a tensor a matrix of attention logits.
 KEEPS_LOGITS = frozenset(
-    {
-        "mul",
-        "__mul__",
-        "div",
-        "__truediv__",
-        "masked_fill",
-        "masked_fill_",
-        "add",
-        "__add__",
-        "where",
-    }
-    | {"__radd__", "__rmul__", "sub", "__sub__", "float", "to", "type_as"}
+    {"mul", "__mul__", "__rmul__", "div", "__truediv__", "masked_fill", "masked_fill_", "where"}
+    | {"add", "__add__", "__radd__", "sub", "__sub__", "float", "to", "type_as"}
+)
+# What is made in the shape of a tensor and holds nothing of it.
+BLANK = frozenset(
+    {"new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "zeros_like", "ones_like"}
+    | {"full_like", "empty_like", "rand_like", "randn_like", "randint_like"}
 )
 # What hands its input on as it is: a module with a hook on its backward pass does so with its output.
 SAME = "view_as"
@@ -251,7 +246,7 @@ class Tracer(TorchFunctionMode):
         out: Any,
     ) -> None:
         self._quiet = not torch.is_grad_enabled()
-        if self._quiet and not self._listener.open:
+        if name in BLANK or (self._quiet and not self._listener.open):
             return
         if name == "__get__":
             self._after_attribute(func, args, out)

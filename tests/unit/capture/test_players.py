@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
+from neuraldbg.records.recording import Recording
 
 ROWS = 8
 
@@ -80,10 +81,28 @@ def cut_in_time(parts: Parts, step: int) -> Tensor:
     return total
 
 
+def from_nothing(parts: Parts, step: int) -> Tensor:
+    """A recurrence whose first state is made in the shape of what it is fed."""
+    given = parts.first(torch.randn(ROWS, 4))
+    state = given.new_zeros(ROWS, 6)
+    for _ in range(4):
+        state = torch.tanh(given + parts.second(state))
+    return state.square().mean()
+
+
+def read_again(parts: Parts, step: int) -> Tensor:
+    """A memory that is cut off, and read with weights that are learned."""
+    memory = parts.first(torch.randn(ROWS, 4)).detach()
+    state = memory
+    for _ in range(4):
+        state = parts.second(memory * state.sigmoid())
+    return state.square().mean()
+
+
 Loss = Callable[[Parts, int], Tensor]
 
 
-def players(loss: Loss) -> object:
+def watched(loss: Loss) -> Recording:
     parts = Parts()
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.01)
     with NeuralDbg(parts) as dbg:
@@ -91,7 +110,11 @@ def players(loss: Loss) -> object:
             optimizer.zero_grad()
             loss(parts, step).backward()
             optimizer.step()
-    return dbg.recording.facts["players"]
+    return dbg.recording
+
+
+def players(loss: Loss) -> object:
+    return watched(loss).facts["players"]
 
 
 @pytest.mark.parametrize("loss", [real_first, fake_first, in_turns])
@@ -100,7 +123,22 @@ def test_a_generator_and_its_judge_are_players(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [one_after_the_other, looked_at, stopped, straight_through, cut_in_time]
+    "loss",
+    [
+        one_after_the_other,
+        looked_at,
+        stopped,
+        straight_through,
+        cut_in_time,
+        from_nothing,
+        read_again,
+    ],
 )
 def test_parts_that_want_the_same_are_none(loss: Loss) -> None:
     assert players(loss) == 0
+
+
+def test_what_is_made_in_the_shape_of_an_output_does_not_come_from_it() -> None:
+    layers = watched(from_nothing).topology.layers
+    assert not [x.name for x in layers if x.config.get("severed")]
+    assert [x.name for x in watched(read_again).topology.layers if x.config.get("severed")]

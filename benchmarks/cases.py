@@ -217,6 +217,8 @@ def run_all(
     with get_context("spawn").Pool(workers) as pool:
         for done, ran in enumerate(pool.imap(_work, jobs), start=1):
             sys.stderr.write(f"\r{done}/{len(jobs)} {ran.job.case[:40]:<40}")
+            if ran.recording is not None and (broken := ran.recording.facts.get("disarmed")):
+                sys.stderr.write(f"\ncapture broke in {ran.job.case}: {broken}\n")
             yield ran
     sys.stderr.write("\n")
 

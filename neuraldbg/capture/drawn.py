@@ -115,7 +115,8 @@ def _initial_biases(chosen: Sequence[tuple[int, Tensor, int]]) -> list[Rows]:
     held = [(i, p, gates) for i, p, gates in known if p.numel()]
     if not held:
         return []
-    parts = [(place, part) for place, (_, p, n) in enumerate(held) for part in p.chunk(n)]
+    # A bias of one output may have no axis.
+    parts = [(place, x) for place, (_, p, n) in enumerate(held) for x in p.reshape(-1).chunk(n)]
     sizes = stack_together(norms([part for _, part in parts]))
     roots = torch.tensor([part.numel() ** 0.5 for _, part in parts]).to(sizes.device)
     places = torch.tensor([place for place, _ in parts]).to(sizes.device)

@@ -50,7 +50,7 @@ class Claim:
         them (the other parts are ``others``), or of the layer at which it is worst.
     site
         Of an operation that is fed by ``layer``, the dotted name of the module that calls it; of a fault of a part
-        that is no layer, that of the part.
+        that is no layer, that of the part; of data, that of the layer that is fed it.
     step, steps
         Onset, and the interval that it lies in.
     p_mechanism

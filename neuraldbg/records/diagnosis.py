@@ -100,7 +100,8 @@ class CausalHypothesis:
     mechanism
         Slug.
     layer
-        Dotted module name, empty for the model itself; None = data, loss, optimizer, or no layer in particular.
+        Dotted module name, empty for the model itself; None = data, loss, optimizer, or no layer in particular. Of
+        inputs that are off scale it is the layer that is fed them, where one was seen.
     others
         Dotted names of further layers that the mechanism sits in, in the order of execution.
     step, steps

@@ -11,7 +11,6 @@ __all__ = ["Dataflow"]
 
 # A part of the steps from which on what runs beside their passes belongs to them.
 OFTEN = 0.5
-NONE = frozenset[tuple[int, int]]()
 
 
 class Dataflow:
@@ -48,10 +47,11 @@ class Dataflow:
         self.edges |= new
         self._itself = self._itself or layer in sources
         if cut:
-            self.severed |= {*sources}
-        if len(sources) == 1:
-            self._without |= new if cut else NONE
-            self._with |= new if wanted else NONE
+            self.severed.update(sources)
+        if len(sources) == 1 and cut:
+            self._without |= new
+        elif len(sources) == 1 and wanted:
+            self._with |= new
 
     def count(self, calls: Mapping[int, int], aside: Collection[int]) -> None:
         """Take how often every layer was called in a step, and which ran without gradients outside of its passes."""

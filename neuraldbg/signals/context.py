@@ -134,9 +134,10 @@ def context_numbers(recording: Recording, series: dict[str, Series]) -> dict[str
         found = series.get(name)
         if found is not None and found.observed.any():
             numbers[name] = float(found.values[found.observed][0])
-    fed = [x for x in fed_layers(recording) if x.kind != "norm"]
-    if len(fed) > 1:
-        numbers["input_layer"] = max(fed, key=lambda x: x.rms).layer
-    numbers |= {f"{name}_at": layer for name, layer in worst_fed(recording).items()}
+    fed = fed_layers(recording)
+    multiplied = [x for x in fed if x.kind != "norm"]
+    if len(multiplied) > 1:
+        numbers["input_layer"] = max(multiplied, key=lambda x: x.rms).layer
+    numbers |= {f"{name}_at": layer for name, (_, layer) in worst_fed(recording, fed).items()}
     numbers["steps"] = int(recording.steps.size)
     return numbers

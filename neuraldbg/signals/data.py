@@ -37,16 +37,18 @@ def _inputs(recording: Recording) -> dict[str, Series]:
     if not fed:
         return out | _called_with(recording)
     first = int(recording.sampled[0])
-    worst = _worst(recording, fed)
+    worst = worst_fed(recording, fed)
     return out | {name: scalar_series(first, value) for name, (value, _) in worst.items()}
 
 
-def worst_fed(recording: Recording) -> dict[str, str]:
-    """Return, by signal of the inputs, the layer that is fed what is worst."""
-    return {name: layer for name, (_, layer) in _worst(recording, fed_layers(recording)).items()}
+def worst_fed(recording: Recording, fed: Sequence[Fed]) -> dict[str, tuple[float, str]]:
+    """Return, by signal of the inputs, what is worst and the layer that is fed it.
 
-
-def _worst(recording: Recording, fed: Sequence[Fed]) -> dict[str, tuple[float, str]]:
+    Parameters
+    ----------
+    recording, fed
+        The run, and what its layers are fed.
+    """
     multiplied = [x for x in fed if x.kind != "norm"]
     # What is normalized at once may have any scale, but no offset, and no feature that hides the others.
     free = normalized_after(recording.topology)

@@ -89,7 +89,13 @@ def test_what_the_loop_calls_too_is_told_with_the_layer_before_it() -> None:
     assert told("pool", rooted) == ("nonfinite_gradient", None, "before")
 
 
-def blank_once(model: nn.Module) -> NeuralDbg:
+def mean_of(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x).mean()
+
+
+def blank_once(
+    model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor] = mean_of
+) -> NeuralDbg:
     """Watch a few steps, in one of which a sample is zero."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     with NeuralDbg(model) as dbg:
@@ -98,7 +104,7 @@ def blank_once(model: nn.Module) -> NeuralDbg:
             if step == BAD:
                 x[0] = 0.0
             optimizer.zero_grad()
-            model(x).mean().backward()
+            loss(model, x).backward()
             optimizer.step()
     return dbg
 
@@ -315,15 +321,7 @@ class Fed(nn.Module):
 
 def place(model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor]) -> str | None:
     """Return the layer that is told of a singular operation, after a row of zeros at one step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    with NeuralDbg(model) as dbg:
-        for step in range(14):
-            x = torch.randn(6, 3)
-            if step == BAD:
-                x[0] = 0.0
-            optimizer.zero_grad()
-            loss(model, x).backward()
-            optimizer.step()
+    dbg = blank_once(model, loss)
     (cause, *_) = (h for h in dbg.get_causal_hypotheses() if "singularity" in h.mechanism)
     return cause.layer
 

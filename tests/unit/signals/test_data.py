@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuraldbg.records.recording import LossCall, Occurrence
-from neuraldbg.signals.data import data_signals, worst_fed
+from neuraldbg.signals.data import data_signals, fed_layers, worst_fed
 from tests import builders
 
 NAN = float("nan")
@@ -89,7 +89,8 @@ class TestFed:
     def test_who_is_fed_the_worst_is_told_of_every_signal(self) -> None:
         layer = {"fed_mean": {"a": 0.0, "b": 3.0}, "fed_std": {"a": 9.0, "b": 0.5}}
         run = builders.recording(APART, steps=4, sampled=[0, 1], layer=layer)
-        assert worst_fed(run) == {
+        worst = worst_fed(run, fed_layers(run))
+        assert {name: layer for name, (_, layer) in worst.items()} == {
             "input_scale": "a",
             "input_scale_small": "b",
             "input_offset": "b",

@@ -1,7 +1,7 @@
 """The same faults through every way of running: is the right mechanism first, and did watching change a bit?
 
 ``python -m benchmarks.case_matrix`` trains one small classifier, healthy and with three faults, through plain and
-compiled loops, mixed precision, accumulation, several optimizers and closures, two processes under DDP and FSDP2,
+compiled loops, mixed precision, accumulation, several optimizers and closures, two processes under DDP, FSDP2 and FSDP1,
 and the trainers (which need the extra ``trainers``), three seeds each, and writes ``results/case_matrix.json``.
 The programs of the trainers and of two processes are those that the tests train.
 """
@@ -33,6 +33,8 @@ from tests.scenarios.trainers.programs import Net
 from tests.twins import digits_like
 
 SEEDS = (0, 1, 2)
+# Ways of two processes.
+TOGETHER = ("ddp", "fsdp2", "fsdp1")
 # Fault to what an expert would say, and the layer; "" is the healthy twin.
 TRUTH: dict[str, tuple[str, str | None]] = {
     "": ("", None),
@@ -222,14 +224,14 @@ def in_this_process(name: str, loop: Loop) -> dict[str, Any]:
 
 
 def in_two_processes() -> list[dict[str, Any]]:
-    """Return the rows of DDP and FSDP2."""
+    """Return the rows of DDP, FSDP2 and the first FSDP."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node=2", "-m", "benchmarks.case_matrix", folder]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=env)
         rows = []
-        for way in ("ddp", "fsdp2"):
+        for way in TOGETHER:
             row: dict[str, Any] = {"way": f"{way.upper()}, two processes", "runs": {}}
             for fault in TRUTH:
                 for seed in SEEDS:
@@ -250,8 +252,8 @@ def one_of_two(folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     found = {}
-    for way, wrap in WRAPPED.items():
-        same = True
+    for way in TOGETHER:
+        wrap, same = WRAPPED[way], True
         for fault in TRUTH:
             for seed in SEEDS:
                 place = folder / f"{way}-{fault}-{seed}"

@@ -212,10 +212,11 @@ class Gradients:
 
     def _choose(self, place: Mapping[int, int]) -> Tensor | None:
         """Choose the parameter to probe and return its gradient, None if no parameter holds one."""
+        drawn, tensors = self._blueprint, self._blueprint.tensors
         held = [
-            (p.numel() > PROBE_ENTRIES, place.get(self._blueprint.params[i].layer, len(place)), i)
-            for i, p in enumerate(self._blueprint.tensors)
-            if p.grad is not None and not p.grad.is_sparse and p.dim() >= 2 and local(p).numel()
+            (p.numel() > PROBE_ENTRIES, place.get(drawn.params[i].layer, len(place)), i)
+            for i, (p, n) in enumerate(zip(tensors, drawn.axes(range(len(tensors))), strict=True))
+            if p.grad is not None and not p.grad.is_sparse and n >= 2 and local(p).numel()
         ]
         self._probe = min(held)[2] if held else -1
         return local_gradient(self._blueprint.tensors[self._probe]) if held else None

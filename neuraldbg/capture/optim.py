@@ -15,6 +15,7 @@ from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.params import Updates
 from neuraldbg.capture.reduce import all_of, are_cleared, once, unless
 from neuraldbg.capture.store import Keys
+from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact, OptimizerInfo
 
 __all__ = ["Entry", "OptimizerBook"]
@@ -70,14 +71,14 @@ class OptimizerBook:
 
     Parameters
     ----------
-    param_of
-        ``id`` of a parameter to its index.
+    blueprint
+        Knows the parameters of the model.
     refresh
-        Called when an optimizer owns parameters that are not in ``param_of``: they may be new.
+        Called when an optimizer owns parameters that are not among them: they may be new.
     """
 
-    def __init__(self, param_of: dict[int, int], refresh: Callable[[], None]) -> None:
-        self._param_of = param_of
+    def __init__(self, blueprint: Blueprint, refresh: Callable[[], None]) -> None:
+        self._blueprint, self._param_of = blueprint, blueprint.param_of
         self._refresh = refresh
         self._entries: dict[int, Entry] = {}
         self._foreign: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
@@ -178,7 +179,7 @@ class OptimizerBook:
             params=params,
             by_group=_by_group(optimizer, self._param_of),
             first_group=info.groups[0],
-            updates=Updates(indices, params),
+            updates=Updates(indices, params, self._blueprint.axes(indices)),
         )
         self._entries[entry.key] = entry
         self._leader = entry.key if self._leader is None else self._leader

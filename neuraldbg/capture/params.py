@@ -82,13 +82,19 @@ class Updates:
     ----------
     indices, params
         The watched parameters that the optimizer owns.
+    axes
+        How many axes each of them has; of a flat piece, how many the whole has.
     """
 
-    def __init__(self, indices: Sequence[int], params: Sequence[nn.Parameter]) -> None:
-        pairs = [(i, p) for i, p in zip(indices, params, strict=True) if local(p).numel()]
+    def __init__(
+        self, indices: Sequence[int], params: Sequence[nn.Parameter], axes: Sequence[int]
+    ) -> None:
+        held = [(i, p) for i, p in zip(indices, params, strict=True) if local(p).numel()]
+        matrices = {i for i, n in zip(indices, axes, strict=True) if n >= 2}
         # Matrices tell everything that is asked; vectors count where there is nothing else.
-        pairs = [(i, p) for i, p in pairs if p.dim() >= 2] or pairs
+        pairs = [(i, p) for i, p in held if i in matrices] or held
         self.indices = list(indices)
+        self._matrices = {id(p) for i, p in held if i in matrices}
         self._measured = [i for i, _ in pairs]
         self._params = [p for _, p in pairs]
         self._views = _Views()
@@ -134,7 +140,9 @@ class Updates:
         out = []
         for group in optimizer.param_groups:
             places = [
-                place_of[id(p)] for p in group["params"] if id(p) in place_of and p.dim() >= 2
+                place_of[id(p)]
+                for p in group["params"]
+                if id(p) in place_of and id(p) in self._matrices
             ]
             found = [i for i in places if self._has_gradient(i)]
             states = [optimizer.state.get(self._params[i]) or {} for i in found]

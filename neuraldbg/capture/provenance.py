@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuraldbg.capture.shards import local
+from neuraldbg.capture.shards import local, piece_of
 
 __all__ = ["Birth", "find_birth", "is_readable", "nodes_of", "params_near"]
 
@@ -307,10 +307,15 @@ def params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
         variable = getattr(current, "variable", None)
         if isinstance(variable, Tensor):
             found.append(id(variable))
-        for child, _ in current.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                queue.append(child)
+        for child, place in current.next_functions:
+            if child is None or child in seen:
+                continue
+            piece = piece_of(child, place)
+            if piece is not None:
+                found.append(piece)
+                continue
+            seen.add(child)
+            queue.append(child)
     return tuple(found)
 
 

@@ -62,7 +62,7 @@ class Session:
         self._blueprint = draw(model)
         self._grads = Gradients(self._blueprint)
         self._facts: dict[str, Fact] = program_facts(model)
-        self._book = OptimizerBook(self._blueprint.param_of, self._redraw)
+        self._book = OptimizerBook(self._blueprint, self._redraw)
         self._settings: tuple[float, ...] = ()
         self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)

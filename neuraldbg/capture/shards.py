@@ -10,15 +10,26 @@ import os
 import sys
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["PLAIN", "is_sharded", "local", "local_gradient", "rank_and_count", "unwrapped"]
+__all__ = [
+    "PLAIN",
+    "flat_shards",
+    "is_row",
+    "is_sharded",
+    "local",
+    "local_gradient",
+    "rank_and_count",
+    "unwrapped",
+]
 
+FSDP1 = "FullyShardedDataParallel"
 # Modules that hold the user's model under a name of their own. By name: most of them are never imported.
 WRAPPERS = {
     "DistributedDataParallel": "module",
     "DataParallel": "module",
-    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    FSDP1: "_fsdp_wrapped_module",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "OptimizedModule": "_orig_mod",
 }
@@ -53,6 +64,48 @@ def local_gradient(parameter: Tensor) -> Tensor | None:
 def is_sharded(tensor: Tensor) -> bool:
     """Return whether other processes hold other entries of a tensor."""
     return any(place.is_shard() for place in getattr(tensor, "placements", ()))
+
+
+def flat_shards(model: nn.Module) -> dict[int, tuple[int, ...]]:
+    """Return the whole shape of every parameter of which a flat piece is here, by ``id()``.
+
+    The first FSDP lays the parameters of a unit end to end and cuts the row without regard to where one ends: a piece is a
+    plain vector, and may be empty. Where it hides the parameters (``use_orig_params=False``) the row itself is the only one.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    for module in model.modules():
+        handle = getattr(module, "_handle", None) if type(module).__name__ == FSDP1 else None
+        row = getattr(handle, "flat_param", None)
+        if row is None or not getattr(handle, "uses_sharded_strategy", False):
+            continue
+        pieces = getattr(row, "_params", None)
+        if pieces is None:
+            found[id(row)] = tuple(getattr(row, "_unpadded_unsharded_size", row.shape))
+        else:
+            shapes = map(tuple, getattr(row, "_shapes", ()))
+            found |= {id(p): shape for p, shape in zip(pieces, shapes, strict=False)}
+    return found
+
+
+def is_row(tensor: Tensor) -> bool:
+    """Return whether a tensor holds the parameters of a whole unit of the first FSDP end to end."""
+    return bool(getattr(tensor, "_is_flat_param", False))
+
+
+def piece_of(node: torch.autograd.graph.Node, place: int) -> int | None:
+    """Return the ``id()`` of the parameter that a node of a graph cut out of such a row as its output of that place."""
+    if not node.name().startswith("SplitWithSizesBackward"):
+        return None
+    row = getattr(node.next_functions[0][0], "variable", None)
+    pieces = getattr(row, "_params", None)
+    if row is None or pieces is None or not is_row(row):
+        return None
+    # Between parameters may lie what fills the row up to an even address.
+    filling = list(getattr(row, "_is_padding_mask", ()))
+    if place < len(filling) and filling[place]:
+        return None
+    index = place - sum(filling[:place])
+    return id(pieces[index]) if index < len(pieces) else None
 
 
 def unwrapped(model: nn.Module) -> Callable[[str], str]:

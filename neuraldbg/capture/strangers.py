@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.shards import is_row
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact
 
@@ -45,12 +46,15 @@ class Strangers:
                 return
             node = stack.pop()
             leaf = getattr(node, "variable", None)
-            if isinstance(leaf, nn.Parameter) and self._blueprint.layer_with(id(leaf)) is None:
+            if isinstance(leaf, nn.Parameter) and not self._is_known(leaf):
                 self._found.add(id(leaf))
             for child, _ in node.next_functions:
                 if child is not None and child not in seen:
                     seen.add(child)
                     stack.append(child)
+
+    def _is_known(self, leaf: nn.Parameter) -> bool:
+        return is_row(leaf) or self._blueprint.layer_with(id(leaf)) is not None
 
     def facts(self, stepped: Collection[int], others: Collection[int]) -> dict[str, Fact]:
         """Return how many of them no optimizer steps, and how many an optimizer of another model does.

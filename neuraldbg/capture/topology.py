@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import (
 )
 
 from neuraldbg.capture.compiled import is_optimized
-from neuraldbg.capture.shards import is_sharded, local, unwrapped
+from neuraldbg.capture.shards import flat_shards, is_sharded, local, unwrapped
 from neuraldbg.records.recording import Fact, LayerInfo, ParamInfo
 
 __all__ = [
@@ -109,6 +109,10 @@ class Blueprint:
         """Return the shapes of the parameters of a layer."""
         return [self.params[i].shape for i in self.layers[layer].params]
 
+    def axes(self, params: Iterable[int]) -> list[int]:
+        """Return how many axes parameters have; of a flat piece, how many the whole has."""
+        return [max(self.tensors[i].dim(), len(self.params[i].shape)) for i in params]
+
     def multiplied(self) -> set[int]:
         """Return the tables that a linear layer has for its weight: the output is tied to the embedding."""
         by_linear = {i for layer in self.layers if layer.kind == "linear" for i in layer.params}
@@ -120,6 +124,7 @@ def draw(model: nn.Module) -> Blueprint:
     blueprint = Blueprint()
     plain = unwrapped(model)
     names = {id(p): plain(name) for name, p in model.named_parameters()}
+    flat = flat_shards(model)
     for wrapped, module in model.named_modules():
         name = plain(wrapped)
         own = _own(module)
@@ -134,12 +139,15 @@ def draw(model: nn.Module) -> Blueprint:
             blueprint.lazy |= isinstance(parameter, UninitializedParameter)
             if id(parameter) not in blueprint.param_of:
                 blueprint.param_of[id(parameter)] = len(blueprint.params)
-                blueprint.params.append(_param(names[id(parameter)], parameter, index, module))
+                blueprint.params.append(
+                    _param(names[id(parameter)], parameter, index, module, flat.get(id(parameter)))
+                )
                 blueprint.tensors.append(parameter)
             mine.append(blueprint.param_of[id(parameter)])
         if name and _is_opened(module):
             blueprint.opened.add(index)
-        blueprint.layers.append(_layer(name, module, tuple(mine)))
+        shapes = [blueprint.params[i].shape for i in mine]
+        blueprint.layers.append(_layer(name, module, tuple(mine), shapes))
     return blueprint
 
 
@@ -178,8 +186,10 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
         known |= {key: places[i] for key, i in found.items()}
 
 
-def _layer(name: str, module: nn.Module, params: tuple[int, ...]) -> LayerInfo:
-    kind, of = _kind(module), type_before_parametrizations(module).__name__
+def _layer(
+    name: str, module: nn.Module, params: tuple[int, ...], shapes: list[tuple[int, ...]]
+) -> LayerInfo:
+    kind, of = _kind(module, shapes), type_before_parametrizations(module).__name__
     own = activation_name(of) if kind == "activation" else None
     return LayerInfo(
         name=name,
@@ -191,7 +201,7 @@ def _layer(name: str, module: nn.Module, params: tuple[int, ...]) -> LayerInfo:
     )
 
 
-def _kind(module: nn.Module) -> str:
+def _kind(module: nn.Module, shapes: list[tuple[int, ...]]) -> str:
     for kind, classes in _KINDS:
         if isinstance(module, classes):
             return kind
@@ -200,7 +210,7 @@ def _kind(module: nn.Module) -> str:
         return "activation"
     if name.endswith("Loss"):
         return "loss"
-    return _kind_by_shape(module, name)
+    return _kind_by_shape(name, shapes)
 
 
 def _is_opened(module: nn.Module) -> bool:
@@ -219,12 +229,11 @@ def _is_known(module: nn.Module) -> bool:
     return any(isinstance(module, classes) for _, classes in _KINDS)
 
 
-def _kind_by_shape(module: nn.Module, name: str) -> str:
+def _kind_by_shape(name: str, shapes: list[tuple[int, ...]]) -> str:
     # A user's own module: its name and the shape of its parameters say what it most likely is.
     if "Norm" in name:
         return "norm"
-    wide = any(_is_wide(_shape(p)) for p in _own(module))
-    return "linear" if wide else "other"
+    return "linear" if any(map(_is_wide, shapes)) else "other"
 
 
 def _is_wide(shape: tuple[int, ...]) -> bool:
@@ -267,8 +276,16 @@ def _shape(parameter: torch.Tensor) -> tuple[int, ...]:
     return () if isinstance(parameter, UninitializedParameter) else tuple(parameter.shape)
 
 
-def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) -> ParamInfo:
-    shape = _shape(parameter)
+def _param(
+    name: str,
+    parameter: nn.Parameter,
+    layer: int,
+    module: nn.Module,
+    whole: tuple[int, ...] | None,
+) -> ParamInfo:
+    """Describe a parameter; ``whole`` is its shape where only a flat piece is here."""
+    shape = _shape(parameter) if whole is None else whole
+    cut = whole is not None or is_sharded(parameter)
     return ParamInfo(
         name=name,
         layer=layer,
@@ -276,8 +293,8 @@ def _param(name: str, parameter: nn.Parameter, layer: int, module: nn.Module) ->
         dtype=str(parameter.dtype).removeprefix("torch."),
         kind=_param_kind(name, shape, module),
         trainable=parameter.requires_grad,
-        fan_in=fan_in(parameter, module) if shape else 0,
-        shard=local(parameter).numel() if shape and is_sharded(parameter) else -1,
+        fan_in=fan_in(shape, module),
+        shard=local(parameter).numel() if shape and cut else -1,
     )
 
 
@@ -293,18 +310,18 @@ def _param_kind(name: str, shape: tuple[int, ...], module: nn.Module) -> str:
     return "bias" if "bias" in own else "scale"
 
 
-def fan_in(parameter: torch.Tensor, module: nn.Module) -> int:
-    """Return the inputs of one unit of a weight matrix; 0 for vectors and scalars.
+def fan_in(shape: tuple[int, ...], module: nn.Module) -> int:
+    """Return the inputs of one unit of a weight matrix of this shape; 0 for vectors and scalars.
 
     A transposed convolution spreads its kernel over the output: with stride s a unit sees one in s of its taps
     along every axis.
     """
-    if parameter.dim() < 2:
+    if len(shape) < 2:
         return 0
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - common base
-        taps = math.prod((parameter.shape[0] // module.groups, *parameter.shape[2:]))
+        taps = math.prod((shape[0] // module.groups, *shape[2:]))
         return max(1, taps // math.prod(module.stride))
-    return math.prod(parameter.shape[1:])
+    return math.prod(shape[1:])
 
 
 # What layers lead to that is none.

@@ -69,7 +69,7 @@ def _train_closure(observe: Observe, seed: int = 0, fixed: bool = False) -> Outc
                 loss.backward()
                 return loss
 
-            watch.loss(float(optimizer.step(closure)))
+            watch.loss(optimizer.step(closure).item())
     with torch.no_grad():
         final = F.mse_loss(model(x), y).item()
     return Outcome(metric=final, better="lower", loss=final)

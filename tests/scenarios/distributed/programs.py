@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from neuraldbg import NeuralDbg
@@ -50,7 +50,20 @@ def sharded(net: nn.Module) -> nn.Module:
     return fully_shard(net)
 
 
-WRAPPED = {"ddp": replicated, "fsdp2": sharded}
+def flat(net: nn.Module, *, named: bool = True) -> nn.Module:
+    """Wrap in the first FSDP, as trainers still do; ``named`` leaves the parameters visible under their names."""
+    kept = partial(FullyShardedDataParallel, use_orig_params=named, device_id=torch.device("cpu"))
+    for name in ("fc1", "fc2", "head"):
+        setattr(net, name, kept(getattr(net, name)))
+    return kept(net)
+
+
+WRAPPED = {
+    "ddp": replicated,
+    "fsdp2": sharded,
+    "fsdp1": flat,
+    "fsdp1-hidden": partial(flat, named=False),
+}
 
 
 def program(
@@ -125,6 +138,8 @@ def harmless(out: Path) -> dict[str, Any]:
 FAULTS = {
     "ddp": ("rate", "dead", "nan", "singular", "unsynchronized", "labels"),
     "fsdp2": ("rate", "dead", "nan", "singular"),
+    "fsdp1": ("rate", "dead", "nan", "singular"),
+    "fsdp1-hidden": ("rate", "nan"),
 }
 
 

@@ -1,4 +1,4 @@
-"""DDP and FSDP2 on two real processes: nothing changes, nothing is exchanged, and one diagnosis names the rank."""
+"""DDP and both FSDPs on two real processes: nothing changes, nothing is exchanged, and one diagnosis names the rank."""
 
 import json
 
@@ -9,11 +9,14 @@ from neuraldbg import load, merge
 from neuraldbg.cli import main
 from tests.scenarios.distributed.programs import BAD_STEP, STEPS
 
-WAYS = ("ddp", "fsdp2")
+WAYS = ("ddp", "fsdp2", "fsdp1")
+# Where the first FSDP hides the parameters, a unit of it has one.
+ALL = (*WAYS, "fsdp1-hidden")
+SHARDED = ("fsdp2", "fsdp1")
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ALL)
 @pytest.mark.parametrize("watched", ["watched", "watched by one rank"])
 def test_watching_changes_no_bit_and_adds_no_collective(seen, rank, way, watched):
     assert seen[rank][way][watched] == {"weights": True, "losses": True, "collectives": True}
@@ -21,7 +24,7 @@ def test_watching_changes_no_bit_and_adds_no_collective(seen, rank, way, watched
     assert seen[rank][way]["collectives of the plain run"] >= STEPS
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ALL)
 def test_every_rank_writes_a_recording_of_its_own(launched, way):
     for rank, name in enumerate(("run.ndbg", "run.rank1.ndbg")):
         run = load(launched / way / name)
@@ -49,9 +52,27 @@ def test_shards_are_said_to_be_shards_and_whole_ones_are_not(launched):
     assert "whole parameters" not in {x.what for x in whole.unobserved}
 
 
-def test_shards_joined_after_the_run_are_the_whole(launched):
-    # Both ways train the same model on the same batches, so DDP knows the norms of the whole.
-    shards = merge(launched / "fsdp2").recording
+def test_pieces_of_a_row_are_shards_that_may_be_empty(launched):
+    # A unit of 544 entries is cut in two without regard to where its weight ends.
+    first, second = (
+        load(launched / "fsdp1" / name).recording.topology.params
+        for name in ("run.ndbg", "run.rank1.ndbg")
+    )
+    assert [p.shard for p in first] == [272, 0, 528, 0, 66, 0]
+    assert [p.shard for p in second] == [240, 32, 496, 32, 62, 4]
+    hidden = load(launched / "fsdp1-hidden" / "run.ndbg").recording
+    assert [(p.shape, p.shard) for p in hidden.topology.params] == [
+        ((544,), 272),
+        ((1056,), 528),
+        ((132,), 66),
+    ]
+    assert "whole parameters" in {x.what for x in hidden.unobserved}
+
+
+@pytest.mark.parametrize("way", SHARDED)
+def test_shards_joined_after_the_run_are_the_whole(launched, way):
+    # All ways train the same model on the same batches, so DDP knows the norms of the whole.
+    shards = merge(launched / way).recording
     whole = merge(launched / "ddp").recording
     for family, name in (
         ("grad", "grad_norm"),
@@ -74,7 +95,7 @@ def test_shards_joined_after_the_run_are_the_whole(launched):
     assert shards.unobserved == ()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ALL)
 def test_a_healthy_run_is_not_accused_and_its_ranks_agree(launched, way):
     run = merge(launched / way)
     assert run.explain_failure() == []
@@ -95,7 +116,7 @@ def test_a_fault_of_all_ranks_is_found_and_blamed_on_none(launched, way, fault, 
     assert run.ranks.drifts == ()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ALL)
 def test_the_rank_with_the_bad_batch_is_first(launched, way):
     run = merge(launched / f"{way}-nan")
     first = run.explain_failure()[0]

@@ -40,6 +40,7 @@ ROUNDS = {
     "questers": "5c4a566787281cf93f75902c5ea51067e922c6c3",
     "trekkers": "faae90123f65606d62262196ff83038854f7adc9",
     "hikers": "30cfa3b3a3f232a25062bc62df94beeeab6f7d20",
+    "ramblers": "ae14ae1ed3e7da108236ac3c37056f06ccfdcddd",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,18 @@ class Store:
 
     def recording(self, run_id: str) -> Any:
         """Return what was seen of a run; only files that this machine wrote are read."""
-        return pickle.loads(self._path(run_id, ".rec").read_bytes())  # noqa: S301 - own private cache
+        found = pickle.loads(self._path(run_id, ".rec").read_bytes())  # noqa: S301 - own private cache
+        return _completed(found)
 
     def ids(self) -> Iterator[str]:
         """Return the names of all stored runs, in order."""
         return (path.name.removesuffix(".json") for path in sorted(self.folder.glob("*.json")))
+
+
+def _completed(recording: Any) -> Any:
+    """Return a recording whose parameters have all fields, those that came later with what they are by default."""
+    for parameter in recording.topology.params:
+        for field in fields(parameter):
+            if not hasattr(parameter, field.name):
+                object.__setattr__(parameter, field.name, field.default)
+    return recording

@@ -82,9 +82,10 @@ def _attends(watch: LayerWatch, layer: int) -> dict[str, Fact]:
 
 
 def _apart(watch: LayerWatch, layer: int, apart: Collection[int]) -> dict[str, Fact]:
+    found: dict[str, Fact] = {"detached": True} if layer in watch.flow.detached else {}
     if layer not in watch.place:
-        return {"without_gradient": True} if layer in apart else {}
-    return {"severed": True} if layer in watch.flow.severed else {}
+        return found | ({"without_gradient": True} if layer in apart else {})
+    return found | ({"severed": True} if layer in watch.flow.severed else {})
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -143,6 +143,9 @@ def similarity(index: int, parameter: nn.Parameter, *, table: bool) -> list[Rows
 
 def _units(weight: Tensor, *, table: bool) -> Tensor:
     own = as_real(local(weight).detach())
+    while own.dim() > 2 and own.shape[0] == 1:
+        # Made to be broadcast over a batch, as seeds and queries are.
+        own = own[0]
     return own[:ENTRIES].T if table else own
 
 

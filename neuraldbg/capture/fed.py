@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,18 +49,28 @@ class Feeds:
             if is_data(x, leaves=leaves):
                 self.samples[layer] = unit_sample(x, unit_axis(kind, x), ENTRIES)
 
-    def finish(self, layers: Sequence[LayerInfo], edges: Iterable[tuple[int, int]]) -> list[Rows]:
+    def finish(
+        self,
+        layers: Sequence[LayerInfo],
+        edges: Iterable[tuple[int, int]],
+        place: Mapping[int, int],
+    ) -> list[Rows]:
         """Return mean and deviation of the data, and how far the scales of its features are apart.
 
         Parameters
         ----------
         layers, edges
             Of the model, and which feed which: what comes from layers with parameters is no data.
+        place
+            Layer to its place in the order of first calls: what comes later in a loop does not feed the first call, which
+            is the one that is looked at.
         """
         if not self.samples:
             return []
         self._steps += 1
-        for layer in behind_parameters(layers, edges):
+        last = len(place)
+        ahead = [(a, b) for a, b in edges if place.get(a, -1) < place.get(b, last)]
+        for layer in behind_parameters(layers, ahead):
             self.samples.pop(layer, None)
         return [_moments(alike, x) for alike, x in by_shape(self.samples)]
 

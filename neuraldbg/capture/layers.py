@@ -174,7 +174,7 @@ class LayerWatch:
             last = self._pass_start
             rows += time_slopes([layer for layer, *_ in self._gradients[last:]], norms[last:])
         rows += reduce_outputs(self._outputs) + reduce_norms(self._norms) + self.regimes.finish()
-        rows += self._feeds.finish(self._blueprint.layers, self.flow.edges)
+        rows += self._feeds.finish(self._blueprint.layers, self.flow.edges, self.place)
         rows += self._along.finish() + self._through.finish() + self.halves.finish()
         if self._kept:
             rows.append(Rows(list(self._kept), ("drop_keep",), _kept_share(self._kept)))

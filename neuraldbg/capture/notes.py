@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuraldbg.capture.bank import unit_axis
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import Open, loss_facts, settled
+from neuraldbg.capture.products import summed
+from neuraldbg.capture.provenance import params_near
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
+from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import LossCall
 
 __all__ = ["Notes"]
@@ -27,6 +30,8 @@ class Notes:
 
     Parameters
     ----------
+    blueprint
+        Knows the parameters of the model.
     incidents
         Takes what happened once.
     guard
@@ -35,13 +40,15 @@ class Notes:
 
     watch: LayerWatch
 
-    def __init__(self, incidents: Incidents, guard: Callable[..., None]) -> None:
+    def __init__(
+        self, blueprint: Blueprint, incidents: Incidents, guard: Callable[..., None]
+    ) -> None:
         self.step = 0
         self.inside = 0
         self.losses: list[LossCall] = []
         self._open: list[tuple[LossCall, Open]] = []
         self.guard = guard
-        self._incidents = incidents
+        self._blueprint, self._incidents = blueprint, incidents
 
     @property
     def open(self) -> bool:
@@ -98,6 +105,17 @@ class Notes:
         if sites is not None and layer >= 0 and layer not in known:
             known[layer] = sites.caller(layer)
 
+    def is_ours(self, tensor: Tensor) -> bool:
+        """Return whether the graph of a tensor leads to parameters of the model."""
+        node, mine = tensor.grad_fn, self._blueprint.param_of.keys()
+        return node is not None and not mine.isdisjoint(params_near(node))
+
+    def on_taken_out(self, parameter: Tensor) -> None:
+        """Take a parameter that was taken out of the graph before it was used, inside the model."""
+        layer = self._blueprint.layer_with(id(parameter))
+        if self.inside and layer is not None:
+            self.watch.flow.detached.add(layer)
+
     def on_cut(self, layers: frozenset[int]) -> None:
         """Take a cut of the graph behind some layers, inside the model or in the loop."""
         self.watch.flow.severed |= layers
@@ -115,6 +133,20 @@ class Notes:
     def on_risky(self, layer: int, name: str) -> None:
         """Take an operation at its singular point."""
         self._incidents.note(self.step, "risky_op", layer, {"op": name})
+
+    def on_product(self, name: str, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
+        """Take over how many terms a parameter is added up, where it is a factor."""
+        params = self._blueprint.params
+        for parameter, terms in summed(name, args, kw):
+            index = self._blueprint.param_of.get(id(parameter))
+            if index is None or params[index].summed or self._is_torchs(params[index].layer):
+                continue
+            params[index] = replace(params[index], summed=terms)
+
+    def _is_torchs(self, layer: int) -> bool:
+        """Return whether a layer is one of PyTorch's, of which it is known what it adds up; containers are not."""
+        kind = self._blueprint.layers[layer].type
+        return hasattr(nn, kind) and not kind.startswith("Parameter")
 
     def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
         """Take a function whose result is in float16."""

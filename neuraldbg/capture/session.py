@@ -77,7 +77,7 @@ class Session:
         self._side: Late | float | None = None
         # Whether gradients came since the last step, or one among them; the most backward passes that a step has had.
         self._seen_backward, self._stepped_inside, self._usual = False, False, 2
-        self.notes = Notes(self._incidents, guard)
+        self.notes = Notes(self._blueprint, self._incidents, guard)
         self.rows = Rows(self.notes, self._incidents)
         self._tracer = Tracer(self.notes)
         self._modes = ModeStack(self._tracer)
@@ -217,7 +217,7 @@ class Session:
             self._modes.remove()
         if self._blueprint.lazy:
             self._redraw()
-        self._strangers.look(self.steps, tensors)
+        self._tick.param += self._strangers.look(self.steps, tensors)
         self._late.look(self.steps, self._model, self._book.stepped)
         self.parts.look(tensors, self._blueprint.param_of)
         self._watch.backward_begins()

@@ -1,4 +1,4 @@
-"""Parameters that nobody steps: layers kept in a plain list or dict, and weights put into the model in mid-run."""
+"""What the graphs of the first steps tell of parameters: those that nobody steps, and tables that are multiplied by hand."""
 
 from __future__ import annotations
 
@@ -7,22 +7,33 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from neuraldbg.capture.bank import Rows
+from neuraldbg.capture.drawn import initial_gains
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.shards import is_row
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact
 
-__all__ = ["Latecomers", "Strangers"]
+__all__ = ["Latecomers", "Strangers", "leaves"]
 
 # A larger graph is not walked to its end; nothing is said of it then.
 MAX_NODES = 20_000
 EDGE_STEPS = 2
+# What a matrix goes into that is multiplied with: the product itself, or the view of it that is turned for one.
+PRODUCTS = (
+    "TBackward",
+    "TransposeBackward",
+    "PermuteBackward",
+    "MmBackward",
+    "AddmmBackward",
+    "LinearBackward",
+)
 # So many close looks may pass until an optimizer is handed what was put into the model; several take turns.
 PATIENCE = 2
 
 
 class Strangers:
-    """Finds them in the graphs of the first steps.
+    """Finds them in the graphs of the first steps, and tables that are multiplied there besides being looked up in.
 
     Parameters
     ----------
@@ -33,25 +44,43 @@ class Strangers:
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
         self._found: set[int] | None = set()
+        # Tables that a linear layer has for its weight, or that were found to be used like that.
+        self._tied = blueprint.multiplied()
 
-    def look(self, step: int, roots: Sequence[Tensor]) -> None:
-        """Walk the graphs of what ``backward`` was called on, in the first steps; they must be whole."""
+    def look(self, step: int, roots: Sequence[Tensor]) -> tuple[Rows, ...]:
+        """Walk the graphs of what ``backward`` was called on, in the first steps; they must be whole.
+
+        Returns
+        -------
+        tuple of Rows
+            The scale of tables that are multiplied by hand: before the first step they are as they were drawn.
+        """
         if step >= EDGE_STEPS or self._found is None:
-            return
-        stack = [t.grad_fn for t in roots if t.grad_fn is not None]
-        seen: set[torch.autograd.graph.Node] = set(stack)
-        while stack:
-            if len(seen) > MAX_NODES:
-                self._found = None
-                return
-            node = stack.pop()
-            leaf = getattr(node, "variable", None)
-            if isinstance(leaf, nn.Parameter) and not self._is_known(leaf):
-                self._found.add(id(leaf))
-            for child, _ in node.next_functions:
-                if child is not None and child not in seen:
-                    seen.add(child)
-                    stack.append(child)
+            return ()
+        ends = leaves(roots)
+        if ends is None:
+            self._found = None
+            return ()
+        self._found |= {id(leaf) for leaf, _ in ends if not self._is_known(leaf)}
+        if step > 0:
+            return ()
+        tied = self._multiplied(ends)
+        self._tied |= tied.keys()
+        return tuple(initial_gains([(i, p, p.shape[-1]) for i, p in tied.items()]))
+
+    def _multiplied(self, ends: Sequence[tuple[nn.Parameter, str]]) -> dict[int, nn.Parameter]:
+        """Return the tables that are the weight of a product, by index, without those that are known to be."""
+        drawn = self._blueprint
+        found = {
+            drawn.param_of[id(leaf)]: leaf
+            for leaf, operation in ends
+            if id(leaf) in drawn.param_of and operation.startswith(PRODUCTS)
+        }
+        return {
+            i: p
+            for i, p in found.items()
+            if drawn.params[i].kind == "embedding" and i not in self._tied
+        }
 
     def _is_known(self, leaf: nn.Parameter) -> bool:
         return is_row(leaf) or self._blueprint.layer_with(id(leaf)) is not None
@@ -65,6 +94,27 @@ class Strangers:
             return {}
         rivals = len(self._found.intersection(others))
         return {"strangers": len(self._found.difference(stepped)), "rivals": rivals}
+
+
+def leaves(roots: Sequence[Tensor]) -> list[tuple[nn.Parameter, str]] | None:
+    """Return the parameters at the ends of graphs with what each went into; None if these are too large to be walked."""
+    stack = [t.grad_fn for t in roots if t.grad_fn is not None]
+    seen: set[torch.autograd.graph.Node] = set(stack)
+    found = []
+    while stack:
+        if len(seen) > MAX_NODES:
+            return None
+        node = stack.pop()
+        for child, _ in node.next_functions:
+            if child is None:
+                continue
+            leaf = getattr(child, "variable", None)
+            if isinstance(leaf, nn.Parameter):
+                found.append((leaf, node.name()))
+            elif child not in seen:
+                seen.add(child)
+                stack.append(child)
+    return found
 
 
 class Latecomers:

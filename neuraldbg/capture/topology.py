@@ -171,8 +171,9 @@ def redraw(old: Blueprint, model: nn.Module) -> None:
         params = tuple(param_map[j] for j in layer.params)
         old.layers[i : i + 1] = [replace(layer, params=params)]
     for i, param, tensor in zip(param_map, new.params, new.tensors, strict=True):
-        trainable = old.params[i].trainable if i < len(old.params) else param.trainable
-        old.params[i : i + 1] = [replace(param, layer=layer_map[param.layer], trainable=trainable)]
+        before = old.params[i] if i < len(old.params) else param
+        owner, trainable, terms = layer_map[param.layer], before.trainable, before.summed
+        old.params[i : i + 1] = [replace(param, layer=owner, trainable=trainable, summed=terms)]
         old.tensors[i : i + 1] = [tensor]
     old.lazy = new.lazy
     old.opened.clear()

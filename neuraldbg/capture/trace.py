@@ -5,21 +5,23 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from neuraldbg.capture.attention import is_attention, is_of_one, row_numbers, scaled_dot_product
 from neuraldbg.capture.compiled import is_transformed
 from neuraldbg.capture.halves import HALF
+from neuraldbg.capture.listener import Listener
 from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
-from neuraldbg.capture.reduce import Numbers, float_tensors
+from neuraldbg.capture.products import PRODUCTS
+from neuraldbg.capture.reduce import float_tensors
 from neuraldbg.capture.sites import SINGULAR
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
-__all__ = ["Listener", "Origin", "Tracer"]
+__all__ = ["Origin", "Tracer"]
 
 NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
@@ -49,62 +51,6 @@ LOOKED_AT = (
     | DIFFERENCES
     | {"scaled_dot_product_attention", "detach"}
 )
-
-
-class Listener(Protocol):
-    """What a tracer tells of."""
-
-    inside: int
-
-    @property
-    def open(self) -> bool:
-        """Whether a pass of the loop that trains is under way."""
-
-    def latest(self, layers: frozenset[int]) -> int:
-        """Return the layer among these that ran last."""
-
-    def on_activation(self, layer: int, name: str, tensor: Tensor, *, direct: bool) -> None:
-        """Take the input of a functional nonlinearity that a layer's output went into."""
-
-    def on_loss(
-        self,
-        name: str,
-        layer: int,
-        prediction: Tensor,
-        target: Tensor,
-        reduction: str,
-        *,
-        maker: str = "",
-        value: Tensor | None = None,
-    ) -> None:
-        """Take the call of a loss function.
-
-        ``maker`` is what made the prediction, if its graph does not tell; ``value`` the result, if it is one number.
-        """
-
-    def on_attention(self, layer: int, numbers: Numbers) -> None:
-        """Take attention numbers of one call."""
-
-    def on_cut(self, layers: frozenset[int]) -> None:
-        """Take a cut of the graph behind some layers, inside the model or in the loop."""
-
-    def on_meeting(self, layers: frozenset[int]) -> None:
-        """Take layers whose output has no gradient and went into an operation with one that has."""
-
-    def on_draw(self) -> None:
-        """Take a draw of the loop from what the model gave out."""
-
-    def on_risky(self, layer: int, name: str) -> None:
-        """Take an operation at a point where its value or derivative is undefined."""
-
-    def on_operation(self, name: str, args: Sequence[Any], result: object) -> None:
-        """Take the result of an operation that has such a point; who called it stands on the stack."""
-
-    def on_half(self, layer: int, name: str, args: Sequence[Any], out: Tensor) -> None:
-        """Take a function whose result is in float16."""
-
-    def guard(self, work: Callable[..., None], *args: Any) -> None:
-        """Run work of ours; an error disarms capture and nothing else."""
 
 
 class Origin(NamedTuple):
@@ -174,6 +120,8 @@ class Tracer(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SINGULAR:
             self._listener.guard(self._listener.on_operation, name, args, result)
+        if name in PRODUCTS:
+            self._listener.guard(self._listener.on_product, name, args, kwargs or {})
         if type(result) is Tensor and result.dtype is HALF:
             self._listener.guard(self._half, name, args, result)
         if self.leaf_depth == 0 or name in IN_LAYERS:
@@ -253,6 +201,7 @@ class Tracer(TorchFunctionMode):
             return
         found = self._labels_of((*args, *kw.values()) if kw else args)
         if not found:
+            self._look_unknown(name, args, kw, out)
             return
         layers = found[0].layers
         if len(found) > 1:
@@ -283,10 +232,12 @@ class Tracer(TorchFunctionMode):
     def _after_attribute(self, func: Callable[..., Any], args: Sequence[Any], out: Any) -> None:
         if not isinstance(out, Tensor) or not args or not isinstance(args[0], Tensor):
             return
-        found = self._find(args[0])
+        found, cuts = self._find(args[0]), func == Tensor.data.__get__  # type: ignore[attr-defined]
         if found is None:
+            if cuts:
+                self._take_out(args[0])
             return
-        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
+        if cuts:
             self._cut(args[0], found.layers)
         self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
 
@@ -318,6 +269,23 @@ class Tracer(TorchFunctionMode):
             self._singular(name, args[0], last)
         elif not listener.inside:
             self._look_outside(name, args, last)
+
+    def _look_unknown(
+        self, name: str, args: Sequence[Any], kw: Mapping[str, Any], out: Any
+    ) -> None:
+        """Look at a call that was given nothing which came from a layer, as far as is known."""
+        if name == "detach":
+            self._take_out(args[0])
+        elif name in LOSS_FUNCTIONS and not self.leaf_depth:
+            # What a transform gives out has lost where it came from; its graph knows.
+            prediction = kw.get("input", args[0] if args else None)
+            if isinstance(prediction, Tensor) and self._listener.is_ours(prediction):
+                self._loss(name, args, kw, -1, out)
+
+    def _take_out(self, tensor: Tensor) -> None:
+        """Take a parameter that is used without its gradient."""
+        if isinstance(tensor, nn.Parameter) and not self._quiet:
+            self._listener.on_taken_out(tensor)
 
     def _meet(self, found: Sequence[_Label], out: Any) -> None:
         """Take what has no gradient and meets, within the model, what has one."""

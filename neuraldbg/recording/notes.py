@@ -192,6 +192,7 @@ _CHECKS: dict[type, dict[str, Check]] = {
         "group": _number,
         "fan_in": _number,
         "shard": _number,
+        "summed": _number,
     },
     OptimizerInfo: {
         "type": _text,

@@ -67,7 +67,8 @@ class LayerInfo:
     config
         What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, ``attends_in``, the module in
         which attention is made of its output, and ``without_gradient``, if it only ran without gradients and feeds
-        layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``).
+        layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``), and
+        ``detached``, if a parameter of it was before it was used.
     """
 
     name: str
@@ -103,6 +104,9 @@ class ParamInfo:
     shard
         Entries of it that this process holds and measured, where it is sharded over several; -1 where it
         is whole.
+    summed
+        How many of its entries a product that it was seen in adds up; 0 where it was seen in none. Of ``nn`` layers that
+        is the fan-in, and is not noted.
     """
 
     name: str
@@ -114,6 +118,7 @@ class ParamInfo:
     group: int = -1
     fan_in: int = 0
     shard: int = -1
+    summed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from neuraldbg.records.recording import LayerInfo, OptimizerInfo, Recording
 from neuraldbg.signals.structure import beyond
 from neuraldbg.signals.view import ParamReader, feeders_of
 
-__all__ = ["cut_off", "is_apart"]
+__all__ = ["cut_off", "is_apart", "is_detached"]
 
 Flags = NDArray[np.bool_]
 # Standard errors within which a weight is as it was drawn; of some ten thousand one is further off.
@@ -21,8 +21,8 @@ SURE = 4.0
 def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) -> Flags:
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
-    What their layer gave was taken out of the graph and came to layers that learn; or nothing that their optimizer steps
-    has a gradient, or nothing in a group of theirs whose layers run: who gives a part a rate of its own means to train
+    They were taken out of the graph themselves, and used; what their layer gave was, and came to layers that learn; or
+    nothing that their optimizer steps has a gradient, or nothing in a group of theirs whose layers run: who gives a part a rate of its own means to train
     it. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
     without gradients may mean to, unless it is as it was drawn: then nobody has trained it before, either.
 
@@ -54,7 +54,7 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
     idle = _idle(recording.optimizers, silent, learned) | (silent & run) - learned
     apart = {i for i, x in enumerate(topology.layers) if is_apart(x)}
     drawn = apart if _as_drawn(recording, apart) else set[int]()
-    kept = behind | drawn
+    kept = behind | drawn | {i for i, x in enumerate(topology.layers) if is_detached(x)}
     nothing = np.array([p.layer in kept or p.group in idle for p in params], bool)
     zeros = np.array([p.layer in lost for p in params], bool)
     return np.asarray((never & nothing) | (missing & zero & zeros), dtype=bool)
@@ -63,6 +63,11 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
 def is_apart(layer: LayerInfo) -> bool:
     """Return whether a layer only ran without gradients, and feeds layers that did not."""
     return bool(layer.config.get("without_gradient"))
+
+
+def is_detached(layer: LayerInfo) -> bool:
+    """Return whether a parameter of a layer was taken out of the graph before it was used."""
+    return bool(layer.config.get("detached"))
 
 
 def _as_drawn(recording: Recording, layers: set[int]) -> bool:

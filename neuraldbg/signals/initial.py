@@ -110,13 +110,15 @@ def _weights(recording: Recording) -> dict[str, Series]:
 
 
 def _has_fan_in(topology: Topology, param: ParamInfo) -> bool:
-    """Return whether it is known what a unit of a weight adds up: of more axes than two in a module of one's own it is not.
+    """Return whether it is known what a unit of a weight adds up.
 
+    Of more axes than two in a module of one's own it is where a product was seen that it is a factor of.
     Spectral and other layers of that kind stand beside a path of another sort, and begin near zero on purpose.
     """
     kernel = KERNELS.search(topology.layers[param.layer].type)
     is_kernel = kernel is not None and len(param.shape) == int(kernel[1]) + 2
-    return len(param.shape) <= 2 or (is_kernel and not param.dtype.startswith("complex"))
+    known = len(param.shape) <= 2 or is_kernel or param.summed > 0
+    return known and (len(param.shape) <= 2 or not param.dtype.startswith("complex"))
 
 
 def _by_either_fan(gain: Array, params: Sequence[ParamInfo]) -> Array:
@@ -125,18 +127,24 @@ def _by_either_fan(gain: Array, params: Sequence[ParamInfo]) -> Array:
     Of a layer with many inputs and few outputs the gain of the signal is then large on purpose; a huge one hurts all the
     same.
     """
-    backward = gain * np.sqrt([_fan_out(p) / max(p.fan_in, 1) for p in params])
+    backward = gain * np.sqrt([_fan_out(p) / max(p.summed or p.fan_in, 1) for p in params])
     chosen = (backward < gain) & (backward <= ROUNDED * HE_GAIN) & (gain < HUGE)
     return np.where(chosen, backward, gain)
 
 
 def _fan_out(param: ParamInfo) -> float:
-    """Return how many terms the gradient of an input of a weight adds up."""
+    """Return how many terms the gradient of an input of a weight adds up; of a stack of weights, how many at most."""
+    if param.summed and len(param.shape) > 2:
+        return float(max(param.shape))
+    if param.summed:
+        return float(np.prod(param.shape) / param.summed)
     return float(np.prod(param.shape) / max(param.shape[1], 1))
 
 
 def _surplus(topology: Topology, param: ParamInfo) -> float:
-    """Return by how much the fan-in may be overrated where it is not known: it may be no more than the channels."""
+    """Return by how much the fan-in is overrated; where it is not known it may be no more than the channels."""
+    if param.summed and param.fan_in and not param.dtype.startswith("complex"):
+        return float(param.fan_in / param.summed)
     if _has_fan_in(topology, param) or not param.fan_in:
         return 1.0
     return max(float(param.fan_in / min(param.shape[:2])), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -135,6 +136,9 @@ def _is_of_one(call: LossCall) -> bool:
     return _maker(call) == "softmax" and _low(call) == _high(call) == 1.0
 
 
+# Targets of which the bulk, so many deviations around the mean, lies in a range, and none further outside than so many.
+# Data that are spread evenly or normally about an end of the range are beyond it with their bulk.
+BULK, TAIL = 1.5, 3.0
 # What a nonlinearity at the very end lets through.
 _RANGES = {
     "relu": (0.0, np.inf),
@@ -155,12 +159,23 @@ def _is_bounded(call: LossCall) -> bool:
         maker = "sigmoid"
     elif maker not in _RANGES or call.function not in REGRESSION:
         return call.function == "cross_entropy" and maker in {"tanh", "hardtanh", "sigmoid"}
-    low, high = _RANGES[maker]
-    least, most = call.facts.get("target_min"), call.facts.get("target_max")
-    if not isinstance(least, (int, float)) or not isinstance(most, (int, float)):
+    return _is_beyond(call, *_RANGES[maker])
+
+
+def _is_beyond(call: LossCall, low: float, high: float) -> bool:
+    """Return whether targets lie outside a range, and not by a tail of noise that stands out of it a little."""
+    least, most, mean, std = (
+        x if isinstance(x := call.facts.get(f"target_{name}"), (int, float)) else math.nan
+        for name in ("min", "max", "mean", "std")
+    )
+    if math.isnan(least) or math.isnan(most):
         return False
     slack = 0.05 * max(most - least, 1e-12)
-    return least < low - slack or most > high + slack
+    below, above = (low - least, mean - BULK * std), (most - high, mean + BULK * std)
+    return any(
+        out > slack and not (out <= TAIL * std and low - slack <= edge <= high + slack)
+        for out, edge in (below, above)
+    )
 
 
 def _is_sum(call: LossCall) -> bool:

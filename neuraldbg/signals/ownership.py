@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import ParamInfo, Recording, Topology
 from neuraldbg.records.signals import Series
-from neuraldbg.signals.cut import cut_off, is_apart
+from neuraldbg.signals.cut import cut_off, is_apart, is_detached
 from neuraldbg.signals.robust import lasting
 from neuraldbg.signals.view import (
     ParamReader,
@@ -116,7 +116,10 @@ def _without_gradient(recording: Recording, p: _Flags, start: int) -> dict[str, 
     """
     silent = p.trainable & ~p.orphan & ~p.used & ~p.written & (recording.steps.size >= 4)
     cut = cut_off(recording, silent & ~p.double, p.noticed, p.used)
-    judged = p.ran & p.noticed.any()
+    # A list of parameters never runs; the module that holds it does.
+    layers = recording.topology.layers
+    detached = np.array([is_detached(layers[p.layer]) for p in recording.topology.params], bool)
+    judged = (p.ran | detached) & p.noticed.any()
     known = p.matrix | _by_vectors(recording.topology)
     return {
         "no_gradient": _fact(start, silent, judged & p.matrix, p.owner),

@@ -177,7 +177,10 @@ def _copied(get: ParamReader, late: NDArray[np.bool_]) -> tuple[Array, NDArray[n
     """
     share, seen = get("unit_twins")
     known: Array = np.where(seen, share, 0.0)
-    return np.minimum(known, known[late].max(axis=0, initial=0.0)), seen
+    measured = seen.copy()
+    # Of zeros it is not known yet whether they will part.
+    measured[:1] &= ~get.born_zero()
+    return np.minimum(known, known[late].max(axis=0, initial=0.0)), measured
 
 
 def _born_zero(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -36,6 +37,8 @@ Array = NDArray[np.float64]
 # Layer to other layers.
 Links = dict[int, set[int]]
 EVERY = slice(None)
+# Own names of weights: weight, kernel, w, and w with a number, the letter of a gate or role, or a word behind it.
+WEIGHT = re.compile(r"weight|^kernel$|^w(\d+|[fghikoqruvxz]|_\w+)?$")
 # A gradient this much smaller than elsewhere, both relative to the weights, has faded (mechanisms.md G2: two decades).
 FADED = 0.01
 
@@ -210,7 +213,7 @@ def reached(recording: Recording, params: list[int]) -> NDArray[np.bool_]:
 
 def is_weight(name: str) -> bool:
     """Return whether the own name of a parameter is that of a weight."""
-    return name.lower() in {"w", "kernel"} or "weight" in name.lower()
+    return WEIGHT.search(name.lower()) is not None
 
 
 def is_quasi_newton(recording: Recording) -> bool:

@@ -336,3 +336,32 @@ def test_a_draw_from_what_the_model_gave_out_is_noted(own: bool) -> None:
             optimizer.step()
     kinds = {occurrence.kind for occurrence in dbg.recording.occurrences}
     assert ("drawn_from_output" in kinds) is own
+
+
+class Writes(nn.Module):
+    """Writes the weights of another network, which runs under a transform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 8)
+
+    def forward(self, context: Tensor, x: Tensor) -> Tensor:
+        return torch.func.vmap(lambda weights, row: (weights * row).sum())(self.head(context), x)
+
+
+@pytest.mark.parametrize("mine", [True, False], ids=["of the model", "of another one"])
+def test_the_loss_of_what_a_transform_gives_out_is_read(mine: bool) -> None:
+    torch.manual_seed(0)
+    model, other = Writes(), nn.Linear(3, 1)
+    optimizer = torch.optim.SGD([*model.parameters(), *other.parameters()], lr=0.01)
+    with NeuralDbg(model) as dbg:
+        for _ in range(4):
+            context, x = torch.randn(16, 3), torch.randn(16, 8)
+            optimizer.zero_grad()
+            given = model(context, x) if mine else other(context).squeeze(1)
+            F.mse_loss(given, torch.zeros(16)).backward()
+            if not mine:
+                model(context, x).mean().backward()
+            optimizer.step()
+    assert bool(dbg.recording.losses) is mine
+    assert {call.function for call in dbg.recording.losses} == ({"mse_loss"} if mine else set())

@@ -79,3 +79,13 @@ def test_what_does_not_learn_may_be_laid_out_in_copies() -> None:
 
 def test_of_three_units_nothing_is_said() -> None:
     assert share(torch.ones(3, 4)) is None
+
+
+@pytest.mark.parametrize("shape", [(4, 12), (1, 4, 12), (1, 1, 4, 12)], ids=str)
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "drawn"])
+def test_units_are_found_behind_axes_that_are_there_to_be_broadcast(shape, alike) -> None:
+    torch.manual_seed(0)
+    seeds = torch.randn(12).expand(4, 12) if alike else torch.randn(4, 12)
+    parameter = torch.nn.Parameter(seeds.reshape(shape).clone())
+    found = {r.names[0]: float(r.values) for r in similarity(0, parameter, table=False)}
+    assert (found["unit_weight_similarity"] > 0.99) is alike

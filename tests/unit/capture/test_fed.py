@@ -100,3 +100,29 @@ def test_only_the_first_sampled_steps_are_looked_at() -> None:
             model(data()).sum().backward()
             optimizer.step()
     assert dbg.recording.layer["fed_mean"].observed[:, 0].sum() == 4
+
+
+class Euler(nn.Module):
+    """Steps along a field that is given the state and the time of the day in minutes."""
+
+    def __init__(self, *, frozen: bool) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(5, 8), nn.Linear(8, 4)
+        self.head = nn.Linear(4, 2)
+        self.lift = nn.Linear(4, 4).requires_grad_(False) if frozen else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, minutes = self.lift(x), torch.full((len(x), 1), 700.0)
+        for _ in range(3):
+            given = torch.cat([x, minutes], 1)
+            x, minutes = x + self.leave(torch.tanh(self.enter(given))), minutes + 30.0
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "layers"), [(False, {"enter"}), (True, {"lift"})], ids=["data", "of a frozen layer"]
+)
+def test_the_first_step_of_a_loop_is_fed_what_enters_it(frozen: bool, layers: set[str]) -> None:
+    found = fed(Euler(frozen=frozen), data())
+    assert found.keys() == layers
+    assert (max(x.rms for x in found.values()) > 100.0) is not frozen

@@ -458,10 +458,11 @@ class Recurrent(nn.Module):
         super().__init__()
         self.rnn = nn.LSTM(2, 4, batch_first=True)
         self.head = nn.Linear(4, 1)
+        self.mix = nn.Parameter(torch.ones(1, 1))
 
     def forward(self, x):
         out, (last, _) = self.rnn(x)
-        return self.head(out[:, -1] + last[-1])
+        return torch.einsum("bd,dh->bh", self.head(out[:, -1] + last[-1]), self.mix)
 
 
 def recurrent_program(watch):

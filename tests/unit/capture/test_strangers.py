@@ -130,3 +130,39 @@ def test_a_weight_that_is_made_anew_in_every_step_is_none() -> None:
             optimizer.step()
             optimizer.zero_grad()
     assert [o for o in dbg.recording.occurrences if o.kind == "unheard"] == []
+
+
+class Tied(nn.Module):
+    """Looks words up in a table and scores all words with what it makes of it."""
+
+    def __init__(self, score) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.body, self.score = nn.Embedding(20, 16), nn.Linear(16, 16), score
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.body(self.words(x)), self.words.weight)
+
+
+@pytest.mark.parametrize(
+    ("score", "scale"),
+    [
+        (lambda h, table: h @ table.T, 4.0),
+        (lambda h, table: h.mm(table.transpose(0, 1)), 4.0),
+        (F.linear, 4.0),
+        (lambda h, table: h @ F.normalize(table, dim=1).T, None),
+        (lambda h, table: h @ torch.ones(16, 20), None),
+    ],
+    ids=["turned", "transposed", "linear", "of unit length", "only looked up"],
+)
+def test_the_scale_of_a_table_that_is_multiplied_by_hand_is_measured(score, scale) -> None:
+    model = Tied(score)
+    with NeuralDbg(model) as dbg:
+        train(model, steps=4, batch=lambda step: (torch.arange(20), torch.arange(20)))
+    gain = dbg.recording.param["init_gain"]
+    at = [p.name for p in dbg.recording.topology.params].index("words.weight")
+    assert gain.observed[0, at] == (scale is not None)
+    if scale is not None:
+        # Entries of deviation one, of which sixteen are added up.
+        assert gain.values[0, at] == pytest.approx(scale, rel=0.1)
+        assert not gain.observed[1:, at].any()

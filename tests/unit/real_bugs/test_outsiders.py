@@ -28,6 +28,7 @@ ROUNDS = (
     "questers",
     "trekkers",
     "hikers",
+    "ramblers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -52,6 +53,7 @@ COUNTS = (
     (54, 12),
     (48, 10),
     (48, 10),
+    (46, 10),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

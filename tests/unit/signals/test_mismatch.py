@@ -57,6 +57,20 @@ def test_a_sum_matters_to_optimizers_whose_steps_grow_with_it(families, judged) 
     assert ("loss_sum" in mismatch_signals(run)) is judged
 
 
+def spread(low: float, high: float, mean: float, std: float) -> dict[str, float]:
+    return {"target_min": low, "target_max": high, "target_mean": mean, "target_std": std}
+
+
+SPREAD = {
+    "within": spread(0.0, 1.0, 0.4, 0.2),
+    "noise beyond both ends": spread(-0.3, 1.4, 0.55, 0.3),
+    "evenly below zero as well": spread(-1.0, 1.0, 0.0, 0.58),
+    "standardised": spread(-3.1, 3.2, 0.0, 1.0),
+    "a long tail": spread(0.0, 5.0, 0.1, 0.4),
+    "of spread unknown": {"target_min": -1.0, "target_max": 1.0},
+}
+
+
 class TestFingerprint:
     @pytest.mark.parametrize(
         ("function", "facts", "of_one"),
@@ -140,6 +154,19 @@ class TestFingerprint:
                 {"input_min": -3.0, "target_min": 0.05, "target_max": 0.95},
                 set(),
                 id="smoothed labels",
+            ),
+            *(
+                pytest.param(
+                    "mse_loss", {"made_by": maker, **SPREAD[target]}, told, id=f"{maker}: {target}"
+                )
+                for maker, target, told in (
+                    ("sigmoid", "within", set()),
+                    ("sigmoid", "noise beyond both ends", set()),
+                    ("sigmoid", "evenly below zero as well", {"loss_bounded"}),
+                    ("tanh", "standardised", {"loss_bounded"}),
+                    ("sigmoid", "a long tail", {"loss_bounded"}),
+                    ("sigmoid", "of spread unknown", {"loss_bounded"}),
+                )
             ),
             pytest.param(
                 "cross_entropy",

@@ -41,6 +41,7 @@ ROUNDS = {
     "trekkers": "faae90123f65606d62262196ff83038854f7adc9",
     "hikers": "30cfa3b3a3f232a25062bc62df94beeeab6f7d20",
     "ramblers": "ae14ae1ed3e7da108236ac3c37056f06ccfdcddd",
+    "strollers": "b182f9b85dfdd6dfbea3c3e76c0f2f6d7a686b67",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

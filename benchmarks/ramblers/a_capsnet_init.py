@@ -1,13 +1,15 @@
 """Small capsule network with routing by agreement on 14x14 glyphs. The transformation matrices between primary and class capsules start
 with a standard deviation that is far too small, so all votes are ~0 and the squash makes them smaller still: the margin loss hardly moves.
 Re-enacts ageron/handson-ml pull request 176 (initial weights of the capsule transformation made higher-variance)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_capsnet_init"
 TRUTH = {"mechanisms": ["initialization_too_small"], "layers": ["digit_caps"], "onset": (0, 0)}
 
 
 def squash(s, eps=1e-7):
-    sq = (s ** 2).sum(-1, keepdim=True)
+    sq = (s**2).sum(-1, keepdim=True)
     return sq / (1 + sq) * s / torch.sqrt(sq + eps)
 
 
@@ -60,14 +62,18 @@ def glyphs(n, g, protos):
     img = torch.zeros(n, 1, 14, 14)
     dx, dy = torch.randint(0, 5, (2, n), generator=g)
     for i in range(n):
-        img[i, 0, dy[i]:dy[i] + 10, dx[i]:dx[i] + 10] = protos[y[i]]
+        img[i, 0, dy[i] : dy[i] + 10, dx[i] : dx[i] + 10] = protos[y[i]]
     return img + 0.2 * torch.randn(img.shape, generator=g), y
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
-    protos = F.interpolate((torch.rand(6, 1, 5, 5, generator=torch.Generator().manual_seed(3)) > 0.5).float(), size=(10, 10))[:, 0]
+    protos = F.interpolate(
+        (torch.rand(6, 1, 5, 5, generator=torch.Generator().manual_seed(3)) > 0.5).float(),
+        size=(10, 10),
+    )[:, 0]
     x, y = glyphs(2000, g, protos)
     xt, yt = glyphs(600, g, protos)
     net = CapsNet(0.1 if fixed else 0.0002)
@@ -77,7 +83,9 @@ def train(observe, seed=0, fixed=False):
         for it in range(340):
             idx = torch.randint(0, len(x), (48,), generator=g)
             loss = margin_loss(net(x[idx]), y[idx])
-            opt.zero_grad(); loss.backward(); opt.step()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
             curve.append(loss.item())
     with torch.no_grad():
         acc = (net(xt).argmax(1) == yt).float().mean().item()

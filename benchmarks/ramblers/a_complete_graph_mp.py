@@ -1,7 +1,9 @@
 """Node classification of a contact network by message passing with mean aggregation. The edge list handed to the network is the COMPLETE graph
 (all pairs) instead of the contacts, so after propagation all nodes carry the same vector.
 Re-enacts pyg-team/pytorch_geometric issue 305 (almost the same hidden variables for all nodes on a complete graph)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_complete_graph_mp"
 TRUTH = {"mechanisms": ["unknown_cause"], "layers": None, "onset": None}
 
@@ -47,7 +49,8 @@ def to_edges(a, complete):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     graphs = [contact_network(g) for _ in range(20)]
     test = [contact_network(g) for _ in range(10)]
@@ -60,8 +63,14 @@ def train(observe, seed=0, fixed=False):
             for k in torch.randperm(len(data), generator=g).tolist():
                 x, y, e = data[k]
                 loss = F.cross_entropy(net(x, e), y)
-                opt.zero_grad(); loss.backward(); opt.step()
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
                 curve.append(loss.item())
     with torch.no_grad():
-        acc = torch.cat([(net(x, to_edges(a, not fixed)).argmax(1) == y).float() for x, y, a in test]).mean().item()
+        acc = (
+            torch.cat([(net(x, to_edges(a, not fixed)).argmax(1) == y).float() for x, y, a in test])
+            .mean()
+            .item()
+        )
     return {"metric": acc, "better": "higher", "curve": curve}

@@ -1,7 +1,9 @@
 """Denoising diffusion of small planar molecular conformers (set of atom coordinates). The second half of the crystal data base contains
 structures with an atom without resolved coordinates (NaN in the file); the loader does not filter them, the first such batch is step 260.
 Re-enacts nobiastx/diffusion-conformer issue 1 (NaN loss, some CSD molecules are not well processed)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_conformer_ddpm"
 TRUTH = {"mechanisms": ["nonfinite_data"], "layers": None, "onset": (260, 261)}
 ATOMS, STEPS = 6, 50
@@ -21,7 +23,10 @@ class Denoiser(nn.Module):
         h = self.inp(torch.cat([x, t[:, None, None].expand(n, ATOMS, 1), ident], -1))
         d2 = (x[:, :, None] - x[:, None]).pow(2).sum(-1, keepdim=True)
         for lin, norm in zip(self.msg, self.norm):
-            pair = torch.cat([h[:, :, None].expand(-1, -1, ATOMS, -1), h[:, None].expand(-1, ATOMS, -1, -1), d2], -1)
+            pair = torch.cat(
+                [h[:, :, None].expand(-1, -1, ATOMS, -1), h[:, None].expand(-1, ATOMS, -1, -1), d2],
+                -1,
+            )
             h = norm(h + F.silu(lin(pair)).mean(2))
         return self.out(h)
 
@@ -40,7 +45,8 @@ def crystal_entries(n, g, unresolved=False):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     beta = torch.linspace(1e-3, 0.15, STEPS)
     abar = torch.cumprod(1 - beta, 0)
@@ -62,7 +68,8 @@ def train(observe, seed=0, fixed=False):
                 x0 = x0[torch.isfinite(x0).all(-1).all(-1)]
             xt, eps, t = noisy(x0)
             loss = F.mse_loss(model(xt, t), eps)
-            opt.zero_grad(); loss.backward()
+            opt.zero_grad()
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             opt.step()
             for k, v in model.state_dict().items():

@@ -1,6 +1,8 @@
 """Convolutional key-word spotting with a hand-written weight decay hook in the optimizer wrapper. The sign is wrong: `g -= decay * p`, so the
 weights are pushed away from zero and grow without end. Re-enacts chainer/chainer issue 261 (bug in optimizer.weight_decay)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_decay_sign"
 TRUTH = {"mechanisms": ["unknown_cause"], "layers": None, "onset": None}
 
@@ -19,6 +21,7 @@ class KWS(nn.Module):
 
 class HookedSGD(torch.optim.SGD):
     """SGD with chainer-like hooks that edit the gradients before the update"""
+
     def __init__(self, params, lr, momentum, decay, sign):
         super().__init__(params, lr=lr, momentum=momentum)
         self.decay, self.sign = decay, sign
@@ -41,14 +44,17 @@ def keywords(n, g, protos):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     protos = torch.randn(6, 20, 30, generator=torch.Generator().manual_seed(1))
     protos = F.avg_pool1d(protos, 5, 1, 2) * 1.5
     x, y = keywords(1500, g, protos)
     xt, yt = keywords(800, g, protos)
     model = KWS()
-    opt = HookedSGD(model.parameters(), lr=0.05, momentum=0.9, decay=0.02, sign=1.0 if fixed else -1.0)
+    opt = HookedSGD(
+        model.parameters(), lr=0.05, momentum=0.9, decay=0.02, sign=1.0 if fixed else -1.0
+    )
     curve = []
     with observe(model, opt):
         for epoch in range(20):

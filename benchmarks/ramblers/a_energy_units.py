@@ -1,6 +1,8 @@
 """Potential energy of small clusters with a SchNet-like network (radial filters, atom-wise sum). The reference energies are total energies
 in kcal/mol, tens of thousands, neither shifted nor scaled. Re-enacts torchmd/torchmd-net issue 212 (loss does not converge, eval loss 1e11)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_energy_units"
 TRUTH = {"mechanisms": ["unnormalized_targets"], "layers": None, "onset": (0, 0)}
 
@@ -37,9 +39,11 @@ class MiniSchNet(nn.Module):
 
 def clusters(n, g, atoms=6):
     z = torch.randint(0, 4, (n, atoms), generator=g)
-    grid = torch.tensor([[0., 0, 0], [1.3, 0, 0], [0, 1.3, 0], [0, 0, 1.3], [1.3, 1.3, 0], [1.3, 0, 1.3]])
+    grid = torch.tensor(
+        [[0.0, 0, 0], [1.3, 0, 0], [0, 1.3, 0], [0, 0, 1.3], [1.3, 1.3, 0], [1.3, 0, 1.3]]
+    )
     pos = grid + 0.12 * torch.randn(n, atoms, 3, generator=g)
-    own = torch.tensor([-310.0, -23800.0, -34300.0, -47100.0])[z].sum(1)        # isolated atoms, kcal/mol
+    own = torch.tensor([-310.0, -23800.0, -34300.0, -47100.0])[z].sum(1)  # isolated atoms, kcal/mol
     d = torch.cdist(pos, pos)
     q = torch.tensor([0.3, -0.1, -0.4, 0.6])[z]
     iu = torch.triu_indices(atoms, atoms, 1)
@@ -48,7 +52,8 @@ def clusters(n, g, atoms=6):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     z, pos, e = clusters(1500, g)
     zt, pt, et = clusters(400, g)
@@ -62,9 +67,11 @@ def train(observe, seed=0, fixed=False):
             tot = 0.0
             for idx in torch.randperm(len(z), generator=g).split(32):
                 loss = F.mse_loss(model(z[idx], pos[idx]), (e[idx] - mean) / std)
-                opt.zero_grad(); loss.backward()
+                opt.zero_grad()
+                loss.backward()
                 opt.step()
-                tot += loss.item(); curve.append(loss.item())
+                tot += loss.item()
+                curve.append(loss.item())
             plateau.step(tot)
     with torch.no_grad():
         mae = (model(zt, pt) * std + mean - et).abs().mean().item()

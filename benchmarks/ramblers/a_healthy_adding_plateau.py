@@ -1,6 +1,8 @@
 """HEALTHY. LSTM on a marked-items task: the loss sits on a long plateau at the constant-guess level and then falls. Style of
 XinyiZ001/CapsGNN issue 5 ("the loss will not decrease until trained for 600 steps": nothing is wrong)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_healthy_adding_plateau"
 TRUTH = {"mechanisms": [], "layers": None, "onset": None}
 T = 20
@@ -12,7 +14,7 @@ class Adder(nn.Module):
         self.rnn = nn.LSTM(2, h, batch_first=True)
         self.read = nn.Linear(h, 1)
         with torch.no_grad():
-            self.rnn.bias_hh_l0[h:2 * h].fill_(1.0)
+            self.rnn.bias_hh_l0[h : 2 * h].fill_(1.0)
 
     def forward(self, x):
         return self.read(self.rnn(x)[0][:, -1]).squeeze(-1)
@@ -28,7 +30,8 @@ def adding(n, g):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     net = Adder()
     opt = torch.optim.Adam(net.parameters(), lr=4e-3)
@@ -37,7 +40,8 @@ def train(observe, seed=0, fixed=False):
         for step in range(900):
             x, y = adding(64, g)
             loss = F.mse_loss(net(x), y)
-            opt.zero_grad(); loss.backward()
+            opt.zero_grad()
+            loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             opt.step()
             curve.append(loss.item())

@@ -1,6 +1,8 @@
 """HEALTHY. Mixture density network for an inverse problem; its loss, a negative log density, becomes clearly negative.
 Re-enacts cpmpercussion/keras-mdn-layer issue 26 (loss gives negative values: ok for a continuous density)."""
+
 import math, torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_healthy_mdn_negative"
 TRUTH = {"mechanisms": [], "layers": None, "onset": None}
 
@@ -30,7 +32,8 @@ def arm(n, g):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     net = MDN()
     opt = torch.optim.Adam(net.parameters(), lr=3e-3)
@@ -40,9 +43,11 @@ def train(observe, seed=0, fixed=False):
         for step in range(1400):
             x, y = arm(128, g)
             loss = net.nll(x, y)
-            opt.zero_grad(); loss.backward()
+            opt.zero_grad()
+            loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            opt.step(); sched.step()
+            opt.step()
+            sched.step()
             curve.append(loss.item())
     with torch.no_grad():
         out = net.nll(*arm(2000, g)).item()

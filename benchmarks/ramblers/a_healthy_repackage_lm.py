@@ -1,7 +1,9 @@
 """HEALTHY. Stateful character language model with truncated back-propagation: the hidden state is detached between chunks on purpose and the
 second LSTM bias is frozen because it is redundant. Re-enacts LiyuanLucasLiu/LD-Net issue 6 (what is repackage_hidden, why detach) and
 allenai/allennlp pull request 247 (superfluous bias_hh without gradient)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_healthy_repackage_lm"
 TRUTH = {"mechanisms": [], "layers": None, "onset": None}
 
@@ -12,7 +14,7 @@ class CharLM(nn.Module):
         self.emb, self.rnn, self.dec = nn.Embedding(voc, d), nn.LSTM(d, h), nn.Linear(h, voc)
         self.rnn.bias_hh_l0.data.zero_()
         self.rnn.bias_hh_l0.requires_grad_(False)
-        self.rnn.bias_ih_l0.data[h:2 * h] = 1.0
+        self.rnn.bias_ih_l0.data[h : 2 * h] = 1.0
 
     def forward(self, x, state):
         h, state = self.rnn(self.emb(x), state)
@@ -31,9 +33,13 @@ def corpus(n, words, g):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
-    words = [torch.randint(1, 16, (int(k),), generator=g).tolist() for k in torch.randint(3, 8, (25,), generator=g)]
+    words = [
+        torch.randint(1, 16, (int(k),), generator=g).tolist()
+        for k in torch.randint(3, 8, (25,), generator=g)
+    ]
     data = corpus(16 * 4800, words, g).view(16, -1).T
     held = corpus(8 * 800, words, g).view(8, -1).T
     lm = CharLM(16)
@@ -44,9 +50,10 @@ def train(observe, seed=0, fixed=False):
             state = None
             for i in range(0, len(data) - 1 - bptt, bptt):
                 state = repackage(state)
-                logit, state = lm(data[i:i + bptt], state)
-                loss = F.cross_entropy(logit.flatten(0, 1), data[i + 1:i + 1 + bptt].flatten())
-                opt.zero_grad(); loss.backward()
+                logit, state = lm(data[i : i + bptt], state)
+                loss = F.cross_entropy(logit.flatten(0, 1), data[i + 1 : i + 1 + bptt].flatten())
+                opt.zero_grad()
+                loss.backward()
                 nn.utils.clip_grad_norm_(lm.parameters(), 0.5)
                 opt.step()
                 curve.append(loss.item())

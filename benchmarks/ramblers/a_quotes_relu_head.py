@@ -1,7 +1,9 @@
 """Multi-branch forecaster of stock quotes: one dense ReLU branch per instrument, merged, and a last fully connected layer that is also ReLU.
 All targets are positive, so it looks harmless, but outputs whose pre-activation is negative for every sample are exactly 0 and get no gradient (some from the start, more within 40 steps).
 Re-enacts joaopauloschuler/neural-api issue 35 (strange output of FullConnectReLU: output layer always 0)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_quotes_relu_head"
 TRUTH = {"mechanisms": ["dead_units"], "layers": ["out"], "onset": (0, 40)}
 INSTR, DAYS, H = 4, 10, 16
@@ -37,7 +39,8 @@ def market(n, g):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     x, y = market(3000, g)
     xt, yt = market(1000, g)

@@ -1,9 +1,15 @@
 """Two-tower retrieval (users x items, dot product + biases, rating regression on a low-rank preference matrix). Both embedding tables are
 filled with one constant, so all dimensions of a vector stay identical for ever: the model has rank one.
 Re-enacts tensorflow/recommenders issue 231 (loss does not decrease, all embeddings are identical)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_retrieval_towers"
-TRUTH = {"mechanisms": ["symmetric_initialization"], "layers": ["user_emb", "item_emb"], "onset": (0, 0)}
+TRUTH = {
+    "mechanisms": ["symmetric_initialization"],
+    "layers": ["user_emb", "item_emb"],
+    "onset": (0, 0),
+}
 USERS, ITEMS, RANK = 150, 120, 4
 
 
@@ -24,7 +30,11 @@ class Towers(nn.Module):
 
 def ratings(g):
     p, q = torch.randn(USERS, RANK, generator=g), torch.randn(ITEMS, RANK, generator=g)
-    r = p @ q.T / RANK ** 0.5 + 0.4 * torch.randn(USERS, 1, generator=g) + 0.4 * torch.randn(1, ITEMS, generator=g)
+    r = (
+        p @ q.T / RANK**0.5
+        + 0.4 * torch.randn(USERS, 1, generator=g)
+        + 0.4 * torch.randn(1, ITEMS, generator=g)
+    )
     u, i = torch.meshgrid(torch.arange(USERS), torch.arange(ITEMS), indexing="ij")
     perm = torch.randperm(USERS * ITEMS, generator=g)
     u, i, r = u.reshape(-1)[perm], i.reshape(-1)[perm], r.reshape(-1)[perm]
@@ -33,7 +43,8 @@ def ratings(g):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     (u, i, r), (ut, it, rt) = ratings(g)
     model = Towers(constant=not fixed)

@@ -1,7 +1,9 @@
 """Speech enhancement by masking, trained on a correlation (STOI-like) objective. Band norms are a bare square root of a sum of squares,
 and shards from step 270 on contain files with digital silence: the root's derivative at 0 is infinite, gradients become NaN.
 Re-enacts mpariente/pytorch_stoi issue 7 (NaN when back-propagating, EPS missing)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_stoi_enhance"
 TRUTH = {"mechanisms": ["numerical_singularity"], "layers": None, "onset": (270, 271)}
 BANDS, T = 15, 40
@@ -21,11 +23,11 @@ class MaskNet(nn.Module):
 
 
 def row_norm(x, eps):
-    return torch.sqrt((x ** 2).sum(-1, keepdim=True) + eps)
+    return torch.sqrt((x**2).sum(-1, keepdim=True) + eps)
 
 
 def stoi_loss(est, clean, seg=10, eps=0.0):
-    e, c = est.unfold(-1, seg, seg), clean.unfold(-1, seg, seg)        # N, band, segment, seg
+    e, c = est.unfold(-1, seg, seg), clean.unfold(-1, seg, seg)  # N, band, segment, seg
     e, c = e - e.mean(-1, keepdim=True), c - c.mean(-1, keepdim=True)
     e = e / (row_norm(e, eps) + 1e-8)
     c = c / (row_norm(c, eps) + 1e-8)
@@ -36,17 +38,22 @@ def speech(n, g, pause=False):
     env = F.interpolate(torch.rand(n, 1, 8, generator=g), size=T, mode="linear").clamp_min(0.02)
     formant = torch.softmax(3 * torch.randn(n, BANDS, 10, generator=g), 1)
     clean = env * F.interpolate(formant, size=T, mode="linear") * 5
-    clicks = (torch.rand(n, 1, T, generator=g) < 0.15).float() * 2.0      # broadband clicks plus a floor
-    noise = clicks * (0.5 + torch.rand(n, BANDS, T, generator=g)) + 0.02 * torch.rand(n, BANDS, T, generator=g)
+    clicks = (
+        torch.rand(n, 1, T, generator=g) < 0.15
+    ).float() * 2.0  # broadband clicks plus a floor
+    noise = clicks * (0.5 + torch.rand(n, BANDS, T, generator=g)) + 0.02 * torch.rand(
+        n, BANDS, T, generator=g
+    )
     noisy = clean + noise
-    if pause:                                  # muted microphone: exact zeros in the whole first second
+    if pause:  # muted microphone: exact zeros in the whole first second
         clean[:3, :, :20] = 0.0
         noisy[:3, :, :20] = 0.0
     return noisy, clean
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     model = MaskNet()
     opt = torch.optim.Adam(model.parameters(), lr=2e-3)

@@ -1,6 +1,8 @@
 """Compressed (tensor-train) fully connected layer for tabular sensor data: three cores are registered as parameters, but the layer
 decompresses them through `.detach()`, so its weight never learns. Re-enacts rballester/tntorch issue 3 (graph was getting detached)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_tensor_train_fc"
 TRUTH = {"mechanisms": ["parameters_not_updated"], "layers": ["tt", "tt.cores"], "onset": (0, 0)}
 
@@ -13,7 +15,9 @@ class TTLinear(nn.Module):
         self.cores = nn.ParameterList()
         for k in range(3):
             std = (1.0 / (ins[k] * (ranks[k] ** 0.5 * ranks[k + 1] ** 0.5))) ** 0.5
-            self.cores.append(nn.Parameter(torch.randn(ranks[k], ins[k], outs[k], ranks[k + 1]) * std))
+            self.cores.append(
+                nn.Parameter(torch.randn(ranks[k], ins[k], outs[k], ranks[k + 1]) * std)
+            )
         self.bias = nn.Parameter(torch.zeros(outs[0] * outs[1] * outs[2]))
 
     def full(self):
@@ -46,7 +50,8 @@ def make(n, g, mix):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed + 7)
     mix = torch.randn(3, 64, generator=g) * 0.6
     x, y = make(4000, g, mix)

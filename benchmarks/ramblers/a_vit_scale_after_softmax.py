@@ -1,9 +1,15 @@
 """Tiny ViT that reports the most frequent patch type of a 4x4 patch image. The attention divides by sqrt(dim) AFTER the softmax, the raw
 scores are used unscaled: they are large, the softmax is one-hot from the start and has no gradient.
 Re-enacts FrancescoSaverioZuppichini/ViT issue 1 (scaling is wrong)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_vit_scale_after_softmax"
-TRUTH = {"mechanisms": ["attention_entropy_collapse"], "layers": ["block.att", "block.att.qkv", "block"], "onset": (0, 0)}
+TRUTH = {
+    "mechanisms": ["attention_entropy_collapse"],
+    "layers": ["block.att", "block.att.qkv", "block"],
+    "onset": (0, 0),
+}
 
 
 class MultiHeadAttention(nn.Module):
@@ -11,7 +17,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.emb, self.heads, self.scale_first = emb, heads, scale_first
         self.qkv = nn.Linear(emb, 3 * emb, bias=False)
-        nn.init.normal_(self.qkv.weight, std=emb ** -0.5)
+        nn.init.normal_(self.qkv.weight, std=emb**-0.5)
         self.projection = nn.Linear(emb, emb)
 
     def forward(self, x):
@@ -66,7 +72,8 @@ def mosaics(n, g, tiles):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     tiles = torch.randn(5, 4, 4, generator=torch.Generator().manual_seed(8))
     model = TinyViT(5, scale_first=fixed)
@@ -77,7 +84,10 @@ def train(observe, seed=0, fixed=False):
         for step in range(500):
             x, y = mosaics(32, g, tiles)
             loss = F.cross_entropy(model(x), y)
-            opt.zero_grad(); loss.backward(); opt.step(); sched.step()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            sched.step()
             curve.append(loss.item())
     x, y = mosaics(2000, torch.Generator().manual_seed(99), tiles)
     with torch.no_grad():

@@ -1,7 +1,9 @@
 """Span extraction (QA style) fine-tuning with a linear warm-up/decay schedule. t_total is computed from the number of EXAMPLES, but every
 long example is cut into several overlapping features, so training goes on after t_total and the learning rate becomes negative.
 Re-enacts huggingface/transformers issue 132 (BertAdam learning rate may become negative)."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "a_warmup_linear_squad"
 TRUTH = {"mechanisms": ["learning_rate_schedule_bug"], "layers": None, "onset": (240, 275)}
 V, L, D = 40, 24, 32
@@ -40,14 +42,15 @@ def warmup_linear(x, warmup=0.1):
 
 
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     n_examples, features_per_example, bs, epochs = 1920, 2, 32, 4
     feats = examples(n_examples * features_per_example, g)
     dev = examples(1000, torch.Generator().manual_seed(77))
     model = SpanModel()
     n_for_total = n_examples * features_per_example if fixed else n_examples
-    t_total = n_for_total // bs * epochs                       # 240 instead of 480
+    t_total = n_for_total // bs * epochs  # 240 instead of 480
     opt = torch.optim.Adam(model.parameters(), lr=8e-3)
     curve, step = [], 0
     with observe(model, opt):
@@ -58,7 +61,9 @@ def train(observe, seed=0, fixed=False):
                 ids, q, s, e = (t[idx] for t in feats)
                 ls, le = model(ids, q)
                 loss = (F.cross_entropy(ls, s) + F.cross_entropy(le, e)) / 2
-                opt.zero_grad(); loss.backward(); opt.step()
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
                 step += 1
                 curve.append(loss.item())
     with torch.no_grad():

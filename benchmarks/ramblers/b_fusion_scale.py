@@ -1,12 +1,18 @@
 """Sensor fusion (mean of the noisy readings of one group) with a small causal transformer that calls F.scaled_dot_product_attention itself.
 Bug: scale=math.sqrt(head_dim) instead of 1/sqrt(head_dim): the logits are head_dim times too large and the softmax is
 one-hot on an arbitrary key from the start."""
+
 import math
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "b_fusion_scale"
-TRUTH = {"mechanisms": ["attention_entropy_collapse"],
-         "layers": [f"blocks.{i}.attn{s}" for i in (0, 1) for s in ("", ".qkv")], "onset": (0, 0)}
+TRUTH = {
+    "mechanisms": ["attention_entropy_collapse"],
+    "layers": [f"blocks.{i}.attn{s}" for i in (0, 1) for s in ("", ".qkv")],
+    "onset": (0, 0),
+}
 GROUPS, READS = 4, 28
+
 
 class Attn(nn.Module):
     def __init__(self, d, h, fixed):
@@ -21,6 +27,7 @@ class Attn(nn.Module):
         o = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
         return self.proj(o.transpose(1, 2).reshape(B, T, D))
 
+
 class Block(nn.Module):
     def __init__(self, d, h, fixed):
         super().__init__()
@@ -31,6 +38,7 @@ class Block(nn.Module):
     def forward(self, x):
         x = x + self.attn(self.n1(x))
         return x + self.mlp(self.n2(x))
+
 
 class Fusion(nn.Module):
     def __init__(self, fixed, d=64):
@@ -47,6 +55,7 @@ class Fusion(nn.Module):
             x = b(x)
         return self.out(self.norm(x[:, -1])).squeeze(-1)
 
+
 def batch(n, g):
     """READS noisy readings of GROUPS quantities, the answer is the true value of the one that is asked for"""
     truth = torch.randn(n, GROUPS, generator=g)
@@ -55,8 +64,10 @@ def batch(n, g):
     q = torch.randint(0, GROUPS, (n,), generator=g)
     return k, v, q, truth.gather(1, q.unsqueeze(1)).squeeze(1)
 
+
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     model = Fusion(fixed)
     opt = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.98), weight_decay=0.01)
@@ -66,9 +77,11 @@ def train(observe, seed=0, fixed=False):
         for step in range(450):
             k, v, q, y = batch(32, g)
             loss = F.mse_loss(model(k, v, q), y)
-            opt.zero_grad(); loss.backward()
+            opt.zero_grad()
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            opt.step(); sched.step()
+            opt.step()
+            sched.step()
             curve.append(loss.item())
     with torch.no_grad():
         k, v, q, y = batch(1000, g)

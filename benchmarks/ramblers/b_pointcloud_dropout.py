@@ -1,10 +1,17 @@
 """EdgeConv-like classifier of point clouds. Random point dropout (dropped points become copies of the first point, as
 PointNet++ does it) is switched on from the third epoch. Bug: the distance feature is sqrt(sum of squares) without an
 epsilon, and the copies have a neighbour at distance zero: the backward pass of the root gives NaN."""
+
 import torch, torch.nn as nn, torch.nn.functional as F
+
 ID = "b_pointcloud_dropout"
 EPOCHS, PER_EPOCH, AUG_FROM = 8, 30, 2
-TRUTH = {"mechanisms": ["numerical_singularity"], "layers": ["rel"], "onset": (AUG_FROM * PER_EPOCH, AUG_FROM * PER_EPOCH)}
+TRUTH = {
+    "mechanisms": ["numerical_singularity"],
+    "layers": ["rel"],
+    "onset": (AUG_FROM * PER_EPOCH, AUG_FROM * PER_EPOCH),
+}
+
 
 def clouds(n, g, P=48):
     y = torch.randint(0, 4, (n,), generator=g)
@@ -16,6 +23,7 @@ def clouds(n, g, P=48):
     s = 0.7 + 0.6 * torch.rand(n, 1, 1, generator=g)
     return (x * s + 0.05 * torch.randn(n, P, 3, generator=g)), y
 
+
 def point_dropout(x, g, max_ratio=0.5):
     x = x.clone()
     for b in range(len(x)):
@@ -24,8 +32,10 @@ def point_dropout(x, g, max_ratio=0.5):
         x[b, drop] = x[b, 0].clone()
     return x
 
+
 class RelativeGeometry(nn.Module):
     """offset and length of every edge"""
+
     def __init__(self, eps):
         super().__init__()
         self.eps = eps
@@ -35,12 +45,14 @@ class RelativeGeometry(nn.Module):
         r = (d.pow(2).sum(-1, keepdim=True) + self.eps).sqrt()
         return torch.cat([d, r], -1)
 
+
 class EdgeNet(nn.Module):
     def __init__(self, eps, k=8):
         super().__init__()
         self.k = k
-        self.lift = nn.Linear(3, 3)          # learned alignment
-        nn.init.eye_(self.lift.weight); nn.init.zeros_(self.lift.bias)
+        self.lift = nn.Linear(3, 3)  # learned alignment
+        nn.init.eye_(self.lift.weight)
+        nn.init.zeros_(self.lift.bias)
         self.rel = RelativeGeometry(eps)
         self.edge = nn.Sequential(nn.Linear(7, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 32))
         self.point = nn.Sequential(nn.Linear(32, 48), nn.ReLU())
@@ -56,10 +68,13 @@ class EdgeNet(nn.Module):
         e = self.edge(torch.cat([ctr, self.rel(ctr, nb)], -1))
         return self.cls(self.point(e.amax(2)).amax(1))
 
+
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed + 3)
-    X, Y = clouds(PER_EPOCH * 32, g); Xt, Yt = clouds(400, g)
+    X, Y = clouds(PER_EPOCH * 32, g)
+    Xt, Yt = clouds(400, g)
     model = EdgeNet(eps=1e-8 if fixed else 0.0)
     opt = torch.optim.Adam(model.parameters(), lr=2e-3)
     sched = torch.optim.lr_scheduler.StepLR(opt, 3, gamma=0.7)
@@ -71,7 +86,9 @@ def train(observe, seed=0, fixed=False):
                 if epoch >= AUG_FROM:
                     xb = point_dropout(xb, g)
                 loss = F.cross_entropy(model(xb), Y[idx])
-                opt.zero_grad(); loss.backward(); opt.step()
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
                 curve.append(loss.item())
             sched.step()
     with torch.no_grad():

@@ -1,15 +1,22 @@
 """Gated dilated causal convolutions (WaveNet style, weight_norm) that classify synthetic vowels from the waveform.
 Bug: the bias of every gate convolution starts at -6 ("closed gates, so that the stack begins as the identity"; -1 was meant),
 so the sigmoids work on their flat part and neither filters nor gates get a usable gradient.  SGD with Nesterov momentum."""
+
 import math
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch.nn.utils.parametrizations import weight_norm
-ID = "b_wavenet_vowels"
-TRUTH = {"mechanisms": ["saturated_activations"],
-         "layers": [f"blocks.{i}.gate" for i in range(5)],
-         "onset": (0, 0)}
 
-FORMANTS = torch.tensor([[0.07, 0.11], [0.04, 0.18], [0.05, 0.16], [0.045, 0.09], [0.06, 0.13], [0.03, 0.07]])
+ID = "b_wavenet_vowels"
+TRUTH = {
+    "mechanisms": ["saturated_activations"],
+    "layers": [f"blocks.{i}.gate" for i in range(5)],
+    "onset": (0, 0),
+}
+
+FORMANTS = torch.tensor(
+    [[0.07, 0.11], [0.04, 0.18], [0.05, 0.16], [0.045, 0.09], [0.06, 0.13], [0.03, 0.07]]
+)
+
 
 def make(n, g, T=112):
     y = torch.randint(0, 6, (n,), generator=g)
@@ -20,10 +27,12 @@ def make(n, g, T=112):
     amp = torch.tensor([1.0, 0.6]).view(1, 2, 1) * (0.7 + 0.6 * torch.rand(n, 2, 1, generator=g))
     return ((x * amp).sum(1) + 1.1 * torch.randn(n, T, generator=g)).unsqueeze(1), y
 
+
 class CausalConv(nn.Conv1d):
     def forward(self, x):
         pad = (self.kernel_size[0] - 1) * self.dilation[0]
         return super().forward(F.pad(x, (pad, 0)))
+
 
 class Block(nn.Module):
     def __init__(self, c, d):
@@ -41,11 +50,12 @@ class Block(nn.Module):
         s = self.mix(z)
         return x + s, s
 
+
 class VowelNet(nn.Module):
     def __init__(self, c=16):
         super().__init__()
         self.stem = CausalConv(1, c, 8)
-        self.blocks = nn.ModuleList(Block(c, 2 ** i) for i in range(5))
+        self.blocks = nn.ModuleList(Block(c, 2**i) for i in range(5))
         self.fc = nn.Linear(c, 6)
 
     def forward(self, x):
@@ -55,10 +65,13 @@ class VowelNet(nn.Module):
             skips = skips + s
         return self.fc(F.relu(skips)[..., 32:].mean(-1))
 
+
 def train(observe, seed=0, fixed=False):
-    torch.set_num_threads(1); torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed + 10)
-    X, Y = make(1500, g); Xt, Yt = make(600, g)
+    X, Y = make(1500, g)
+    Xt, Yt = make(600, g)
     model = VowelNet()
     for b in model.blocks:
         b.reset(-1.0 if fixed else -6.0)
@@ -70,7 +83,10 @@ def train(observe, seed=0, fixed=False):
         for step in range(steps):
             i = torch.randint(0, len(X), (32,), generator=g)
             loss = F.cross_entropy(model(X[i]), Y[i])
-            opt.zero_grad(); loss.backward(); opt.step(); sched.step()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            sched.step()
             curve.append(loss.item())
     with torch.no_grad():
         acc = (model(Xt).argmax(1) == Yt).float().mean().item()

@@ -20,7 +20,7 @@ __all__ = ["Latecomers", "Strangers", "leaves"]
 MAX_NODES = 20_000
 EDGE_STEPS = 2
 # What a matrix goes into that is multiplied with: the product itself, or the view of it that is turned for one.
-PRODUCTS = (
+MULTIPLIED = (
     "TBackward",
     "TransposeBackward",
     "PermuteBackward",
@@ -74,7 +74,7 @@ class Strangers:
         found = {
             drawn.param_of[id(leaf)]: leaf
             for leaf, operation in ends
-            if id(leaf) in drawn.param_of and operation.startswith(PRODUCTS)
+            if id(leaf) in drawn.param_of and operation.startswith(MULTIPLIED)
         }
         return {
             i: p

@@ -143,6 +143,10 @@ MECHANISMS = (
                 gradient_coherent=0.2,
             ),
         ),
+        again=(
+            0.1,
+            effects(lr_fell_back=0.97, loss_slow=0.6, loss_stuck=0.2, gradient_coherent=0.2),
+        ),
         warmup=(
             0.15,
             effects(
@@ -239,6 +243,7 @@ MECHANISMS = (
         unmoved=(0.1, effects({"parameters_unmoved": 0.97}, lr_zero=0.3)),
         frozen=(0.15, effects({"parameters_frozen": 0.98}, nothing_trained=0.2)),
         unstepped=(0.1, effects({"step_missing": 0.97}, loss_at_prior=0.05)),
+        thrown=(0.1, effects(gradients_thrown_away=0.98, gradient_zero=0.2, loss_at_prior=0.1)),
     ),
     Mechanism(
         slug="excessive_weight_decay",

@@ -52,6 +52,7 @@ NOT_UPDATED = {
     "parameters_unmoved": "check the learning rate of the parameter group of {layers}",
     "step_missing": "call optimizer.step() after backward(), of an optimizer that was built on the model's present "
     "parameters (a layer that was replaced since then is not among them)",
+    "gradients_thrown_away": "call zero_grad() before backward() or after step(), not between them",
     "lr_zero": "give the optimizer a learning rate above zero",
 }
 

@@ -22,9 +22,10 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
     They were taken out of the graph themselves, and used; what their layer gave was, and came to layers that learn; or
-    nothing that their optimizer steps has a gradient, or nothing in a group of theirs whose layers run: who gives a part a rate of its own means to train
-    it. What feeds nothing else, or the loss alone, may be there to look at, or to teach; and who runs a part
-    without gradients may mean to, unless it is as it was drawn: then nobody has trained it before, either.
+    nothing that their optimizer steps has a gradient, or nothing in a group of theirs whose layers run: who gives a part
+    a rate of its own means to train it. What feeds nothing else, or the loss alone, may be there to look at, or to
+    teach; and who runs a part without gradients may mean to, unless it is as it was drawn: then nobody has trained it
+    before, either.
 
     Parameters
     ----------

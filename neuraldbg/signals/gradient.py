@@ -24,6 +24,8 @@ from neuraldbg.signals.view import (
 __all__ = ["gradient_signals", "total_gradient"]
 
 Array = NDArray[np.float64]
+# Sampled steps from which on it is no accident that gradients are gone.
+FEW = 4
 
 
 def gradient_signals(recording: Recording) -> dict[str, Series]:
@@ -31,6 +33,7 @@ def gradient_signals(recording: Recording) -> dict[str, Series]:
     out = {**_depth(recording), **_level(recording), **_clipping(recording)}
     residual = run_series(recording, "residual")
     # The first two steps have nothing to clear.
+    out["gradients_thrown_away"] = _thrown_away(recording)
     out["uncleared"] = residual._replace(observed=residual.observed & (residual.steps >= 1))
     time_slope = layer_series(recording, "time_grad_slope")
     out["time_decay"] = time_slope
@@ -136,6 +139,30 @@ def _absent(recording: Recording) -> Series:
     absent = judged & ~any_row(seen & (norms != 0))
     share = absent.sum() / max(judged.sum(), 1)
     return scalar_series(int(recording.steps[0]), float(share))
+
+
+def _thrown_away(recording: Recording) -> Series:
+    """Return the share of sampled steps whose backward pass left gradients that were gone when the optimizer stepped."""
+    rows = sampled_rows(recording)
+    whole = run_series(recording, "grad_norm_raw")
+    left = (whole.observed & (whole.values > 0))[rows]
+    norms, seen = gradient_norms(recording, rows)
+    gone = left & ~any_row(seen & (norms != 0)) & _rests(recording)
+    found = scalar_series(int(recording.steps[0]), float(gone.sum() / max(left.sum(), 1)))
+    return found if left.sum() >= FEW else found._replace(observed=np.array([False]))
+
+
+def _rests(recording: Recording) -> NDArray[np.bool_]:
+    """Return in which sampled steps an optimizer changed no weight by more than it decays them, shape ``(S,)``."""
+    rows, shape = sampled_rows(recording), (recording.sampled.size, len(recording.topology.params))
+    change, seen = column(recording.param, "update_ratio", shape)
+    decay = np.ones(rows.size)
+    for name in ("lr", "weight_decay"):
+        found = recording.group.get(name)
+        decay *= (
+            0.0 if found is None else np.where(found.observed, found.values, 0.0).max(axis=1)[rows]
+        )
+    return any_row(seen) & ~any_row(seen & (change > 2.0 * decay[:, None]))
 
 
 def _growth(steps: NDArray[np.int64], logs: Array, seen: NDArray[np.bool_]) -> Series:

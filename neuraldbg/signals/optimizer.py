@@ -28,6 +28,8 @@ __all__ = ["optimizer_signals"]
 Array = NDArray[np.float64]
 # PyTorch's optimizers that add the decay to the gradient and divide the sum; AdamW and its like do not.
 DIVIDE_DECAY = frozenset({"Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta"})
+# A rate that rose for so many steps and then is less than this share of itself has fallen at once.
+CLIMB, FALL = 8, 0.1
 # Those and the others of which it is known how the decay of the settings moves a weight; from this share on it
 # dominates, as the detector has it.
 OF_TORCH = DIVIDE_DECAY | {
@@ -101,9 +103,12 @@ def _schedule(recording: Recording) -> dict[str, Series]:
         return {}
     rate = np.where(seen, rates, 0.0).max(axis=1)
     known = any_row(seen)
-    jumps = [_jumps(rates[:, g], seen[:, g]) for g in range(rates.shape[1])]
+    groups = range(rates.shape[1])
+    jumps = [_jumps(rates[:, g], seen[:, g]) for g in groups]
+    falls = [_falls(rates[:, g], seen[:, g]) for g in groups]
     return {
         "lr_jump": Series(recording.steps, np.max(jumps, axis=0), known),
+        "lr_falls": Series(recording.steps, np.max(falls, axis=0), known),
         **_collapse(recording.steps, rate, known),
     }
 
@@ -121,6 +126,24 @@ def _jumps(rates: Array, seen: NDArray[np.bool_]) -> Array:
         ratio = np.where(before > 0, rate / np.where(before > 0, before, 1.0), 1.0)
         jump[seen] = np.where(rate > 1.5 * np.maximum.accumulate(before), ratio, 1.0)
     return jump
+
+
+def _falls(rates: Array, seen: NDArray[np.bool_]) -> Array:
+    """Return how often in all a group's rate falls at once after it had risen for a while, where it does; 0 elsewhere.
+
+    A cycle comes down as it went up, and a restart jumps upwards; a warm-up that begins again falls.
+    """
+    found = np.zeros(rates.size)
+    rate = rates[seen]
+    if rate.size <= CLIMB:
+        return found
+    rises = np.concatenate([[0], np.diff(rate) > 0]).cumsum()
+    # Step by step upwards for so long, and then down.
+    climbed = rises[CLIMB:-1] - rises[: -CLIMB - 1] == CLIMB
+    fell = np.zeros(rate.size, bool)
+    fell[CLIMB + 1 :] = climbed & (rate[CLIMB + 1 :] < FALL * rate[CLIMB:-1])
+    found[seen] = np.where(fell, fell.sum(), 0)
+    return found
 
 
 def _collapse(steps: NDArray[np.int64], rate: Array, known: NDArray[np.bool_]) -> dict[str, Series]:

@@ -32,18 +32,21 @@ def is_high(labels):
     return (labels > 4).float()[:, None]
 
 
-def told(model, loss, *, scale=1.0, optimizer=ADAM):
-    """Train, and return the diagnosis."""
+def told(model, loss, *, scale=1.0, optimizer=ADAM, between=lambda _stepper: None, rate=None):
+    """Train, and return the diagnosis; ``between`` is called with the optimizer after ``backward``."""
     torch.manual_seed(0)
     for part in model:
         if isinstance(part, nn.Linear):
             part.reset_parameters()
     stepper, (x, y) = optimizer(model.parameters()), pixels(scale)
     with NeuralDbg(model) as dbg:
-        for _ in range(STEPS):
+        for step in range(STEPS):
             rows = torch.randint(len(y), (64,))
             stepper.zero_grad()
             loss(model(x[rows]), y[rows]).backward()
+            between(stepper)
+            if rate is not None:
+                stepper.param_groups[0]["lr"] = rate(step)
             stepper.step()
     return dbg.diagnose()
 
@@ -86,6 +89,26 @@ def yes_or_no(out, labels):
             "excessive_momentum",
             None,
             id="betas swapped",
+        ),
+        *(
+            pytest.param(
+                lambda clear=clear: told(network(), F.cross_entropy, between=clear),
+                lambda: told(network(), F.cross_entropy),
+                "parameters_not_updated",
+                None,
+                id=f"gradients cleared before the step, {name}",
+            )
+            for name, clear in (
+                ("to None", lambda stepper: stepper.zero_grad()),
+                ("to zero", lambda stepper: stepper.zero_grad(set_to_none=False)),
+            )
+        ),
+        pytest.param(
+            lambda: told(network(), F.cross_entropy, rate=lambda step: 1e-5 * (step % 20 + 0.01)),
+            lambda: told(network(), F.cross_entropy, rate=lambda step: 1e-5 * (step + 0.01)),
+            "learning_rate_schedule_bug",
+            None,
+            id="a warm-up that begins again with every epoch",
         ),
     ],
 )

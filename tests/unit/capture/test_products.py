@@ -24,7 +24,7 @@ def weight(*shape: int) -> nn.Parameter:
 STACK, FLAT = weight(4, 8, 16), weight(8, 16)
 CASES = {
     "matmul": (lambda x: x @ FLAT, "matmul", lambda x: (x, FLAT), FLAT, 8),
-    "from the left": (lambda x: FLAT.matmul(x), "matmul", lambda x: (FLAT, x), FLAT, 16),
+    "from the left": (FLAT.matmul, "matmul", lambda x: (FLAT, x), FLAT, 16),
     "bmm": (lambda x: torch.bmm(x, STACK), "bmm", lambda x: (x, STACK), STACK, 8),
     "experts": (
         lambda x: torch.einsum("bd,edh->beh", x, STACK),

@@ -29,6 +29,7 @@ ROUNDS = (
     "trekkers",
     "hikers",
     "ramblers",
+    "strollers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -54,6 +55,7 @@ COUNTS = (
     (48, 10),
     (48, 10),
     (46, 10),
+    (52, 10),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -120,6 +120,37 @@ class TestLevel:
         found = gradient_signals(run)["gradient_absent"]
         assert found.values[0] == pytest.approx(share)
 
+    @pytest.mark.parametrize(
+        ("gradients", "change", "decay", "share"),
+        [
+            pytest.param([None] * 5, 0.0, 0.0, 1.0, id="gone"),
+            pytest.param([0.0] * 5, 0.0, 0.0, 1.0, id="zero"),
+            pytest.param([0.0] * 5, 0.001, 0.1, 1.0, id="zero, and only the decay moves weights"),
+            pytest.param([None] * 5, 0.3, 0.1, 0.0, id="the step used others"),
+            pytest.param([2.0] * 5, 0.3, 0.0, 0.0, id="there"),
+            pytest.param([2.0, None, None, 2.0, 2.0], 0.0, 0.0, 0.4, id="now and then"),
+        ],
+    )
+    def test_gradients_that_are_gone_when_the_optimizer_steps_are_thrown_away(
+        self, gradients, change, decay, share
+    ) -> None:
+        run = builders.recording(
+            builders.chain("a", "b"),
+            steps=5,
+            grad={"a.weight": gradients, "b.weight": [None] * 5},
+            step={"grad_norm_raw": [1.0] * 5},
+            param={"update_ratio": {"a.weight": [change] * 5}},
+            group={"lr": 0.01, "weight_decay": decay},
+        )
+        found = gradient_signals(run)["gradients_thrown_away"]
+        assert found.values[0] == pytest.approx(share)
+
+    def test_nothing_is_thrown_away_where_nobody_steps(self) -> None:
+        run = builders.recording(
+            builders.chain("a", "b"), steps=5, step={"grad_norm_raw": [1.0] * 5}
+        )
+        assert gradient_signals(run)["gradients_thrown_away"].values[0] == 0.0
+
     def test_one_layer_with_a_gradient_is_enough(self) -> None:
         found = over_time(params={"a.weight": [0.0] * 4, "b.weight": [1.0] * 4})["gradient_absent"]
         assert found.values[0] == 0.0

@@ -34,6 +34,28 @@ class TestSchedule:
     def test_a_restart_does_not_pass_the_peak(self) -> None:
         assert rates(0.1, 0.01, 0.001, 0.1)["lr_jump"].values.tolist() == [1.0] * 4
 
+    @pytest.mark.parametrize(
+        ("values", "falls"),
+        [
+            pytest.param([*np.linspace(1e-6, 0.1, 12)] * 4, 3, id="a warm-up that begins again"),
+            pytest.param(
+                [*np.linspace(1e-6, 0.1, 12), *[0.1] * 9] * 4, 0, id="held, and then anew"
+            ),
+            pytest.param(
+                [*np.linspace(0.01, 0.1, 12), *np.linspace(0.1, 0.01, 12)] * 4, 0, id="up and down"
+            ),
+            pytest.param([*np.linspace(0.1, 1e-6, 12)] * 4, 0, id="restarts"),
+            pytest.param([*np.linspace(0.05, 0.1, 12)] * 4, 0, id="falls by half"),
+            pytest.param([1e-6, 0.1] * 20, 0, id="in turns"),
+            pytest.param([0.1], 0, id="one step"),
+        ],
+    )
+    def test_a_rate_that_rose_for_a_while_and_falls_at_once_fell_back(self, values, falls) -> None:
+        found = rates(*values)["lr_falls"]
+        assert found.values.max() == falls
+        assert np.count_nonzero(found.values) == falls
+        assert not falls or int(np.argmax(found.values)) == 12
+
     def test_a_slow_warm_up_is_no_jump(self) -> None:
         found = rates(*np.linspace(0.001, 0.1, 100))["lr_jump"]
         assert found.values[10:].max() < 3.0

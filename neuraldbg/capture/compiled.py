@@ -19,6 +19,7 @@ __all__ = [
     "Region",
     "Regions",
     "anything_compiled",
+    "is_compiled_node",
     "is_hidden",
     "is_optimized",
     "is_private",
@@ -28,6 +29,7 @@ __all__ = [
 
 transform = torch._C._functorch.peek_interpreter_stack  # noqa: SLF001 - there is no public way to ask
 trace_under_way = torch._C._get_tracing_state  # noqa: SLF001 - as above
+COMPILED_NODE = "CompiledFunction"
 WRAPPED = "_orig_mod"
 IN_PLACE = "_compiled_call_impl"
 
@@ -54,6 +56,11 @@ def original(module: nn.Module) -> nn.Module:
     """Return the module that a wrapper of ``torch.compile`` stands for; any other as it is."""
     inner = module._modules.get(WRAPPED) if is_optimized(module) else None  # noqa: SLF001 - the wrapper forwards every public name
     return module if inner is None else inner
+
+
+def is_compiled_node(node: torch.autograd.graph.Node) -> bool:
+    """Return whether a node of a graph is the whole of a compiled part."""
+    return node.name().startswith(COMPILED_NODE)
 
 
 def anything_compiled() -> bool:

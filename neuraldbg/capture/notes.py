@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
 
 from neuraldbg.capture.bank import unit_axis
+from neuraldbg.capture.compiled import is_compiled_node
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import Open, loss_facts, settled
 from neuraldbg.capture.products import summed
-from neuraldbg.capture.provenance import params_near
+from neuraldbg.capture.provenance import nodes_of, params_near
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
@@ -23,6 +25,8 @@ from neuraldbg.records.recording import LossCall
 __all__ = ["Notes"]
 
 MOST_LOSSES = 4096
+# So many operations may lie between a compiled part and a loss.
+NEAR = 16
 
 
 class Notes:
@@ -106,9 +110,14 @@ class Notes:
             known[layer] = sites.caller(layer)
 
     def is_ours(self, tensor: Tensor) -> bool:
-        """Return whether the graph of a tensor leads to parameters of the model."""
+        """Return whether the graph of a tensor leads to parameters of the model.
+
+        Of what a compiled part gave that is known once the part was run again.
+        """
         node, mine = tensor.grad_fn, self._blueprint.param_of.keys()
-        return node is not None and not mine.isdisjoint(params_near(node))
+        if node is None or any(map(is_compiled_node, islice(nodes_of([node]), NEAR))):
+            return False
+        return not mine.isdisjoint(params_near(node))
 
     def on_taken_out(self, parameter: Tensor) -> None:
         """Take a parameter that was taken out of the graph before it was used, inside the model."""

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture.compiled import Listener, Region, Regions, anything_compiled
+from neuraldbg.capture.compiled import (
+    Listener,
+    Region,
+    Regions,
+    anything_compiled,
+    is_compiled_node,
+)
 from neuraldbg.capture.functionmode import ModeStack
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.provenance import nodes_of
@@ -17,7 +23,6 @@ from neuraldbg.capture.replay import Replay
 
 __all__ = ["Parts"]
 
-COMPILED_NODE = "CompiledFunction"
 # For so many sampled steps any module of the model that the loop calls itself is looked for.
 EDGE_STEPS = 2
 
@@ -188,7 +193,7 @@ class Parts:
 def _reaches_compiled(tensors: Sequence[Tensor], params: Collection[int]) -> bool:
     """Return whether the graph of tensors has a compiled function that takes some of these parameters."""
     return any(
-        node.name().startswith(COMPILED_NODE)
+        is_compiled_node(node)
         and any(id(getattr(child, "variable", None)) in params for child, _ in node.next_functions)
         for node in nodes_of(t.grad_fn for t in tensors)
     )

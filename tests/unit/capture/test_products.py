@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from neuraldbg import NeuralDbg
 from neuraldbg.capture.products import summed
+from neuraldbg.capture.topology import draw, redraw
 from neuraldbg.signals import derive
 from tests.loops import clusters, train
 
@@ -133,3 +135,38 @@ def test_a_layer_of_pytorch_keeps_its_fan_in() -> None:
             loss=lambda h, x: F.mse_loss(h @ encoder.weight, x),
         )
     assert [p.summed for p in dbg.recording.topology.params] == [0, 0]
+
+
+def test_what_is_known_of_a_parameter_stays_known_when_others_come() -> None:
+    model = Experts(1.0, by_letters)
+    drawn = draw(model)
+    at = [p.name for p in drawn.params].index("w1")
+    drawn.params[at] = replace(drawn.params[at], summed=32)
+    model.extra = nn.Linear(4, 4)
+    redraw(drawn, model)
+    assert {p.name: p.summed for p in drawn.params}["w1"] == 32
+    assert {p.name: p.summed for p in drawn.params}["extra.weight"] == 0
+
+
+class Seeds(nn.Module):
+    """A few queries that begin as zeros, all alike, and stay alike."""
+
+    def __init__(self, seeds: Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.seeds, self.stem, self.head = nn.Parameter(seeds), nn.Linear(8, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.seeds + self.stem(x)[:, None]).mean(1))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_of_zeros_it_is_not_known_at_first_whether_they_are_alike(alike: bool) -> None:
+    model = Seeds(torch.zeros(1, 4, 12) if alike else torch.randn(1, 4, 12))
+    with NeuralDbg(model) as dbg:
+        train(model, steps=12)
+    told = derive(dbg.recording).series["unit_similarity"]
+    names = [dbg.recording.topology.layers[i].name for i in told.layers]
+    column = names.index("")
+    assert told.observed[0, column] == (not alike)
+    assert bool(told.values[:, column][told.observed[:, column]].max() > 0.95) is alike

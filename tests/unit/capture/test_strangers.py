@@ -144,6 +144,15 @@ class Tied(nn.Module):
         return self.score(self.body(self.words(x)), self.words.weight)
 
 
+def test_a_table_that_is_multiplied_later_is_no_longer_as_it_was_drawn() -> None:
+    steps = iter(range(9))
+    model = Tied(lambda h, table: h @ (table.T if next(steps) else torch.ones(16, 20)))
+    with NeuralDbg(model) as dbg:
+        train(model, steps=4, batch=lambda step: (torch.arange(20), torch.arange(20)))
+    at = [p.name for p in dbg.recording.topology.params].index("words.weight")
+    assert not dbg.recording.param["init_gain"].observed[:, at].any()
+
+
 @pytest.mark.parametrize(
     ("score", "scale"),
     [

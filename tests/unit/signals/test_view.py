@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from neuraldbg.records.recording import Column, LayerInfo, ParamInfo, Topology
 from neuraldbg.signals import view
@@ -113,3 +114,20 @@ def test_series_by_step_and_by_layer() -> None:
     by_layer = view.layer_series(run, "dead_share")
     assert by_layer.layers == (0, 1, 2)
     assert by_layer.observed.tolist() == [[True, False, False], [False, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(
+            (name, True)
+            for name in ("weight", "weight_hh_l0", "W", "w1", "W_q", "wq", "w_in", "kernel")
+        ),
+        *(
+            (name, False)
+            for name in ("bias", "window", "width", "warp", "positions", "seeds", "kernels")
+        ),
+    ],
+)
+def test_a_weight_is_known_by_its_name(name: str, expected: bool) -> None:
+    assert view.is_weight(name) is expected

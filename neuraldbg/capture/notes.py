@@ -15,7 +15,7 @@ from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import Open, loss_facts, settled
 from neuraldbg.capture.products import summed
-from neuraldbg.capture.provenance import nodes_of, params_near
+from neuraldbg.capture.provenance import leads_to, nodes_of
 from neuraldbg.capture.reduce import Numbers
 from neuraldbg.capture.shards import local
 from neuraldbg.capture.sites import SINGULAR, may_be_singular
@@ -114,10 +114,10 @@ class Notes:
 
         Of what a compiled part gave that is known once the part was run again.
         """
-        node, mine = tensor.grad_fn, self._blueprint.param_of.keys()
-        if node is None or any(map(is_compiled_node, islice(nodes_of([node]), NEAR))):
+        node = tensor.grad_fn
+        if any(map(is_compiled_node, islice(nodes_of([node]), NEAR))):
             return False
-        return not mine.isdisjoint(params_near(node))
+        return leads_to(node, self._blueprint.param_of)
 
     def on_taken_out(self, parameter: Tensor) -> None:
         """Take a parameter that was taken out of the graph before it was used, inside the model."""

@@ -92,9 +92,10 @@ class Updates:
         held = [(i, p) for i, p in zip(indices, params, strict=True) if local(p).numel()]
         matrices = {i for i, n in zip(indices, axes, strict=True) if n >= 2}
         # Matrices tell everything that is asked; vectors count where there is nothing else.
-        pairs = [(i, p) for i, p in held if i in matrices] or held
+        wide = [(i, p) for i, p in held if i in matrices]
+        pairs = wide or held
         self.indices = list(indices)
-        self._matrices = {id(p) for i, p in held if i in matrices}
+        self._are_matrices = bool(wide)
         self._measured = [i for i, _ in pairs]
         self._params = [p for _, p in pairs]
         self._views = _Views()
@@ -136,14 +137,12 @@ class Updates:
 
     def _surprise(self, optimizer: torch.optim.Optimizer, gradients: Tensor) -> list[Rows]:
         """Return RMS of the gradient over the root of Adam's corrected second moment, and epsilon's share."""
+        if not self._are_matrices:
+            return []
         place_of = {id(p): i for i, p in enumerate(self._params)}
         out = []
         for group in optimizer.param_groups:
-            places = [
-                place_of[id(p)]
-                for p in group["params"]
-                if id(p) in place_of and id(p) in self._matrices
-            ]
+            places = [place_of[id(p)] for p in group["params"] if id(p) in place_of]
             found = [i for i in places if self._has_gradient(i)]
             states = [optimizer.state.get(self._params[i]) or {} for i in found]
             name, memory = _memory(group)

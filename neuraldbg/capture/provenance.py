@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuraldbg.capture.shards import local, piece_of
 
-__all__ = ["Birth", "find_birth", "is_readable", "nodes_of", "params_near"]
+__all__ = ["Birth", "find_birth", "is_readable", "leads_to", "nodes_of"]
 
 # A larger graph is not walked to its end: the answer would come minutes later.
 MAX_NODES = 20_000
@@ -317,6 +317,11 @@ def params_near(node: torch.autograd.graph.Node) -> tuple[int, ...]:
             seen.add(child)
             queue.append(child)
     return tuple(found)
+
+
+def leads_to(node: torch.autograd.graph.Node | None, params: Collection[int]) -> bool:
+    """Return whether some of these parameters, by ``id()``, are among those that are upstream of a node and nearest to it."""
+    return node is not None and any(p in params for p in params_near(node))
 
 
 def _branch(node: torch.autograd.graph.Node) -> torch.autograd.graph.Node:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from neuraldbg.capture.engine import Listener
 from neuraldbg.capture.later import KeptGradients
 from neuraldbg.capture.optim import Entry
-from neuraldbg.capture.provenance import params_near
+from neuraldbg.capture.provenance import leads_to
 from neuraldbg.capture.quiet import Quiet
 from neuraldbg.capture.reduce import PROBES, UNTRACED, unless
 from neuraldbg.capture.remote import Remote
@@ -252,8 +252,8 @@ class Shortcut(Remote):
             if parameter.grad is not None:
                 break
         else:
-            near = () if root is None or root.grad_fn is None else params_near(root.grad_fn)
-            if self._blueprint.param_of.keys().isdisjoint(near):
+            node = None if root is None else root.grad_fn
+            if not leads_to(node, self._blueprint.param_of):
                 # It went into another model.
                 self._grads.missed()
                 self._go_the_long_way()

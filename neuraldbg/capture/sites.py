@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuraldbg.capture.provenance import params_near
+from neuraldbg.capture.provenance import leads_to
 from neuraldbg.capture.shards import unwrapped
 from neuraldbg.capture.topology import Blueprint, leading_out
 from neuraldbg.records.names import holds
@@ -109,7 +109,7 @@ class Sites:
 
     def _is_of_data(self, node: torch.autograd.graph.Node) -> bool:
         """Return whether no parameter is upstream of a node."""
-        return self._blueprint.param_of.keys().isdisjoint(params_near(node))
+        return not leads_to(node, self._blueprint.param_of)
 
     def site_of(self, ops: Collection[str], layer: int) -> dict[str, str]:
         """Return the dotted name of the module that called an operation, where that is certain.

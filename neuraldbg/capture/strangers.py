@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows
 from neuraldbg.capture.drawn import initial_gains
 from neuraldbg.capture.incidents import Incidents
+from neuraldbg.capture.provenance import nodes_of
 from neuraldbg.capture.shards import is_row
 from neuraldbg.capture.topology import Blueprint
 from neuraldbg.records.recording import Fact
 
 __all__ = ["Latecomers", "Strangers", "leaves"]
 
-# A larger graph is not walked to its end; nothing is said of it then.
-MAX_NODES = 20_000
 EDGE_STEPS = 2
 # What a matrix goes into that is multiplied with: the product itself, or the view of it that is turned for one.
 MULTIPLIED = (
@@ -98,23 +96,14 @@ class Strangers:
 
 def leaves(roots: Sequence[Tensor]) -> list[tuple[nn.Parameter, str]] | None:
     """Return the parameters at the ends of graphs with what each went into; None if these are too large to be walked."""
-    stack = [t.grad_fn for t in roots if t.grad_fn is not None]
-    seen: set[torch.autograd.graph.Node] = set(stack)
-    found = []
-    while stack:
-        if len(seen) > MAX_NODES:
-            return None
-        node = stack.pop()
-        for child, _ in node.next_functions:
-            if child is None:
-                continue
-            leaf = getattr(child, "variable", None)
-            if isinstance(leaf, nn.Parameter):
-                found.append((leaf, node.name()))
-            elif child not in seen:
-                seen.add(child)
-                stack.append(child)
-    return found
+    nodes = set(nodes_of(t.grad_fn for t in roots))
+    links = [
+        (node, child) for node in nodes for child, _ in node.next_functions if child is not None
+    ]
+    if any(child not in nodes for _, child in links):
+        return None
+    ends = [(getattr(child, "variable", None), node.name()) for node, child in links]
+    return [(leaf, name) for leaf, name in ends if isinstance(leaf, nn.Parameter)]
 
 
 class Latecomers:

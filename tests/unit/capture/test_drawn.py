@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from neuraldbg import NeuralDbg
 from neuraldbg.capture.drawn import similarity
+from neuraldbg.signals import derive
+from tests.loops import train
 
 
 def drawn(units: int = 96, entries: int = 5) -> Tensor:
@@ -89,3 +92,27 @@ def test_units_are_found_behind_axes_that_are_there_to_be_broadcast(shape, alike
     parameter = torch.nn.Parameter(seeds.reshape(shape).clone())
     found = {r.names[0]: float(r.values) for r in similarity(0, parameter, table=False)}
     assert (found["unit_weight_similarity"] > 0.99) is alike
+
+
+class Seeds(nn.Module):
+    """A few queries that begin as zeros, all alike, and stay alike."""
+
+    def __init__(self, seeds: Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.seeds, self.stem, self.head = nn.Parameter(seeds), nn.Linear(8, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.seeds + self.stem(x)[:, None]).mean(1))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_of_zeros_it_is_not_known_at_first_whether_they_are_alike(alike: bool) -> None:
+    model = Seeds(torch.zeros(1, 4, 12) if alike else torch.randn(1, 4, 12))
+    with NeuralDbg(model) as dbg:
+        train(model, steps=12)
+    told = derive(dbg.recording).series["unit_similarity"]
+    names = [dbg.recording.topology.layers[i].name for i in told.layers]
+    column = names.index("")
+    assert told.observed[0, column] == (not alike)
+    assert bool(told.values[:, column][told.observed[:, column]].max() > 0.95) is alike

@@ -123,7 +123,7 @@ class Unseen:
     steps
         Optimizer steps so far.
     by_hand
-        Whether weights were changed without an optimizer.
+        What is not seen of weights that were changed without an optimizer; empty if none were.
     hidden
         Layers that could not be looked into, and why.
     unborn
@@ -133,7 +133,7 @@ class Unseen:
     """
 
     steps: int
-    by_hand: bool
+    by_hand: str
     hidden: Mapping[int, str]
     unborn: bool
     captured: bool = False
@@ -221,7 +221,7 @@ def unobserved(
         ),
         (
             bool(steps and not stepped and by_hand),
-            "updates and learning rate",
+            by_hand,
             "the weights were changed without an optimizer object of PyTorch",
         ),
         (

@@ -90,7 +90,7 @@ class GradientMeter:
         _, norm = self._gradients.probe(self._watch.place)
         return not math.isfinite(norm) and self._judge(tick, *self._gradients.everyone())
 
-    def take(self, tick: Tick, scale: Tensor | None = None) -> bool:
+    def take(self, tick: Tick, scale: Tensor | None = None, *, are_used: bool = True) -> bool:
         """Measure all norms on a sampled step, else that of a probe.
 
         A NaN born anywhere in a backward pass reaches the layers nearest the input, so a probe there sees
@@ -102,9 +102,11 @@ class GradientMeter:
             The step.
         scale
             Factor that a fused optimizer is about to take out of its gradients, None if there is none.
+        are_used
+            Whether a step begins that uses them as they are; a loop may still clip what a backward pass left.
         """
         if tick.sampled or self.far or scale is not None:
-            return self._take_all(tick, scale)
+            return self._take_all(tick, scale, are_used=are_used)
         index, norm = self._gradients.probe(self._watch.place)
         if index < 0:
             return False
@@ -124,7 +126,7 @@ class GradientMeter:
         before = () if tick.grad is None else tick.grad
         tick.grad = (*before, *(norm.item() for norm in found))
 
-    def _take_all(self, tick: Tick, scale: Tensor | None) -> bool:
+    def _take_all(self, tick: Tick, scale: Tensor | None, *, are_used: bool = True) -> bool:
         indices, found = self._gradients.everyone()
         if not found:
             return False
@@ -132,7 +134,7 @@ class GradientMeter:
             # The optimizer takes the factor out itself, and skips the step if need be.
             found, tick.scaled = [norm / scale for norm in found], True
         tick.grad_index, tick.grad = indices, stack_together(found)
-        if tick.sampled:
+        if tick.sampled and are_used:
             self._compare(tick, together(found))
         if self.far:
             tick.probe = self._gradients.probe_of(self._watch.place)

@@ -71,7 +71,7 @@ class _Before:
     weights: Tensor
     gradients: Tensor
     missing: list[int]
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None
     surprise: list[Rows] = field(default_factory=list)
 
 
@@ -104,8 +104,8 @@ class Updates:
         self._last: Tensor | None = None
 
     @torch.no_grad()
-    def before(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take samples of the parameters that the optimizer is about to change."""
+    def before(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Take samples of the parameters that the optimizer, or the loop itself, is about to change."""
         if not self._params:
             return
         samples: list[Tensor] = []
@@ -118,7 +118,7 @@ class Updates:
             else:
                 samples.append(flat_view(gradient))
         bank, _ = lay(samples)
-        scale = grad_scale(optimizer)
+        scale = None if optimizer is None else grad_scale(optimizer)
         if scale is not None:
             bank /= scale
         self._before = _Before(
@@ -128,7 +128,7 @@ class Updates:
             bank,
             missing,
             optimizer,
-            self._surprise(optimizer, bank),
+            [] if optimizer is None else self._surprise(optimizer, bank),
         )
 
     def _weights(self) -> Tensor:
@@ -222,9 +222,9 @@ class Updates:
         return [*rows, *before.surprise]
 
 
-def _is_a_copy(parameter: Tensor, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def _is_a_copy(parameter: Tensor, optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
     """Return flags one of which holds if a weight in half precision is rounded from one that its optimizer keeps."""
-    if parameter.dtype not in NARROW or type(parameter.data) is not Tensor:
+    if optimizer is None or parameter.dtype not in NARROW or type(parameter.data) is not Tensor:
         return []
     weights = parameter.detach()
     return [

@@ -68,7 +68,6 @@ class Session:
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp, self.shares, self.turns = Scaling(), Shares(), Turns(self._blueprint.param_of)
-        self._hand = ByHand(self._blueprint)
         self._inputs = InputLog(self._incidents.bad_input)
         self._outputs: set[int] = set()
         self._strangers = Strangers(self._blueprint)
@@ -86,6 +85,7 @@ class Session:
         replay = Replay(self._blueprint, self._watch, self._tracer, self.notes, guard)
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)
+        self._hand = ByHand(self._blueprint, self._grads, self._meter)
         self._step = Stepping(self._book, self._grads, self._meter, Averages(self._blueprint))
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
@@ -243,7 +243,7 @@ class Session:
             return
         self._arm_if(self._step.backward_ended(tick, self.amp.scale))
         if not self._book.any_seen:
-            self._hand.mark()
+            self._arm_if(self._hand.mark(tick))
         elif tick.backwards > self._usual * LONG_SILENCE and not is_step_under_way():
             self._step_by_hand()
 
@@ -317,6 +317,7 @@ class Session:
         """A step ended that no optimizer made; several backward passes without any are as many steps."""
         tick = self._tick
         tick.stepped = self._hand.seen
+        tick.param += tuple(self._hand.updates())
         tick.residual(self._hand.residue())
         for losses, backwards in self._hand.steps(tick):
             self._tick.losses, self._tick.backwards = losses, backwards
@@ -387,7 +388,7 @@ class Session:
         }
         hidden = self.parts.replay.broken
         unborn = self.far and self._incidents.unborn
-        unseen = Unseen(self.steps, self._hand.seen, hidden, unborn, self.captured)
+        unseen = Unseen(self.steps, self._hand.unseen(), hidden, unborn, self.captured)
         return assembled(
             facts,
             unseen,

@@ -32,6 +32,7 @@ WRAPPERS = {
     FSDP1: "_fsdp_wrapped_module",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "OptimizedModule": "_orig_mod",
+    "DeepSpeedEngine": "module",
 }
 # Where launchers say which process this is, and how many there are: torchrun, SLURM, MPI, and trainers that
 # start their own processes on one machine.
@@ -71,8 +72,13 @@ def flat_shards(model: nn.Module) -> dict[int, tuple[int, ...]]:
 
     The first FSDP lays the parameters of a unit end to end and cuts the row without regard to where one ends: a piece is a
     plain vector, and may be empty. Where it hides the parameters (``use_orig_params=False``) the row itself is the only one.
+    ZeRO leaves nothing of a parameter here in its third stage, but for the passes that use it.
     """
-    found: dict[int, tuple[int, ...]] = {}
+    found = {
+        id(p): tuple(whole)
+        for p in model.parameters()
+        if (whole := getattr(p, "ds_shape", ())) and not p.numel()
+    }
     for module in model.modules():
         handle = getattr(module, "_handle", None) if type(module).__name__ == FSDP1 else None
         row = getattr(handle, "flat_param", None)

@@ -37,7 +37,7 @@ class _Flags(NamedTuple):
     trainable: NDArray[np.bool_]
     half: NDArray[np.bool_]
     matrix: NDArray[np.bool_]
-    # Trainable, and no optimizer owns it.
+    # Trainable, and no optimizer owns it, where there is any: a loop that steps by hand leaves nothing to own.
     orphan: NDArray[np.bool_]
     gradient: Array
     gradient_seen: NDArray[np.bool_]
@@ -67,7 +67,7 @@ def _flags(recording: Recording) -> _Flags:
         trainable=np.array([p.trainable for p in params]),
         half=np.array([p.dtype in {"bfloat16", "float16"} for p in params]),
         matrix=np.array([p.kind in {"matrix", "embedding"} for p in params]),
-        orphan=np.array([p.trainable and p.group < 0 for p in params]),
+        orphan=np.array([p.trainable and p.group < 0 for p in params]) & bool(recording.optimizers),
         gradient=gradient,
         gradient_seen=seen,
         noticed=np.asarray(seen.any(axis=0), dtype=bool),

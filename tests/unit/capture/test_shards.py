@@ -37,6 +37,10 @@ class CheckpointWrapper(nn.Module):
         self._checkpoint_wrapped_module = module
 
 
+class DeepSpeedEngine(Outer):
+    """Stands for that of DeepSpeed, which is no part of the tests."""
+
+
 @pytest.mark.parametrize(
     ("model", "first"),
     [
@@ -45,8 +49,9 @@ class CheckpointWrapper(nn.Module):
         (nn.DataParallel(Outer(body())), "module.0"),
         (Outer(nn.DataParallel(body())), "module.0"),
         (nn.Sequential(nn.ReLU(), CheckpointWrapper(body())), "1.0"),
+        (DeepSpeedEngine(body()), "0"),
     ],
-    ids=["wrapped", "wrapped twice", "own name kept", "inside", "a part wrapped"],
+    ids=["wrapped", "wrapped twice", "own name kept", "inside", "a part wrapped", "DeepSpeed"],
 )
 def test_layers_and_parameters_have_the_names_that_the_user_gave(model, first):
     drawn = draw(model)
@@ -54,6 +59,17 @@ def test_layers_and_parameters_have_the_names_that_the_user_gave(model, first):
     assert first in names
     assert drawn.params[0].name == f"{first}.weight"
     assert not [n for n in names if "_orig_mod" in n or "_checkpoint_wrapped" in n]
+
+
+def test_parameters_that_zero_put_away_are_shards_of_what_they_were():
+    model = body()
+    weight = model[0].weight
+    weight.ds_shape = weight.shape
+    kept = draw(model).params[0]
+    weight.data = torch.empty(0)
+    gone = draw(model).params[0]
+    assert (kept.shape, kept.shard) == ((3, 2), -1)
+    assert (gone.shape, gone.shard) == ((3, 2), 0)
 
 
 def test_a_model_without_wrappers_keeps_its_names():

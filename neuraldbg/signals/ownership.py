@@ -37,7 +37,7 @@ class _Flags(NamedTuple):
     trainable: NDArray[np.bool_]
     half: NDArray[np.bool_]
     matrix: NDArray[np.bool_]
-    # Trainable, and no optimizer owns it, where there is any: a loop that steps by hand leaves nothing to own.
+    # Trainable, and no optimizer owns it; where the loop steps by hand there is none to own anything.
     orphan: NDArray[np.bool_]
     gradient: Array
     gradient_seen: NDArray[np.bool_]
@@ -57,6 +57,7 @@ def _flags(recording: Recording) -> _Flags:
     used = (seen & (gradient != 0)).any(axis=0)
     get = ParamReader(recording, list(range(owner.size)))
     (writes, told), (gain, known) = get("written"), get("init_gain")
+    by_hand = np.array(not recording.optimizers and get("update_ratio")[1].any())
     scales = {p.name: float(gain[0, i]) for i, p in enumerate(params) if known[:1, i].any()}
     double = _doubles(params, learned=used, scales=scales)
     # A part that never ran is kept from an older version, or for later: it does no harm.
@@ -67,7 +68,7 @@ def _flags(recording: Recording) -> _Flags:
         trainable=np.array([p.trainable for p in params]),
         half=np.array([p.dtype in {"bfloat16", "float16"} for p in params]),
         matrix=np.array([p.kind in {"matrix", "embedding"} for p in params]),
-        orphan=np.array([p.trainable and p.group < 0 for p in params]) & bool(recording.optimizers),
+        orphan=np.array([p.trainable and p.group < 0 for p in params]) & ~by_hand,
         gradient=gradient,
         gradient_seen=seen,
         noticed=np.asarray(seen.any(axis=0), dtype=bool),

@@ -1,7 +1,7 @@
 """The same faults through every way of running: is the right mechanism first, and did watching change a bit?
 
 ``python -m benchmarks.case_matrix`` trains one small classifier, healthy and with three faults, through plain and
-compiled loops, mixed precision, accumulation, several optimizers and closures, two processes under DDP, FSDP2 and FSDP1,
+compiled loops, mixed precision, accumulation, several optimizers, closures and steps by hand, two processes under DDP, FSDP2 and FSDP1,
 and the trainers (which need the extra ``trainers``), three seeds each, and writes ``results/case_matrix.json``.
 The programs of the trainers and of two processes are those that the tests train.
 """
@@ -107,6 +107,23 @@ def accumulated(watch: Any, *, fault: str) -> Any:
     return net, losses
 
 
+def by_hand(watch: Any, *, fault: str) -> Any:
+    """Train without an optimizer object, as courses begin."""
+    net, losses = Net(fault), []
+    rate = 30.0 if fault == "rate" else 0.1
+    with watch(net):
+        for x, y in batches():
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            with torch.no_grad():
+                for p in net.parameters():
+                    if p.grad is not None:
+                        p.sub_(rate * p.grad)
+                        p.grad.zero_()
+            losses.append(loss.item())
+    return net, losses
+
+
 def closures(watch: Any, *, fault: str) -> Any:
     """Train with L-BFGS, which evaluates a closure several times a step."""
     net = Net(fault)
@@ -154,6 +171,7 @@ LOOPS: dict[str, Loop] = {
     "bfloat16 autocast, GradScaler": partial(plain, scaled=True),
     "accumulation of 4": accumulated,
     "L-BFGS closures": closures,
+    "steps by hand": by_hand,
     "two optimizers": several,
     "Lightning": programs.lightning,
     "Hugging Face Trainer": hugging_face,
@@ -302,7 +320,7 @@ def main(words: list[str]) -> None:
     for name, loop in LOOPS.items():
         rows.append(in_this_process(name, loop))
         print(rows[-1], file=sys.stderr, flush=True)
-    rows[6:6] = in_two_processes()
+    rows[7:7] = in_two_processes()
     print(write("case_matrix", {"tables": [table(rows)]}))
 
 

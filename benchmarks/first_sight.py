@@ -42,6 +42,7 @@ ROUNDS = {
     "hikers": "30cfa3b3a3f232a25062bc62df94beeeab6f7d20",
     "ramblers": "ae14ae1ed3e7da108236ac3c37056f06ccfdcddd",
     "strollers": "b182f9b85dfdd6dfbea3c3e76c0f2f6d7a686b67",
+    "sojourners": "e41fe0bf4e05bff15817cd35dea6622ba6001883",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -85,7 +85,8 @@ def _apart(watch: LayerWatch, layer: int, apart: Collection[int]) -> dict[str, F
     found: dict[str, Fact] = {"detached": True} if layer in watch.flow.detached else {}
     if layer not in watch.place:
         return found | ({"without_gradient": True} if layer in apart else {})
-    return found | ({"severed": True} if layer in watch.flow.severed else {})
+    found |= {"severed": True} if layer in watch.flow.severed else {}
+    return found | ({"chooses": True} if layer in watch.flow.chose else {})
 
 
 def _flow(edges: Collection[tuple[int, int]], order: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -171,6 +172,7 @@ def assembled(
             "float16": watch.halves.met,
             "players": watch.flow.players(),
             "optimizers": len(book.infos()),
+            "applied": " ".join(sorted(watch.applied)),
         },
         topology=topology(blueprint, watch, book.groups(), outputs),
         optimizers=book.infos(),

@@ -150,6 +150,9 @@ def _units(weight: Tensor, *, table: bool) -> Tensor:
 
 
 def _row_cosine(matrix: Tensor) -> Tensor | None:
+    # Of a sharded weight nothing may be here.
+    if not matrix.numel():
+        return None
     rows = matrix.reshape(matrix.shape[0], -1)[:UNITS].float()
     if rows.shape[0] < 3 or rows.shape[1] < 3:
         return None
@@ -164,6 +167,8 @@ def _row_cosine(matrix: Tensor) -> Tensor | None:
 
 def _twins(matrix: Tensor) -> Tensor | None:
     """Return the share of rows that are not zero and have a copy among the others."""
+    if not matrix.numel():
+        return None
     rows = matrix.reshape(matrix.shape[0], -1)[:ENTRIES].float()
     if rows.shape[0] <= 3:
         return None

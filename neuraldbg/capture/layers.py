@@ -87,6 +87,8 @@ class LayerWatch:
         self.ended: Callable[[], None] = _nothing
         # Layer to the function that is applied directly to its output: read there, no tracing needed.
         self.functional: dict[int, str] = {}
+        # Nonlinearities that were applied to more than what one layer gave, as to a sum.
+        self.applied = set[str]()
         # Layer to the module in which attention is made of its output.
         self.attends: dict[int, str] = {}
         # Data type of automatic mixed precision, where layers ran under it.
@@ -208,7 +210,7 @@ class LayerWatch:
         if self._tracer is None:
             return
         if self._depth == 1:
-            self._tracer.leaf = layer
+            self._tracer.leaf, self._tracer.given = layer, args[0] if args else None
             self._link(self._tracer, layer, args)
         self._tracer.leaf_depth += 1
 
@@ -264,6 +266,7 @@ class LayerWatch:
             self._depth = max(0, self._depth - 1)
             if self._tracer is not None:
                 self._tracer.leaf_depth = max(0, self._tracer.leaf_depth - 1)
+                self._tracer.given = None
 
     def _counts(self, layer: int) -> bool:
         """Return whether a call is read: one without gradients only where nothing better was seen."""
@@ -350,6 +353,11 @@ class LayerWatch:
         sample = norm_sample(module, x)
         if sample is not None:
             self._norms[layer] = sample
+
+    def normalize(self, layer: int, sample: NormSample | None) -> None:
+        """Take what a normalization divides by that is no module of PyTorch's; of several in a step the first."""
+        if sample is not None:
+            self._norms.setdefault(layer, sample)
 
     def _read_regime(self, layer: int, kind: str, module: nn.Module, tensor: Tensor) -> None:
         """Read what a layer without weights can tell: its regime, or what a dropout keeps."""

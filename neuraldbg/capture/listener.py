@@ -58,6 +58,15 @@ class Listener(Protocol):
     def on_meeting(self, layers: frozenset[int]) -> None:
         """Take layers whose output has no gradient and went into an operation with one that has."""
 
+    def on_choice(self, layers: frozenset[int]) -> None:
+        """Take layers by whose output it was chosen what an operation with a gradient works on."""
+
+    def on_dropped(self, layer: int, kept: Tensor) -> None:
+        """Take the share of its units that a dropout keeps which is no module; -1 if no layer is known."""
+
+    def on_norm(self, layer: int, name: str, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
+        """Take a function that normalizes what it is given, or a statistic that a layer takes of its input."""
+
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""
 

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows, by_shape
 
-__all__ = ["NormSample", "norm_sample", "reduce_norms"]
+__all__ = [
+    "NORMALIZING",
+    "STATISTICS",
+    "NormSample",
+    "function_sample",
+    "norm_sample",
+    "reduce_norms",
+]
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the only common base
+# Functions that normalize, and their arguments in order.
+FUNCTIONS = {
+    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
+    "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
+    "instance_norm": (
+        *("input", "running_mean", "running_var", "weight", "bias"),
+        *("use_input_stats", "momentum", "eps"),
+    ),
+    "batch_norm": (
+        *("input", "running_mean", "running_var", "weight", "bias"),
+        *("training", "momentum", "eps"),
+    ),
+}
+# What a normalization that the user wrote asks of its input.
+STATISTICS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})
+NORMALIZING = STATISTICS | FUNCTIONS.keys()
 ROWS = 64
 CHANNELS, OBSERVATIONS = 16, 1024
 
@@ -46,6 +71,53 @@ def norm_sample(module: nn.Module, x: Tensor) -> NormSample | None:
     running = module.running_var
     kept = None if running is None else running.detach()[::step].float()
     return NormSample(some.to(torch.float32, copy=True), eps, count, kept)
+
+
+def function_sample(
+    name: str, args: Sequence[Any], kw: Mapping[str, Any], eps: float
+) -> NormSample | None:
+    """Return a sample of the input of a function that normalizes, or takes a statistic to do so; None if it does not.
+
+    Parameters
+    ----------
+    name, args, kw
+        The function of ``torch.nn.functional``, or a statistic of the input, and what it was given.
+    eps
+        What is added to a statistic, where the function is not told.
+    """
+    if name in STATISTICS:
+        dim = kw.get("dim", kw.get("axis", args[1] if len(args) > 1 else None))
+        return _sampled(_reduced(args[0].detach(), dim), eps)
+    given = dict(zip(FUNCTIONS[name], args, strict=False)) | dict(kw)
+    x, own = given["input"].detach(), given.get("eps", 1e-5)
+    if not (given.get("use_input_stats", True) and given.get("training", name != "batch_norm")):
+        return None
+    if name == "layer_norm":
+        return _sampled(x.reshape(-1, prod(given["normalized_shape"])), own)
+    if name == "batch_norm":
+        return _sampled(x.transpose(0, 1).reshape(x.shape[1], -1), own)
+    per_row = given["num_groups"] if name == "group_norm" else x.shape[1]
+    return _sampled(x.reshape(x.shape[0] * per_row, -1), own)
+
+
+def _reduced(x: Tensor, dim: object) -> Tensor:
+    """Return a tensor with the axes of a statistic laid out as the last one; all of them where none is given."""
+    given = dim if isinstance(dim, (tuple, list)) else [dim]
+    axes = {int(d) % x.dim() for d in given if isinstance(d, int) and not isinstance(d, bool)}
+    axes = axes or {*range(x.dim())}
+    kept = [d for d in range(x.dim()) if d not in axes]
+    count = prod(x.shape[d] for d in axes)
+    return x.permute(*kept, *sorted(axes)).reshape(-1, count)
+
+
+def _sampled(z: Tensor, eps: float) -> NormSample | None:
+    """Return a sample of values of shape ``(statistics, observations)``, None if there are none."""
+    if not z.numel():
+        return None
+    count = z.shape[1]
+    rows = z[:: max(1, z.shape[0] // ROWS) | 1]
+    rows = rows[:, :: (count // OBSERVATIONS) | 1 if count > OBSERVATIONS else 1]
+    return NormSample(rows.to(torch.float32, copy=True), float(eps), count, None)
 
 
 def _statistics(module: nn.LayerNorm | nn.GroupNorm, z: Tensor) -> int:

@@ -14,6 +14,7 @@ from neuraldbg.capture.compiled import is_compiled_node
 from neuraldbg.capture.incidents import Incidents
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import Open, loss_facts, settled
+from neuraldbg.capture.norms import STATISTICS, function_sample
 from neuraldbg.capture.products import summed
 from neuraldbg.capture.provenance import leads_to, nodes_of
 from neuraldbg.capture.reduce import Numbers
@@ -25,6 +26,8 @@ from neuraldbg.records.recording import LossCall
 __all__ = ["Notes"]
 
 MOST_LOSSES = 4096
+# What is added to a variance where nothing is said of it.
+EPS = 1e-5
 # So many operations may lie between a compiled part and a loss.
 NEAR = 16
 
@@ -72,6 +75,8 @@ class Notes:
             known = self.watch.functional.setdefault(layer, name)
             if known == name and self.watch.reads(layer):
                 return
+        else:
+            self.watch.applied.add(name)
         axis = unit_axis("", tensor)
         self.watch.regimes.take(layer, local(tensor).detach(), axis, name, is_input=True)
 
@@ -134,6 +139,24 @@ class Notes:
     def on_meeting(self, layers: frozenset[int]) -> None:
         """Take layers whose output has no gradient and went into an operation with one that has."""
         self.watch.flow.met |= layers
+
+    def on_choice(self, layers: frozenset[int]) -> None:
+        """Take layers by whose output it was chosen, inside the model, what an operation with a gradient works on."""
+        if self.inside:
+            self.watch.flow.chose |= layers
+
+    def on_dropped(self, layer: int, kept: Tensor) -> None:
+        """Take the share of its units that a dropout keeps which is no module; a module is read by its output."""
+        if layer >= 0 and self._blueprint.layers[layer].kind != "dropout":
+            self.watch.add(layer, [("drop_keep", kept)])
+
+    def on_norm(self, layer: int, name: str, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
+        """Take a function that normalizes, and a statistic that a normalization takes; elsewhere a mean is none."""
+        info = self._blueprint.layers[layer] if layer >= 0 else None
+        if info is not None and (info.kind == "norm" or name not in STATISTICS):
+            eps = info.config.get("eps")
+            sample = function_sample(name, args, kw, eps if isinstance(eps, float) else EPS)
+            self.watch.normalize(layer, sample)
 
     def on_draw(self) -> None:
         """Take a draw of the loop from what the model gave out."""

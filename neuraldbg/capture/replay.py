@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.compiled import Region
+from neuraldbg.capture.labels import Origin
 from neuraldbg.capture.layers import LayerWatch
 from neuraldbg.capture.losses import made_by
 from neuraldbg.capture.notes import Notes
 from neuraldbg.capture.reduce import float_tensors, own_gradients
 from neuraldbg.capture.replica import Replica
 from neuraldbg.capture.topology import Blueprint
-from neuraldbg.capture.trace import Origin, Tracer
+from neuraldbg.capture.trace import Tracer
 
 __all__ = ["Replay"]
 
@@ -202,6 +203,7 @@ class Replay:
         stack.callback(setattr, watch, "reached", None)
         with tracer.awake(tracing=watch.tracing):
             result = module(*args, **kwargs)
+            tracer.rest()
         outputs = list(float_tensors(result, DEPTH))
         call.region.outputs = [tracer.origin_of(t)._replace(maker=made_by(t)) for t in outputs]
         pairs = [(t, g) for i, t in enumerate(outputs) if (g := call.gradients.get(i)) is not None]

@@ -63,8 +63,7 @@ class Session:
         self._grads = Gradients(self._blueprint)
         self._facts: dict[str, Fact] = program_facts(model)
         self._book = OptimizerBook(self._blueprint, self._redraw)
-        self._settings: tuple[float, ...] = ()
-        self._rhythm = Rhythm(schedule)
+        self._settings, self._rhythm = tuple[float, ...](), Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp, self.shares, self.turns = Scaling(), Shares(), Turns(self._blueprint.param_of)
@@ -86,7 +85,8 @@ class Session:
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)
         self._hand = ByHand(self._blueprint, self._grads, self._meter)
-        self._step = Stepping(self._book, self._grads, self._meter, Averages(self._blueprint))
+        averages = Averages(self._blueprint)
+        self._step = Stepping(self._book, self._grads, self._meter, averages, self._hand)
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""
@@ -213,7 +213,7 @@ class Session:
         """A backward pass of a sampled step begins."""
         if self._tick.traced:
             self._outputs |= self._tracer.layers_in(tensors)
-            self._tracer.resting = True
+            self._tracer.rest()
             self._modes.remove()
         if self._blueprint.lazy:
             self._redraw()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuraldbg.capture.amp import grad_scale
 from neuraldbg.capture.averages import Averages
+from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.optim import Entry, OptimizerBook
@@ -31,6 +32,8 @@ class Stepping:
         Writes their norms; what it returns is whether they are bad.
     averages
         Looks at weights that the loop writes itself.
+    hand
+        Kept samples as long as no optimizer was seen.
 
     Attributes
     ----------
@@ -41,18 +44,24 @@ class Stepping:
     """
 
     def __init__(
-        self, book: OptimizerBook, gradients: Gradients, meter: GradientMeter, averages: Averages
+        self,
+        book: OptimizerBook,
+        gradients: Gradients,
+        meter: GradientMeter,
+        averages: Averages,
+        hand: ByHand,
     ) -> None:
         self.evaluations = 0
         self.entry: Entry | None = None
         self._book, self._gradients, self._meter = book, gradients, meter
-        self._averages = averages
+        self._averages, self._hand = averages, hand
 
     def begins(self, tick: Tick, mine: Entry, scale: Tensor | None) -> bool:
         """An optimizer begins a step; return whether its gradients are bad."""
         self.entry = mine
         bad = self._meter.take(tick, scale)
         if tick.sampled:
+            self._hand.release()
             tick.param += tuple(self._gradients.similarities(tick.step))
             tick.param += tuple(self._averages.look(tick.step))
         return bad

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from neuraldbg.capture.attention import is_attention, is_of_one, row_numbers, scaled_dot_product
+from neuraldbg.capture.choices import Choices
 from neuraldbg.capture.compiled import is_transformed
+from neuraldbg.capture.dropping import BORN, DROPOUTS, Dropping, rate_of
 from neuraldbg.capture.halves import HALF
+from neuraldbg.capture.labels import NO_LABELS, Label, Origin
 from neuraldbg.capture.listener import Listener
 from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
+from neuraldbg.capture.norms import NORMALIZING, STATISTICS
 from neuraldbg.capture.products import PRODUCTS
 from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.shards import local
 from neuraldbg.capture.sites import SINGULAR
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
 
-__all__ = ["Origin", "Tracer"]
+__all__ = ["Tracer"]
 
-NO_LABELS: frozenset[int] = frozenset()
 MATMULS = frozenset({"matmul", "__matmul__", "bmm", "baddbmm", "einsum"})
 # Operations between q @ k and the softmax that keep a tensor a matrix of attention logits.
 KEEPS_LOGITS = frozenset(
@@ -40,6 +43,8 @@ SAME = "view_as"
 # Looked at inside of layers, too: a softmax may be a module of its own and have attention logits for its input, and a
 # layer may cut off what it is given.
 IN_LAYERS = LOSS_FUNCTIONS | {"softmax", "detach"}
+# All that somebody looks at there.
+TOLD = IN_LAYERS | SINGULAR | PRODUCTS | NORMALIZING | DROPOUTS | BORN
 SINGULAR_AT_ZERO = frozenset({"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"})
 DIFFERENCES = frozenset({"sub", "__sub__", "__rsub__", "subtract"})
 DRAWS = frozenset({"multinomial", "bernoulli", "normal"})
@@ -53,39 +58,6 @@ LOOKED_AT = (
 )
 
 
-class Origin(NamedTuple):
-    """Where a tensor came from.
-
-    Attributes
-    ----------
-    layers
-        Layers, without another layer between.
-    direct
-        Whether it is the output of the only one of them.
-    maker
-        The operation that made it, where its own graph does not tell.
-    """
-
-    layers: frozenset[int] = NO_LABELS
-    direct: bool = False
-    maker: str = ""
-
-
-class _Label:
-    """Which layers a tensor came from, without another layer between."""
-
-    __slots__ = ("direct", "layers", "logits", "maker", "ref")
-
-    def __init__(
-        self, tensor: Tensor, layers: frozenset[int], *, direct: bool, logits: bool
-    ) -> None:
-        self.ref = weakref.ref(tensor)
-        self.layers = layers
-        self.direct = direct
-        self.logits = logits
-        self.maker = ""
-
-
 class Tracer(TorchFunctionMode):
     """A function mode that lets every call through and looks at what went in and out.
 
@@ -96,11 +68,13 @@ class Tracer(TorchFunctionMode):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self.leaf_depth = 0
-        # The layer that runs, where that depth is not zero.
+        # The layer that runs, where that depth is not zero, and what it was called with first.
         self.leaf = -1
+        self.given: object = None
         self.resting = True
         self._listener = listener
-        self._labels: dict[int, _Label] = {}
+        self._labels: dict[int, Label] = {}
+        self._choices, self._dropping = Choices(), Dropping()
         # Whether gradients are off: a cut or a risky operation means nothing there.
         self._quiet = False
 
@@ -117,22 +91,41 @@ class Tracer(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if self.resting or is_transformed():
             return result
+        name, half = getattr(func, "__name__", ""), type(result) is Tensor and result.dtype is HALF
+        if self.leaf_depth == 0 or half or self._dropping.born or name in TOLD:
+            self._listener.guard(self._see, func, args, kwargs or {}, result)
+        return result
+
+    def _see(
+        self, func: Callable[..., Any], args: Sequence[Any], kw: Mapping[str, Any], result: Any
+    ) -> None:
+        """Hand a call over to all that look at it."""
         name = getattr(func, "__name__", "")
         if name in SINGULAR:
-            self._listener.guard(self._listener.on_operation, name, args, result)
+            self._listener.on_operation(name, args, result)
         if name in PRODUCTS:
-            self._listener.guard(self._listener.on_product, name, args, kwargs or {})
+            self._listener.on_product(name, args, kw)
         if type(result) is Tensor and result.dtype is HALF:
-            self._listener.guard(self._half, name, args, result)
+            self._half(name, args, result)
+        if name in NORMALIZING:
+            self._normalize(name, args, kw)
+        if self._dropping.wants(name):
+            self._drop(name, args, kw, result)
         if self.leaf_depth == 0 or name in IN_LAYERS:
-            self._listener.guard(self._after, func, name, args, kwargs or {}, result)
-        return result
+            self._after(func, name, args, kw, result)
 
     def clear(self) -> None:
         """Forget every tensor of the step and look no more until woken."""
         self.resting = True
-        self._labels.clear()
-        self.leaf_depth = 0
+        for known in (self._labels, self._choices, self._dropping):
+            known.clear()
+        self.leaf_depth, self.given = 0, None
+
+    def rest(self) -> None:
+        """Look no more until woken; what was dropped so far is told."""
+        self.resting = True
+        for layer, kept in self._dropping.finish():
+            self._listener.on_dropped(layer, kept)
 
     def layers_in(self, values: object) -> frozenset[int]:
         """Return the layers that any tensor inside a value came from."""
@@ -145,7 +138,7 @@ class Tracer(TorchFunctionMode):
 
     def mark(self, tensor: Tensor, layer: int) -> None:
         """Say that a tensor is the output of a layer."""
-        self._labels[id(tensor)] = _Label(tensor, frozenset({layer}), direct=True, logits=False)
+        self._labels[id(tensor)] = Label(tensor, frozenset({layer}), direct=True, logits=False)
 
     def origin_of(self, tensor: Tensor) -> Origin:
         """Return where a tensor came from."""
@@ -155,7 +148,7 @@ class Tracer(TorchFunctionMode):
     def label(self, tensor: Tensor, origin: Origin) -> None:
         """Say where a tensor came from."""
         if origin.layers:
-            label = _Label(tensor, origin.layers, direct=origin.direct, logits=False)
+            label = Label(tensor, origin.layers, direct=origin.direct, logits=False)
             label.maker = origin.maker
             self._labels[id(tensor)] = label
 
@@ -173,7 +166,7 @@ class Tracer(TorchFunctionMode):
         finally:
             self.resting, self.leaf_depth = before
 
-    def _find(self, tensor: Tensor) -> _Label | None:
+    def _find(self, tensor: Tensor) -> Label | None:
         found = self._labels.get(id(tensor))
         return found if found is not None and found.ref() is tensor else None
 
@@ -200,24 +193,29 @@ class Tracer(TorchFunctionMode):
             self._after_attribute(func, args, out)
             return
         found = self._labels_of((*args, *kw.values()) if kw else args)
+        layers = found[0].layers if len(found) == 1 else NO_LABELS.union(*(f.layers for f in found))
+        if not self._quiet and (chose := self._choices.take(args, kw, out, layers)):
+            self._listener.on_choice(chose)
         if not found:
             self._look_unknown(name, args, kw, out)
             return
-        layers = found[0].layers
         if len(found) > 1:
-            layers = frozenset().union(*(f.layers for f in found))
             self._meet(found, out)
         if name in LOOKED_AT and (not self._quiet or activation_name(name) is not None):
             self._look(name, args, kw, out=out, found=found, layers=layers)
+        self._hand_on(name, found, layers, out)
+
+    def _hand_on(self, name: str, found: list[Label], layers: frozenset[int], out: Any) -> None:
+        """Say of what a function gave where it came from."""
         logits = name in MATMULS or (name in KEEPS_LOGITS and any(f.logits for f in found))
         for tensor in (out,) if isinstance(out, Tensor) else float_tensors(out, 1):
             if tensor.is_floating_point():
                 known = self._find(tensor) if name.endswith("_") else None
                 known = found[0] if name == SAME else known
                 direct = known is not None and known.direct
-                self._labels[id(tensor)] = _Label(tensor, layers, direct=direct, logits=logits)
+                self._labels[id(tensor)] = Label(tensor, layers, direct=direct, logits=logits)
 
-    def _labels_of(self, values: Sequence[Any]) -> list[_Label]:
+    def _labels_of(self, values: Sequence[Any]) -> list[Label]:
         """Return the labels of tensors among arguments, also inside lists and tuples."""
         found = []
         for value in values:
@@ -239,7 +237,7 @@ class Tracer(TorchFunctionMode):
             return
         if cuts:
             self._cut(args[0], found.layers)
-        self._labels[id(out)] = _Label(out, found.layers, direct=False, logits=found.logits)
+        self._labels[id(out)] = Label(out, found.layers, direct=False, logits=found.logits)
 
     def _look(
         self,
@@ -248,7 +246,7 @@ class Tracer(TorchFunctionMode):
         kw: Mapping[str, Any],
         *,
         out: Any,
-        found: list[_Label],
+        found: list[Label],
         layers: frozenset[int],
     ) -> None:
         listener = self._listener
@@ -287,7 +285,7 @@ class Tracer(TorchFunctionMode):
         if isinstance(tensor, nn.Parameter) and not self._quiet:
             self._listener.on_taken_out(tensor)
 
-    def _meet(self, found: Sequence[_Label], out: Any) -> None:
+    def _meet(self, found: Sequence[Label], out: Any) -> None:
         """Take what has no gradient and meets, within the model, what has one."""
         if self._listener.inside and isinstance(out, Tensor) and out.requires_grad:
             given = [(f.layers, f.ref()) for f in found]
@@ -298,6 +296,38 @@ class Tracer(TorchFunctionMode):
     def _cut(self, tensor: Tensor, layers: frozenset[int]) -> None:
         if tensor.requires_grad and not self._quiet:
             self._listener.on_cut(layers)
+
+    def _drop(self, name: str, args: Sequence[Any], kw: Mapping[str, Any], out: object) -> None:
+        """Take a dropout that is no module, or what may become one: noise, and what it multiplies."""
+        if not torch.is_grad_enabled():
+            return
+        if name in DROPOUTS:
+            given = args[0] if args else kw["input"]
+            if rate := rate_of(args, kw):
+                kept = torch.full((), 1.0 - rate, device=given.device)
+                self._listener.on_dropped(self._place(given), kept)
+            return
+        mask = self._dropping.follow(name, args, out)
+        if mask is not None:
+            self._dropping.note(self._place(args[0] if args[1] is mask else args[1]), mask)
+
+    def _normalize(self, name: str, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
+        """Take a function that normalizes, or the statistic that a layer takes of its input."""
+        x = args[0] if args else kw.get("input")
+        if not (isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()):
+            return
+        if local(x) is not x:
+            # What is here of a distributed tensor need not be all that a statistic is taken of.
+            return
+        if name not in STATISTICS or (self.leaf_depth and x is self.given):
+            self._listener.on_norm(self._place(x), name, args, kw)
+
+    def _place(self, tensor: Tensor) -> int:
+        """Return the layer that runs, or the last one that a tensor came from; -1 if none is known."""
+        if self.leaf_depth:
+            return self.leaf
+        layers = self.layers_of(tensor)
+        return self._listener.latest(layers) if layers else -1
 
     def _look_outside(self, name: str, args: Sequence[Any], last: int) -> None:
         """Take what the loop itself does with an output."""

@@ -170,4 +170,17 @@ DETECTORS = (
         meaning="the gradient grows more than a thousandfold, little by little, on its way back along the sequence",
         source="Pascanu et al. 2013: a recurrent gain above 1",
     ),
+    Detector(
+        name="gradient_stopped",
+        kind="gradient_health",
+        reads="gradient_stopped",
+        threshold=0.5,
+        scale="linear",
+        after="weights without a gradient from here on",
+        leak=0.002,
+        reliability=1.0,
+        limit=1.0,
+        meaning="the gradient of weights is exactly zero from some step on, though one comes to what their layer gives",
+        source="exact; Bengio, Leonard & Courville 2013, on functions without a slope",
+    ),
 )

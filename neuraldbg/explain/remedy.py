@@ -49,6 +49,8 @@ NOT_UPDATED = {
     "gradient_cut": "look for detach(), .data, no_grad(), numpy() or item() between {layers} and the loss, or a softmax over an axis of one entry",
     "parameters_without_gradient": "look for detach(), .data, no_grad() or an unused branch after {layers}",
     "parameters_frozen": "set requires_grad=True on {layers}, unless that is frozen on purpose",
+    "gradient_stopped": "look for round(), sign(), argmax() or a comparison between the weights of {layers} and their use; pass the "
+    "gradient straight through it",
     "parameters_unmoved": "check the learning rate of the parameter group of {layers}",
     "step_missing": "call optimizer.step() after backward(), of an optimizer that was built on the model's present "
     "parameters (a layer that was replaced since then is not among them)",
@@ -113,7 +115,7 @@ def remedy_text(
         "operation": _operation(signals),
         "gradient_loss": _gradient_loss(signals),
         "gain": _gain(signals, layer),
-        "dropout": _Number(_config(signals, layer, "p"), "its present value"),
+        "dropout": _dropout(signals, layer),
         "input_of": _input_of(signals),
         "input_scale": _number(signals, "input_scale", "far from 1"),
         "target_scale": _number(signals, "target_scale", "far from 1"),
@@ -139,6 +141,17 @@ def _not_updated(events: Events, layer: str | None) -> str:
     named = [quoted(name) for name in (seen or ([] if layer is None else [layer]))]
     shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
     return text.format(layers=shown or "the model")
+
+
+def _dropout(signals: Signals, layer: str | None) -> _Number:
+    """Return the share of its units that a layer drops, or a function or mask behind it."""
+    series, names = (
+        signals.series.get("dropped"),
+        [x.name for x in signals.recording.topology.layers],
+    )
+    found = () if series is None or series.layers is None else series.layers
+    rates = [series.values[0, k] for k, i in enumerate(found) if series and names[i] == layer]
+    return _Number(float(rates[0]) if rates else math.nan, "its present value")
 
 
 def _number(signals: Signals, name: str, words: str) -> _Number:
@@ -318,11 +331,3 @@ def _gain(signals: Signals, layer: str | None) -> float:
         counts = Counter(info.activation for info in layers if info.params and info.activation)
         mine = [name for name, _ in counts.most_common(1)]
     return GAINS.get((mine[0] if mine else None) or "", 1.0)
-
-
-def _config(signals: Signals, layer: str | None, key: str) -> float:
-    for info in signals.recording.topology.layers:
-        value = info.config.get(key)
-        if info.name == layer and isinstance(value, (int, float)):
-            return float(value)
-    return math.nan

@@ -67,8 +67,9 @@ class LayerInfo:
     config
         What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, ``attends_in``, the module in
         which attention is made of its output, and ``without_gradient``, if it only ran without gradients and feeds
-        layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``), and
-        ``detached``, if a parameter of it was before it was used.
+        layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``),
+        ``chooses``, if by what it gave it was chosen what others work on, and ``detached``, if a parameter of it was taken
+        out of the graph before it was used.
     """
 
     name: str

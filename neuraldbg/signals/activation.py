@@ -266,14 +266,16 @@ def _norm_memory(recording: Recording, working: NDArray[np.bool_]) -> dict[str, 
 
 def _dropout(recording: Recording) -> dict[str, Series]:
     topology = recording.topology
+    kept = layer_series(recording, "drop_keep")
     rates = {
         i: float(layer.config.get("p") or 0.0)
-        for i, layer in enumerate(topology.layers)
         if layer.kind == "dropout"
+        else 1.0 - float(kept.values[kept.observed[:, i], i].mean())
+        for i, layer in enumerate(topology.layers)
+        if layer.kind == "dropout" or kept.observed[:, i].any()
     }
     if not rates:
         return {}
-    kept = layer_series(recording, "drop_keep")
     steps = recording.sampled[:1] if recording.sampled.size else np.array([0])
     values = np.array([list(rates.values())])
     active = np.array([[bool((kept.observed[:, i]).any()) for i in rates]])

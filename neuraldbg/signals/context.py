@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from neuraldbg.records.recording import Fact, LayerInfo, Recording
+from neuraldbg.records.recording import Column, Fact, LayerInfo, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import fed_layers, regressions, worst_fed
 from neuraldbg.signals.guess import label_entropy
@@ -50,15 +50,19 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
     """Return the flags that hold for a program, given its signals."""
     topology = recording.topology
     kinds = {layer.kind for layer in topology.layers}
-    activations = {layer.activation for layer in topology.layers}
+    # What is applied to a sum, or to what a product gave, is the nonlinearity of no layer.
+    applied = str(recording.facts.get("applied") or "").split()
+    activations = {layer.activation for layer in topology.layers} | {*applied}
     families = {o.family for o in recording.optimizers}
     dtypes = {p.dtype for p in topology.params}
     autocast = str(recording.facts.get("autocast") or "")
     flags = {
-        "has_norm": "norm" in kinds,
+        "rate_seen": _is_seen(recording.group.get("lr")),
+        "used_gradients_seen": _is_seen(recording.step.get("grad_norm_used")),
+        "has_norm": "norm" in kinds or "norm_count" in recording.layer,
         "running_statistics": any(map(_keeps_statistics, topology.layers)),
         "has_attention": "attention" in kinds or "attn_entropy_min" in recording.layer,
-        "has_dropout": "dropout" in kinds,
+        "has_dropout": "dropout" in kinds or "dropped" in series,
         "has_recurrent": "recurrent" in kinds or "time_grad_slope" in recording.layer,
         "has_rectifier": bool(activations & _RECTIFIERS),
         # Functions of the user's own, of which nobody knows below what they give nothing.
@@ -103,6 +107,10 @@ def _is_labelled(recording: Recording) -> bool:
             return True
         values.add(lowest)
     return len(values) > 1
+
+
+def _is_seen(column: Column | None) -> bool:
+    return column is not None and bool(column.observed.any())
 
 
 def _decays(recording: Recording) -> bool:

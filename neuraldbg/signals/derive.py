@@ -14,6 +14,7 @@ from neuraldbg.signals.mismatch import mismatch_signals
 from neuraldbg.signals.numerics import numeric_signals
 from neuraldbg.signals.optimizer import optimizer_signals
 from neuraldbg.signals.parameter import parameter_signals
+from neuraldbg.signals.stopped import gradient_stopped
 from neuraldbg.signals.structure import structure_signals
 
 __all__ = ["derive"]
@@ -41,6 +42,7 @@ def derive(recording: Recording) -> Signals:
             **parameter_signals(recording),
             **activation_signals(recording),
             **signal_lost(recording),
+            **gradient_stopped(recording),
             **optimizer_signals(recording),
             **data_signals(recording),
             **mismatch_signals(recording),

@@ -19,6 +19,7 @@ from neuraldbg.signals.view import (
     is_quasi_newton,
     is_weight,
     layer_max,
+    run_series,
     scalar_series,
 )
 
@@ -57,7 +58,8 @@ def _flags(recording: Recording) -> _Flags:
     used = (seen & (gradient != 0)).any(axis=0)
     get = ParamReader(recording, list(range(owner.size)))
     (writes, told), (gain, known) = get("written"), get("init_gain")
-    by_hand = np.array(not recording.optimizers and get("update_ratio")[1].any())
+    stepped = run_series(recording, "stepped")
+    by_hand = np.array(not recording.optimizers and (stepped.observed & (stepped.values > 0)).any())
     scales = {p.name: float(gain[0, i]) for i, p in enumerate(params) if known[:1, i].any()}
     double = _doubles(params, learned=used, scales=scales)
     # A part that never ran is kept from an older version, or for later: it does no harm.

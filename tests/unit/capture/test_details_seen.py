@@ -365,3 +365,31 @@ def test_the_loss_of_what_a_transform_gives_out_is_read(mine: bool) -> None:
             optimizer.step()
     assert bool(dbg.recording.losses) is mine
     assert {call.function for call in dbg.recording.losses} == ({"mse_loss"} if mine else set())
+
+
+class Propagated(nn.Module):
+    """Rectifies what an adjacency matrix makes of a layer's output: the nonlinearity of no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+        nn.init.constant_(self.second.bias, -30.0)
+
+    def forward(self, x):
+        near = torch.full((6, 6), 1 / 6)
+        return self.head((near @ self.second((near @ self.first(x)).relu())).relu())
+
+
+def test_a_nonlinearity_behind_a_product_is_known_and_its_units_die() -> None:
+    torch.manual_seed(0)
+    model = Propagated()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with NeuralDbg(model) as dbg:
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(
+                model(torch.randn(6, 4)), torch.arange(6) % 2
+            ).backward()
+            optimizer.step()
+    first = dbg.get_causal_hypotheses()[0]
+    assert (first.mechanism, first.layer) == ("dead_units", "second")

@@ -116,3 +116,16 @@ def test_of_zeros_it_is_not_known_at_first_whether_they_are_alike(alike: bool) -
     column = names.index("")
     assert told.observed[0, column] == (not alike)
     assert bool(told.values[:, column][told.observed[:, column]].max() > 0.95) is alike
+
+
+@pytest.mark.parametrize(
+    "gradient", [None, torch.ones(4, 6), torch.empty(0)], ids=["none", "whole", "none of it"]
+)
+def test_of_a_weight_of_which_nothing_is_here_nothing_is_said(gradient) -> None:
+    parameter = nn.Parameter(torch.ones(4, 6))
+    parameter.grad = None if gradient is None or not gradient.numel() else gradient
+    parameter.data = torch.empty(0)
+    if gradient is not None and not gradient.numel():
+        parameter.grad = gradient
+    names = [row.names[0] for row in similarity(0, parameter, table=False)]
+    assert names == (["unit_grad_similarity"] if gradient is not None and gradient.numel() else [])

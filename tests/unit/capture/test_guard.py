@@ -133,14 +133,26 @@ def program(watch):
     return model, losses
 
 
+class OwnNorm(nn.Module):
+    """A normalization that the user wrote."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, h):
+        return self.weight * (h - h.mean(-1, keepdim=True))
+
+
 class Odd(nn.Module):
-    """What the other one has not: attention by hand, cuts, risky functions, a layer that comes later."""
+    """What the other one has not: attention by hand, cuts, dropped units, risky functions, a layer that comes later."""
 
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(640, 8)
         self.head = nn.Linear(8, 8)
         self.same = nn.Identity()
+        self.norm = OwnNorm()
         self.tail = nn.Identity()
 
     def forward(self, x):
@@ -154,6 +166,11 @@ class Odd(nn.Module):
             ]
         )
         h = h + F.scaled_dot_product_attention(h, h, h, attn_mask=mask)
+        # Dropped by a function, mixed by a mask, and chosen from.
+        keep = (torch.rand_like(h) < 0.5).float()
+        h = keep * F.dropout(h, 0.1) + h * (1 - keep)
+        h = h.where(h.amax(-1, keepdim=True) > 0, 0.5 * h)
+        h = self.norm(F.group_norm(h, 2))
         out = checkpoint(self.head, (h + h.detach()).flatten(1), use_reentrant=True)
         with torch.no_grad():
             self.same(h)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from neuraldbg.explain.remedy import remedy_text
-from neuraldbg.records.recording import Column, LayerInfo, Occurrence, OptimizerInfo, Topology
+from neuraldbg.records.recording import Column, Occurrence, OptimizerInfo
+from neuraldbg.records.signals import Series
 from tests import builders
 
 LR = "lower from {learning_rate:.3g} to {better_rate:.1g}{clip}"
@@ -271,10 +272,12 @@ class TestLayers:
         assert text("{gain:.2f}", source=run) == "1.67"
 
     def test_the_dropout_rate_is_quoted(self) -> None:
-        drop = LayerInfo(name="drop", type="Dropout", kind="dropout", config={"p": 0.9})
-        run = builders.recording(Topology(layers=(drop,)))
-        assert text("{dropout:.2g}", layer="drop", source=run) == "0.9"
-        assert text("{dropout:.2g}", layer="other", source=run) == "its present value"
+        run = builders.recording(builders.chain("a", "drop", "b"))
+        rates = Series(np.zeros(1, int), np.array([[0.9, 0.2]]), np.ones((1, 2), bool), (1, 2))
+        known = {"source": run, "series": {"dropped": rates}}
+        assert text("{dropout:.2g}", layer="drop", **known) == "0.9"
+        assert text("{dropout:.2g}", layer="a", **known) == "its present value"
+        assert text("{dropout:.2g}", layer="drop", source=run) == "its present value"
 
 
 class TestNotUpdated:

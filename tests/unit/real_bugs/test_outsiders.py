@@ -30,6 +30,7 @@ ROUNDS = (
     "hikers",
     "ramblers",
     "strollers",
+    "sojourners",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -56,6 +57,7 @@ COUNTS = (
     (48, 10),
     (46, 10),
     (52, 10),
+    (49, 9),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

@@ -50,6 +50,25 @@ def kinds(*names: str) -> Topology:
             "has_rectifier",
             id="rectifier",
         ),
+        pytest.param(builders.recording(group={"lr": 0.1}), "rate_seen", id="rate"),
+        pytest.param(
+            builders.recording(step={"grad_norm_used": [1.0] * 40}),
+            "used_gradients_seen",
+            id="gradients of a step",
+        ),
+        pytest.param(
+            builders.recording(facts={"applied": "gelu relu"}),
+            "has_rectifier",
+            id="rectifier of a sum",
+        ),
+        pytest.param(
+            builders.recording(facts={"applied": "sigmoid"}), "has_bounded", id="bounded sum"
+        ),
+        pytest.param(
+            builders.recording(layer={"norm_count": {"a": 8.0}}),
+            "has_norm",
+            id="normalization by function",
+        ),
         pytest.param(
             builders.recording(builders.chain("a", "b", activation="tanh")),
             "has_bounded",

@@ -43,6 +43,7 @@ ROUNDS = {
     "ramblers": "ae14ae1ed3e7da108236ac3c37056f06ccfdcddd",
     "strollers": "b182f9b85dfdd6dfbea3c3e76c0f2f6d7a686b67",
     "sojourners": "e41fe0bf4e05bff15817cd35dea6622ba6001883",
+    "peddlers": "fcb53b44eee0a016063d26674181d6c81032ee1f",
 }
 # How a child is told from the command itself.
 JUDGE = "--judge"

@@ -48,9 +48,9 @@ FIGURES = {
 }
 BUILT_ON = (
     "The demo cases were looked at while the engine was built: their row says that it works, not how well it does "
-    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers, voyagers, explorers, settlers, pilgrims, nomads, wanderers, roamers, rovers, drifters, rangers, keepers, seekers, questers, trekkers, hikers, ramblers, strollers and sojourners are twenty-three rounds of programs by authors who did "
+    "on programs that it has never met. Outsiders, newcomers, visitors, travellers, wayfarers, voyagers, explorers, settlers, pilgrims, nomads, wanderers, roamers, rovers, drifters, rangers, keepers, seekers, questers, trekkers, hikers, ramblers, strollers, sojourners and peddlers are twenty-four rounds of programs by authors who did "
     "not know the engine; what they showed was mended after the first sight, most of them are learned from by now, and only that row is "
-    "unseen. Sojourners are the last: they are in nothing that was learned or calibrated. Of the held-out folder and the real bugs nothing is learned."
+    "unseen. Peddlers are the last: they are in nothing that was learned or calibrated. Of the held-out folder and the real bugs nothing is learned."
 )
 COUNTS = ("faulty", "healthy")
 

@@ -21,7 +21,7 @@ class Dataflow:
         # Layers that only ran without gradients, and feed others; those whose output was cut off from the graph, or
         # went into an operation with one that has a gradient.
         self.apart, self.severed, self.met = set[int](), set[int](), set[int]()
-        # Layers by whose output it was chosen what others work on.
+        # Layers by whose output it was chosen what others work on, or that was cut off and went into what has a gradient.
         self.chose = set[int]()
         # Layers of which a parameter was taken out of the graph before it was used.
         self.detached = set[int]()

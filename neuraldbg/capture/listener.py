@@ -61,6 +61,9 @@ class Listener(Protocol):
     def on_choice(self, layers: frozenset[int]) -> None:
         """Take layers by whose output it was chosen what an operation with a gradient works on."""
 
+    def on_mixing(self, layers: frozenset[int]) -> None:
+        """Take layers whose output has no gradient and went into what has one from elsewhere."""
+
     def on_dropped(self, layer: int, kept: Tensor) -> None:
         """Take the share of its units that a dropout keeps which is no module; -1 if no layer is known."""
 

@@ -196,11 +196,10 @@ class Tracer(TorchFunctionMode):
         layers = found[0].layers if len(found) == 1 else NO_LABELS.union(*(f.layers for f in found))
         if not self._quiet and (chose := self._choices.take(args, kw, out, layers)):
             self._listener.on_choice(chose)
+        self._meet(found, out)
         if not found:
             self._look_unknown(name, args, kw, out)
             return
-        if len(found) > 1:
-            self._meet(found, out)
         if name in LOOKED_AT and (not self._quiet or activation_name(name) is not None):
             self._look(name, args, kw, out=out, found=found, layers=layers)
         self._hand_on(name, found, layers, out)
@@ -286,12 +285,15 @@ class Tracer(TorchFunctionMode):
             self._listener.on_taken_out(tensor)
 
     def _meet(self, found: Sequence[Label], out: Any) -> None:
-        """Take what has no gradient and meets, within the model, what has one."""
-        if self._listener.inside and isinstance(out, Tensor) and out.requires_grad:
-            given = [(f.layers, f.ref()) for f in found]
-            still = [ls for ls, x in given if x is not None and not x.requires_grad]
-            if len(still) < len(given):
-                self._listener.on_meeting(NO_LABELS.union(*still))
+        """Take what has no gradient and meets, within the model, what has one, from a layer or not."""
+        if not (found and self._listener.inside and isinstance(out, Tensor) and out.requires_grad):
+            return
+        given = [(f.layers, f.ref()) for f in found]
+        still = [ls for ls, x in given if x is not None and not x.requires_grad]
+        if still:
+            self._listener.on_mixing(NO_LABELS.union(*still))
+        if len(still) < len(given):
+            self._listener.on_meeting(NO_LABELS.union(*still))
 
     def _cut(self, tensor: Tensor, layers: frozenset[int]) -> None:
         if tensor.requires_grad and not self._quiet:

@@ -68,7 +68,7 @@ class LayerInfo:
         What matters to a diagnosis: ``eps``, ``p``, ``momentum``, ``in_features`` …, ``attends_in``, the module in
         which attention is made of its output, and ``without_gradient``, if it only ran without gradients and feeds
         layers that did not, or ``severed``, if what it gave was taken out of the graph (``detach``, ``data``),
-        ``chooses``, if by what it gave it was chosen what others work on, and ``detached``, if a parameter of it was taken
+        ``chooses``, if what it gave is used where nothing comes back by it (to choose, or cut off beside others), and ``detached``, if a parameter of it was taken
         out of the graph before it was used.
     """
 

@@ -21,8 +21,8 @@ SURE = 4.0
 def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) -> Flags:
     """Return from which of the parameters that lack a gradient something keeps it, shape ``(P,)``.
 
-    They were taken out of the graph themselves, and used; what their layer gave was, and came to layers that learn, or
-    only chose what others work on; or
+    They were taken out of the graph themselves, and used; what their layer gave was, and came to layers or
+    numbers that learn, or only chose what others work on; or
     nothing that their optimizer steps has a gradient, or nothing in a group of theirs whose layers run: who gives a part
     a rate of its own means to train it. What feeds nothing else, or the loss alone, may be there to look at, or to
     teach; and who runs a part without gradients may mean to, unless it is as it was drawn: then nobody has trained it
@@ -43,7 +43,7 @@ def cut_off(recording: Recording, missing: Flags, zero: Flags, learns: Flags) ->
     params, topology = recording.topology.params, recording.topology
     severed = {i for i, x in enumerate(topology.layers) if x.config.get("severed")}
     feeders, learning = feeders_of(topology), {params[i].layer for i in np.flatnonzero(learns)}
-    # Nothing comes back by an index or a comparison, wherever it is used.
+    # Nothing comes back by an index or a comparison, nor by what was cut off, wherever it is used.
     chooses = {i for i, x in enumerate(topology.layers) if x.config.get("chooses")}
     ends = severed & beyond(feeders, learning) | chooses
     # Zeros come from a layer that learns nothing as well, as of one whose weights are zero: the next one has to learn.

@@ -1,4 +1,4 @@
-"""A layer that only chooses what others do: nothing comes back by an index, a comparison or a count."""
+"""A layer that only chooses what others do, or is cut off: nothing comes back by an index, a comparison or a count."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def beside(scores, experts, h):
     return experts[0](h) + experts[1](h)
 
 
-HARD = (by_index, by_mask, by_where, by_one_hot, by_rank)
+HARD = (by_index, by_mask, by_where, by_one_hot, by_rank, detached)
 
 
 class Routed(nn.Module):
@@ -117,8 +117,8 @@ def test_one_with_a_gradient_or_without_any_use_is_not(choose) -> None:
     assert "gradient_cut" not in {e.name for e in events}
 
 
-@pytest.mark.parametrize("choose", [soft, detached, beside], ids=named)
-def test_what_is_only_looked_at_or_cut_off_chooses_nothing(choose) -> None:
+@pytest.mark.parametrize("choose", [soft, beside], ids=named)
+def test_what_is_only_looked_at_chooses_nothing(choose) -> None:
     layers = recorded(program(choose)).topology.layers
     assert not [x.name for x in layers if x.config.get("chooses")]
 

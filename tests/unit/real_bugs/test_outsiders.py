@@ -31,6 +31,7 @@ ROUNDS = (
     "ramblers",
     "strollers",
     "sojourners",
+    "peddlers",
 )
 FOUND = {name: find_cases(f"benchmarks/{name}") for name in ROUNDS}
 CASES = {key: case for cases in FOUND.values() for key, case in cases.items()}
@@ -58,6 +59,7 @@ COUNTS = (
     (46, 10),
     (52, 10),
     (49, 9),
+    (55, 12),
 )
 KNOWN = {*EXPERTS.slugs(), "unknown_cause"}
 

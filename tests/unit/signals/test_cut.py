@@ -489,3 +489,30 @@ def test_what_the_loop_reads_of_a_part_that_is_not_used_is_no_cut() -> None:
         return F.cross_entropy(m(x), y) + 0.0 * float(m.spare[0].detach().norm())
 
     assert not cut(model, loss)
+
+
+class Fused(nn.Module):
+    """Two streams that meet in bare parameters: no layer is behind them."""
+
+    def __init__(self, through) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 8), nn.Linear(6, 8)
+        self.gate, self.out = nn.Parameter(torch.ones(8)), nn.Parameter(torch.randn(16, 2) / 4)
+        self.through = through
+
+    def forward(self, x):
+        return torch.cat([self.one(x), self.gate * self.through(self.other(x))], 1) @ self.out
+
+
+@pytest.mark.parametrize(
+    ("through", "layers"),
+    [
+        (lambda h: h.data, {"other"}),
+        (lambda h: h.detach(), {"other"}),
+        (lambda h: h, set()),
+        (lambda h: h + (h.round() - h).detach(), set()),
+    ],
+    ids=["data", "detach", "whole", "straight through"],
+)
+def test_a_part_is_cut_off_too_where_bare_parameters_are_behind_it(through, layers) -> None:
+    assert cut(Fused(through), lambda m, x, y: F.cross_entropy(m(x), y)) == layers

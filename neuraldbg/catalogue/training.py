@@ -93,8 +93,6 @@ MECHANISMS = (
             story="The learning rate changes at the wrong time or by the wrong factor; the loss follows.",
             prior=0.03,
             effects=effects(),
-            # Of a loop that steps by hand the rate is not seen, and no schedule of it.
-            requires=("rate_seen",),
             forbids=effects(loss_solved=0.1),
             remedy="check when and how often scheduler.step() is called and in which unit (epochs or steps){schedule}",
             look_alikes=(
@@ -334,8 +332,6 @@ MECHANISMS = (
             update_toward_zero=0.15,
             loss_at_prior=0.15,
         ),
-        # What a clip changed is known where the gradients that a step uses are seen.
-        requires=("used_gradients_seen",),
         forbids=effects(loss_solved=0.1),
         remedy="raise the clip value from {clip_now:.2g} to {clip_90:.2g}, the 90th percentile of the norms",
         look_alikes=("learning_rate_too_low",),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from neuraldbg.records.recording import Column, Fact, LayerInfo, Recording
+from neuraldbg.records.recording import Fact, LayerInfo, Recording
 from neuraldbg.records.signals import Series
 from neuraldbg.signals.data import fed_layers, regressions, worst_fed
 from neuraldbg.signals.guess import label_entropy
@@ -57,8 +57,6 @@ def context_flags(recording: Recording, series: Mapping[str, Series] = NONE) -> 
     dtypes = {p.dtype for p in topology.params}
     autocast = str(recording.facts.get("autocast") or "")
     flags = {
-        "rate_seen": _is_seen(recording.group.get("lr")),
-        "used_gradients_seen": _is_seen(recording.step.get("grad_norm_used")),
         "has_norm": "norm" in kinds or "norm_count" in recording.layer,
         "running_statistics": any(map(_keeps_statistics, topology.layers)),
         "has_attention": "attention" in kinds or "attn_entropy_min" in recording.layer,
@@ -107,10 +105,6 @@ def _is_labelled(recording: Recording) -> bool:
             return True
         values.add(lowest)
     return len(values) > 1
-
-
-def _is_seen(column: Column | None) -> bool:
-    return column is not None and bool(column.observed.any())
 
 
 def _decays(recording: Recording) -> bool:

@@ -50,12 +50,6 @@ def kinds(*names: str) -> Topology:
             "has_rectifier",
             id="rectifier",
         ),
-        pytest.param(builders.recording(group={"lr": 0.1}), "rate_seen", id="rate"),
-        pytest.param(
-            builders.recording(step={"grad_norm_used": [1.0] * 40}),
-            "used_gradients_seen",
-            id="gradients of a step",
-        ),
         pytest.param(
             builders.recording(facts={"applied": "gelu relu"}),
             "has_rectifier",

@@ -320,7 +320,9 @@ def main(words: list[str]) -> None:
     for name, loop in LOOPS.items():
         rows.append(in_this_process(name, loop))
         print(rows[-1], file=sys.stderr, flush=True)
-    rows[7:7] = in_two_processes()
+    # Before the trainers, which come last.
+    place = list(LOOPS).index("Lightning")
+    rows[place:place] = in_two_processes()
     print(write("case_matrix", {"tables": [table(rows)]}))
 
 

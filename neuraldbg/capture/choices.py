@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import ref
 
-from torch import Tensor
+from neuraldbg.capture.labels import NO_LABELS, Known
+from neuraldbg.capture.reduce import float_tensors
 
 __all__ = ["Choices"]
 
 Layers = frozenset[int]
-NONE: Layers = frozenset()
 
 
 class Choices:
     """Follows what was decided from the output of layers: an index, a comparison, a mask made of one."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[ref[Tensor], Layers]] = {}
+        self._made = Known[Layers]()
 
     def clear(self) -> None:
         """Forget every tensor of the step."""
@@ -36,30 +35,16 @@ class Choices:
         layers
             Those that its other arguments came from.
         """
-        if not (layers or self._made):
-            return NONE
-        chose = self._of((*args, *kw.values())) if self._made else NONE
-        found = [*_tensors(out)]
+        if not (layers or self._made.found):
+            return NO_LABELS
+        chose = self._of((*args, *kw.values())) if self._made.found else NO_LABELS
+        found = [*float_tensors(out, 1)]
         for tensor in found:
             # What is made of numbers that came from layers is a choice once it is none of real numbers.
             by = chose if tensor.is_floating_point() else chose | layers
             if by and not tensor.requires_grad:
-                self._made[id(tensor)] = (ref(tensor), by)
-        return chose if any(tensor.requires_grad for tensor in found) else NONE
+                self._made.put(tensor, by)
+        return chose if any(tensor.requires_grad for tensor in found) else NO_LABELS
 
     def _of(self, values: Sequence[Any]) -> Layers:
-        found = NONE
-        for tensor in _tensors(values, depth=2):
-            known = self._made.get(id(tensor))
-            if known is not None and known[0]() is tensor:
-                found |= known[1]
-        return found
-
-
-def _tensors(value: object, depth: int = 1) -> Iterator[Tensor]:
-    """Yield a tensor, or those in a list or tuple."""
-    if isinstance(value, Tensor):
-        yield value
-    elif depth and isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item, depth - 1)
+        return NO_LABELS.union(*(self._made.of(t) or NO_LABELS for t in float_tensors(values)))

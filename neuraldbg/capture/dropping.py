@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor
 
+from neuraldbg.capture.labels import Known
+from neuraldbg.capture.reduce import given
 from neuraldbg.capture.shards import local
 
 __all__ = ["DROPOUTS", "Dropping", "rate_of"]
@@ -27,10 +28,10 @@ ENOUGH = 64
 
 def rate_of(args: Sequence[Any], kw: Mapping[str, Any]) -> float:
     """Return the share of units that a call of one of PyTorch's dropout functions drops, 0 where it rests."""
-    given = dict(zip(("input", "p", "training"), args, strict=False)) | dict(kw)
+    named = given(("input", "p", "training"), args, kw)
     # Under ``nn.functional`` the flag has the first of these names, and under ``torch`` the second.
-    works = given.get("training", given.get("train", True))
-    return float(given.get("p", 0.5)) if works else 0.0
+    works = named.get("training", named.get("train", True))
+    return float(named.get("p", 0.5)) if works else 0.0
 
 
 class Dropping:
@@ -41,17 +42,17 @@ class Dropping:
     Attributes
     ----------
     born
-        What random numbers of this step became, by ``id()``.
+        What random numbers of this step became.
     """
 
     def __init__(self) -> None:
-        self.born: dict[int, tuple[ref[Tensor], int]] = {}
+        self.born = Known[int]()
         self._serial = count()
         self._found: dict[int, list[tuple[int, Tensor]]] = {}
 
     def wants(self, name: str) -> bool:
         """Return whether a call is of interest: a dropout, a draw, or any once something was drawn in this step."""
-        return bool(self.born) or name in DROPOUTS or name in BORN
+        return bool(self.born.found) or name in DROPOUTS or name in BORN
 
     def clear(self) -> None:
         """Forget every tensor of the step."""
@@ -69,26 +70,22 @@ class Dropping:
         if not isinstance(out, Tensor):
             return None
         if name in BORN:
-            self.born[id(out)] = (ref(out), next(self._serial))
+            self.born.put(out, next(self._serial))
             return None
         tensors = [x for x in args if isinstance(x, Tensor)]
-        sources = [self._source(x) for x in tensors]
+        sources = [self.born.of(x) for x in tensors]
         if not tensors or all(source is None for source in sources):
             return None
         if None not in sources:
             # Made of nothing but noise: noise, of the first one.
-            self.born[id(out)] = (ref(out), sources[0] or 0)
+            self.born.put(out, sources[0] or 0)
         elif name in FACTORS and len(tensors) == 2 and out.requires_grad:
             return tensors[sources[1] is not None]
         return None
 
-    def _source(self, tensor: Tensor) -> int | None:
-        known = self.born.get(id(tensor))
-        return known[1] if known is not None and known[0]() is tensor else None
-
     def note(self, layer: int, mask: Tensor) -> None:
         """Take a mask that multiplied what a layer gave."""
-        source = self._source(mask)
+        source = self.born.of(mask)
         if source is not None and mask.numel() >= ENOUGH:
             self._found.setdefault(source, []).append((layer, _kept(mask)))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuraldbg.capture.bank import Rows, by_shape
+from neuraldbg.capture.reduce import given
 
 __all__ = [
     "NORMALIZING",
@@ -88,22 +89,22 @@ def function_sample(
     if name in STATISTICS:
         dim = kw.get("dim", kw.get("axis", args[1] if len(args) > 1 else None))
         return _sampled(_reduced(args[0].detach(), dim), eps)
-    given = dict(zip(FUNCTIONS[name], args, strict=False)) | dict(kw)
-    x, own = given["input"].detach(), given.get("eps", 1e-5)
-    if not (given.get("use_input_stats", True) and given.get("training", name != "batch_norm")):
+    named = given(FUNCTIONS[name], args, kw)
+    x, own = named["input"].detach(), named.get("eps", 1e-5)
+    if not (named.get("use_input_stats", True) and named.get("training", name != "batch_norm")):
         return None
     if name == "layer_norm":
-        return _sampled(x.reshape(-1, prod(given["normalized_shape"])), own)
+        return _sampled(x.reshape(-1, prod(named["normalized_shape"])), own)
     if name == "batch_norm":
         return _sampled(x.transpose(0, 1).reshape(x.shape[1], -1), own)
-    per_row = given["num_groups"] if name == "group_norm" else x.shape[1]
+    per_row = named["num_groups"] if name == "group_norm" else x.shape[1]
     return _sampled(x.reshape(x.shape[0] * per_row, -1), own)
 
 
 def _reduced(x: Tensor, dim: object) -> Tensor:
     """Return a tensor with the axes of a statistic laid out as the last one; all of them where none is given."""
-    given = dim if isinstance(dim, (tuple, list)) else [dim]
-    axes = {int(d) % x.dim() for d in given if isinstance(d, int) and not isinstance(d, bool)}
+    some = dim if isinstance(dim, (tuple, list)) else [dim]
+    axes = {int(d) % x.dim() for d in some if isinstance(d, int) and not isinstance(d, bool)}
     axes = axes or {*range(x.dim())}
     kept = [d for d in range(x.dim()) if d not in axes]
     count = prod(x.shape[d] for d in axes)

@@ -146,9 +146,8 @@ class Notes:
             self.watch.flow.chose |= layers
 
     def on_mixing(self, layers: frozenset[int]) -> None:
-        """Take layers whose output went on without its gradient, inside the model, if it was cut off."""
-        if self.inside:
-            self.watch.flow.chose |= layers & self.watch.flow.severed
+        """Take layers whose output went on without its gradient, if it was cut off."""
+        self.watch.flow.chose |= layers & self.watch.flow.severed
 
     def on_dropped(self, layer: int, kept: Tensor) -> None:
         """Take the share of its units that a dropout keeps which is no module; a module is read by its output."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from threading import local
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ __all__ = [
     "first_float",
     "float_tensors",
     "function_modes",
+    "given",
     "in_backward",
     "in_capture",
     "in_full_precision",
@@ -139,6 +141,11 @@ def float_tensors(value: object, depth: float = 2) -> Iterator[Tensor]:
     elif depth > 0 and isinstance(value, dict):
         for item in value.values():
             yield from float_tensors(item, depth - 1)
+
+
+def given(names: Sequence[str], args: Sequence[Any], kw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a function was called with by name; the first arguments have these names in order."""
+    return dict(zip(names, args, strict=False)) | dict(kw)
 
 
 def first_float(value: object) -> Tensor | None:

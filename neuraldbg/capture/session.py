@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from neuraldbg.capture.amp import Scaling, grad_scale
 from neuraldbg.capture.assemble import Unseen, assembled, program_facts
-from neuraldbg.capture.averages import Averages
 from neuraldbg.capture.byhand import ByHand
 from neuraldbg.capture.drawn import initial
 from neuraldbg.capture.engine import Listener
@@ -63,7 +62,8 @@ class Session:
         self._grads = Gradients(self._blueprint)
         self._facts: dict[str, Fact] = program_facts(model)
         self._book = OptimizerBook(self._blueprint, self._redraw)
-        self._settings, self._rhythm = tuple[float, ...](), Rhythm(schedule)
+        self._settings: tuple[float, ...] = ()
+        self._rhythm = Rhythm(schedule)
         self._tick = Tick(0, sampled=True, traced=True)
         self._incidents = Incidents(self._blueprint)
         self.amp, self.shares, self.turns = Scaling(), Shares(), Turns(self._blueprint.param_of)
@@ -85,8 +85,7 @@ class Session:
         self.parts = Parts(model, listener, self._watch, self._modes, replay)
         self._meter = GradientMeter(self._grads, self._incidents, self._watch)
         self._hand = ByHand(self._blueprint, self._grads, self._meter)
-        averages = Averages(self._blueprint)
-        self._step = Stepping(self._book, self._grads, self._meter, averages, self._hand)
+        self._step = Stepping(self._book, self._grads, self._meter, self._blueprint, self._hand)
 
     def begin(self, discover: Callable[[nn.Module], None], forget: Callable[[int], None]) -> None:
         """Measure the untouched weights and wait for the first step."""

@@ -15,6 +15,7 @@ from neuraldbg.capture.gradients import Gradients
 from neuraldbg.capture.meter import GradientMeter
 from neuraldbg.capture.optim import Entry, OptimizerBook
 from neuraldbg.capture.tick import Tick
+from neuraldbg.capture.topology import Blueprint
 
 __all__ = ["Stepping", "has_inner_steps", "is_inner_step", "is_step_under_way"]
 
@@ -30,8 +31,8 @@ class Stepping:
         Read where the step begins.
     meter
         Writes their norms; what it returns is whether they are bad.
-    averages
-        Looks at weights that the loop writes itself.
+    blueprint
+        Whose weights the loop may write itself, as averages.
     hand
         Kept samples as long as no optimizer was seen.
 
@@ -48,13 +49,13 @@ class Stepping:
         book: OptimizerBook,
         gradients: Gradients,
         meter: GradientMeter,
-        averages: Averages,
+        blueprint: Blueprint,
         hand: ByHand,
     ) -> None:
         self.evaluations = 0
         self.entry: Entry | None = None
         self._book, self._gradients, self._meter = book, gradients, meter
-        self._averages, self._hand = averages, hand
+        self._averages, self._hand = Averages(blueprint), hand
 
     def begins(self, tick: Tick, mine: Entry, scale: Tensor | None) -> bool:
         """An optimizer begins a step; return whether its gradients are bad."""

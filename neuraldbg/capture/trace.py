@@ -20,7 +20,7 @@ from neuraldbg.capture.listener import Listener
 from neuraldbg.capture.losses import LOSS_FUNCTIONS, broadcasts, function_of, target_of
 from neuraldbg.capture.norms import NORMALIZING, STATISTICS
 from neuraldbg.capture.products import PRODUCTS
-from neuraldbg.capture.reduce import float_tensors
+from neuraldbg.capture.reduce import float_tensors, given
 from neuraldbg.capture.shards import local
 from neuraldbg.capture.sites import SINGULAR
 from neuraldbg.capture.topology import ACTIVATIONS, activation_name
@@ -92,15 +92,19 @@ class Tracer(TorchFunctionMode):
         if self.resting or is_transformed():
             return result
         name, half = getattr(func, "__name__", ""), type(result) is Tensor and result.dtype is HALF
-        if self.leaf_depth == 0 or half or self._dropping.born or name in TOLD:
-            self._listener.guard(self._see, func, args, kwargs or {}, result)
+        if self.leaf_depth == 0 or half or self._dropping.born.found or name in TOLD:
+            self._listener.guard(self._see, func, name, args, kwargs or {}, result)
         return result
 
     def _see(
-        self, func: Callable[..., Any], args: Sequence[Any], kw: Mapping[str, Any], result: Any
+        self,
+        func: Callable[..., Any],
+        name: str,
+        args: Sequence[Any],
+        kw: Mapping[str, Any],
+        result: Any,
     ) -> None:
         """Hand a call over to all that look at it."""
-        name = getattr(func, "__name__", "")
         if name in SINGULAR:
             self._listener.on_operation(name, args, result)
         if name in PRODUCTS:
@@ -288,12 +292,11 @@ class Tracer(TorchFunctionMode):
         """Take what has no gradient and meets, within the model, what has one, from a layer or not."""
         if not (found and self._listener.inside and isinstance(out, Tensor) and out.requires_grad):
             return
-        given = [(f.layers, f.ref()) for f in found]
-        still = [ls for ls, x in given if x is not None and not x.requires_grad]
-        if still:
-            self._listener.on_mixing(NO_LABELS.union(*still))
-        if len(still) < len(given):
-            self._listener.on_meeting(NO_LABELS.union(*still))
+        still = [f.layers for f in found if (x := f.ref()) is not None and not x.requires_grad]
+        layers = NO_LABELS.union(*still)
+        self._listener.on_mixing(layers)
+        if len(still) < len(found):
+            self._listener.on_meeting(layers)
 
     def _cut(self, tensor: Tensor, layers: frozenset[int]) -> None:
         if tensor.requires_grad and not self._quiet:
@@ -304,10 +307,10 @@ class Tracer(TorchFunctionMode):
         if not torch.is_grad_enabled():
             return
         if name in DROPOUTS:
-            given = args[0] if args else kw["input"]
+            x = args[0] if args else kw["input"]
             if rate := rate_of(args, kw):
-                kept = torch.full((), 1.0 - rate, device=given.device)
-                self._listener.on_dropped(self._place(given), kept)
+                kept = torch.full((), 1.0 - rate, device=x.device)
+                self._listener.on_dropped(self._place(x), kept)
             return
         mask = self._dropping.follow(name, args, out)
         if mask is not None:
@@ -373,17 +376,17 @@ class Tracer(TorchFunctionMode):
 
     def _fused_attention(self, args: Sequence[Any], kw: Mapping[str, Any]) -> None:
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-        given = dict(zip(names, args, strict=False)) | dict(kw)
-        query = given["query"]
+        named = given(names, args, kw)
+        query = named["query"]
         layers = self.layers_of(query)
         if not layers or query.dim() < 3:
             return
         numbers = scaled_dot_product(
             query,
-            given["key"],
-            given.get("attn_mask"),
-            causal=bool(given.get("is_causal", False)),
-            scale=given.get("scale"),
+            named["key"],
+            named.get("attn_mask"),
+            causal=bool(named.get("is_causal", False)),
+            scale=named.get("scale"),
         )
         self._listener.on_attention(self._listener.latest(layers), numbers)
 

@@ -145,13 +145,13 @@ def _not_updated(events: Events, layer: str | None) -> str:
 
 def _dropout(signals: Signals, layer: str | None) -> _Number:
     """Return the share of its units that a layer drops, or a function or mask behind it."""
-    series, names = (
-        signals.series.get("dropped"),
-        [x.name for x in signals.recording.topology.layers],
-    )
-    found = () if series is None or series.layers is None else series.layers
-    rates = [series.values[0, k] for k, i in enumerate(found) if series and names[i] == layer]
-    return _Number(float(rates[0]) if rates else math.nan, "its present value")
+    series, layers = signals.series.get("dropped"), signals.recording.topology.layers
+    rate = math.nan
+    if series is not None and series.layers is not None:
+        pairs = zip(series.layers, series.values[0].tolist(), strict=True)
+        rates: dict[str | None, float] = {layers[i].name: x for i, x in pairs}
+        rate = rates.get(layer, rate)
+    return _Number(rate, "its present value")
 
 
 def _number(signals: Signals, name: str, words: str) -> _Number:

@@ -21,7 +21,7 @@ from neuraldbg.signals.view import (
     scalar_series,
 )
 
-__all__ = ["gradient_signals", "total_gradient"]
+__all__ = ["FEW", "gradient_signals", "total_gradient"]
 
 Array = NDArray[np.float64]
 # Sampled steps from which on it is no accident that gradients are gone.

@@ -59,7 +59,7 @@ def _flags(recording: Recording) -> _Flags:
     get = ParamReader(recording, list(range(owner.size)))
     (writes, told), (gain, known) = get("written"), get("init_gain")
     stepped = run_series(recording, "stepped")
-    by_hand = np.array(not recording.optimizers and (stepped.observed & (stepped.values > 0)).any())
+    by_hand = not recording.optimizers and bool((stepped.observed & (stepped.values > 0)).any())
     scales = {p.name: float(gain[0, i]) for i, p in enumerate(params) if known[:1, i].any()}
     double = _doubles(params, learned=used, scales=scales)
     # A part that never ran is kept from an older version, or for later: it does no harm.
@@ -70,7 +70,7 @@ def _flags(recording: Recording) -> _Flags:
         trainable=np.array([p.trainable for p in params]),
         half=np.array([p.dtype in {"bfloat16", "float16"} for p in params]),
         matrix=np.array([p.kind in {"matrix", "embedding"} for p in params]),
-        orphan=np.array([p.trainable and p.group < 0 for p in params]) & ~by_hand,
+        orphan=np.array([p.trainable and p.group < 0 and not by_hand for p in params]),
         gradient=gradient,
         gradient_seen=seen,
         noticed=np.asarray(seen.any(axis=0), dtype=bool),

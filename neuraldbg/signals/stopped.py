@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from neuraldbg.records.recording import Recording
 from neuraldbg.records.signals import Series
+from neuraldbg.signals.gradient import FEW
 from neuraldbg.signals.view import (
     gradient_norms,
     layer_max,
@@ -18,8 +19,6 @@ from neuraldbg.signals.view import (
 __all__ = ["gradient_stopped"]
 
 Flags = NDArray[np.bool_]
-# Sampled steps from which on it is no accident that gradients are gone.
-FEW = 4
 # A spread over the batch below this part of the size is that of a constant.
 CONSTANT = 1e-4
 
